@@ -1,0 +1,61 @@
+# Needs make and a Python 3.11, 3.12 or 3.13 with venv; everything else is fetched by the first target that needs it.
+.DEFAULT_GOAL := help
+.PHONY: help run demo test check fmt unit chaos clean
+SHELL := /bin/sh
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+run: $(INSTALLED) ## start Kafka and all of Millrace on this machine; BOOTSTRAP=host:port uses an existing Kafka
+	@$(if $(BOOTSTRAP),MILLRACE_BOOTSTRAP="$(BOOTSTRAP)") exec $(BIN)/python -m millrace run
+
+demo: $(INSTALLED) ## the same, fed by a small synthetic fleet
+	@$(if $(BOOTSTRAP),MILLRACE_BOOTSTRAP="$(BOOTSTRAP)") exec $(BIN)/python -m millrace run --demo
+
+test: check ## check, then every test: unit, real Kafka, kill -9
+	@$(BIN)/python -m pytest
+
+check: $(INSTALLED) ## formatting, lint and types; changes nothing
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+fmt: $(INSTALLED) ## format and mend what lint can mend
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+unit: $(INSTALLED) ## the tests that need no Kafka, in seconds
+	@$(BIN)/python -m pytest -m "not broker and not slow"
+
+chaos: $(INSTALLED) ## the tests that kill, restart and replay real processes
+	@$(BIN)/python -m pytest -m slow
+
+clean: ## remove the virtual environment and caches; data stays
+	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A candidate must run and be right: version managers leave names on the PATH that only print an error.
+SUITABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@if ! $(BIN)/python -c '$(SUITABLE)' 2>/dev/null; then \
+	  for python in $(PYTHON) python3.13 python3.12 python3.11 python3; do \
+	    if "$$python" -c '$(SUITABLE)' 2>/dev/null; then found="$$python"; break; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then \
+	    echo "make: no Python 3.11, 3.12 or 3.13 with venv was found: install one (Debian, Ubuntu: python3 python3-venv), or say PYTHON=/path/to/python" >&2; \
+	    exit 1; \
+	  fi; \
+	  echo "making $(VENV) with $$("$$found" -c 'import sys; print(sys.executable, sys.version.split()[0])')"; \
+	  "$$found" -m venv --clear $(VENV) || { echo "make: cannot make $(VENV) here: is the folder writable and the disk not full?" >&2; exit 1; }; \
+	fi
+	@echo "installing the locked packages (once; about 250 MB)"
+	@$(BIN)/python -m pip --disable-pip-version-check install -q --require-hashes -r requirements.lock \
+	  || { echo "make: the packages cannot be installed (the cause stands above): is PyPI, or PIP_INDEX_URL, reachable and the disk not full?" >&2; exit 1; }
+	@$(BIN)/python -m pip --disable-pip-version-check install -q --no-deps --no-build-isolation -e . \
+	  || { echo "make: Millrace itself cannot be installed (the cause stands above)" >&2; exit 1; }
+	@touch $@

@@ -1,0 +1,34 @@
+"""Fixtures that every folder of tests shares."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from millrace.kafka import Broker, cached_jars
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever asks for the real broker is a broker test; saying so in one place is enough."""
+    for item in items:
+        if "kafka" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.broker)
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A real Kafka for the whole run, on a free port: `kafka.bootstrap`. Use random topic names and group ids."""
+    cache = os.environ.get("MILLRACE_CACHE")
+    folder = tmp_path_factory.mktemp("kafka")
+    with Broker(
+        cached_jars(Path(cache) if cache else None), folder, log=folder / "kafka.log", port=0, heap_mb=384
+    ) as broker:
+        yield broker
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A topic prefix (and a group name) of this test's own."""
+    return f"t{uuid.uuid4().hex[:12]}"

@@ -1,0 +1,108 @@
+"""The house's rules on who may import whom: the processes meet only through topics."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OURS = ("schemas", "service", "ingest_gateway", "streams", "sinks", "millrace")
+# package -> what of ours it may import besides itself
+ALLOWED = {
+    "schemas": set(),
+    "service": {"schemas"},
+    "ingest_gateway": {"schemas", "service"},
+    "streams": {"schemas", "service"},
+    "sinks": {"schemas", "service"},
+    "millrace": {"schemas", "service"},
+}
+# These libraries stand behind one seam each. The sender plays a client, which knows nothing of our codec.
+SEAMS = {
+    "fastavro": ("schemas/",),
+    "google.protobuf": ("schemas/", "millrace/sender.py"),
+    "opentelemetry": ("schemas/", "ingest_gateway/", "millrace/sender.py"),
+    "faust": ("streams/",),
+    "duckdb": ("sinks/",),
+    "pyiceberg": ("sinks/",),
+}
+
+
+def files(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and full dotted name of everything that a file imports, also inside of functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: import by full name"
+            for alias in node.names:
+                yield node.lineno, f"{node.module}.{alias.name}"
+
+
+def inside(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
+
+
+@pytest.mark.parametrize("package", OURS)
+def test_a_package_imports_only_what_it_may(package: str) -> None:
+    assert files(package), f"{package} is empty"
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: {name}"
+        for path in files(package)
+        for line, name in imports(path)
+        if (top := name.split(".")[0]) in OURS and top != package and top not in ALLOWED[package]
+    ]
+    assert wrong == []
+
+
+def test_the_engine_knows_no_claude() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: {name}"
+        for path in files("streams/engine")
+        for line, name in imports(path)
+        if name.split(".")[0] in OURS and not inside(name, "schemas.errors") and not inside(name, "streams.engine")
+    ]
+    assert wrong == []
+
+
+def test_the_stages_do_not_know_each_other() -> None:
+    stages = ("sessions", "users")
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: {name}"
+        for stage in stages
+        for path in files(f"streams/{stage}")
+        for line, name in imports(path)
+        if any(inside(name, f"streams.{other}") for other in stages if other != stage)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("library", SEAMS)
+def test_a_library_stays_behind_its_seam(library: str) -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: {name}"
+        for package in OURS
+        for path in files(package)
+        for line, name in imports(path)
+        if inside(name, library) and not str(path.relative_to(ROOT)).startswith(SEAMS[library])
+    ]
+    assert wrong == []
+
+
+def test_only_main_reads_the_environment() -> None:
+    """Settings are built once and passed down; the exceptions hand the environment on to a child, or name it."""
+    allowed = {"service/settings.py", "millrace/config.py", "millrace/supervisor.py", "millrace/kafka.py"}
+    wrong = [
+        str(path.relative_to(ROOT))
+        for package in OURS
+        for path in files(package)
+        if str(path.relative_to(ROOT)) not in allowed
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")) and ast.unparse(node.value) == "os"
+    ]
+    assert wrong == []
