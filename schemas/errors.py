@@ -1,0 +1,67 @@
+"""The roots of all our errors, and the errors of this package.
+
+MillraceError
+├── RetryableError(retry_after_s)      the same input may succeed later: Kafka away, a full queue
+└── PermanentError(reason)             the same input will fail again
+    ├── CodecError                     bytes that are no record, or a value that does not fit its schema
+    ├── OtlpError                      a request body that cannot be decoded, or is over a limit
+    └── KeyFormatError                 text that is no API key
+
+`reason` is a short fixed word from a closed set, usable as a metric label; str(error) is for people.
+"""
+
+from __future__ import annotations
+
+
+class MillraceError(Exception):
+    """Every error that we raise on purpose."""
+
+
+class RetryableError(MillraceError):
+    """The same call may succeed later.
+
+    Args:    retry_after_s: how long to wait before trying again, seconds, >= 0.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class PermanentError(MillraceError):
+    """The same call will fail again.
+
+    Args:    reason: short fixed word, usable as a metric label.
+    """
+
+    def __init__(self, message: str, *, reason: str = "invalid") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class CodecError(PermanentError):
+    """Bytes that are no record (malformed_record), or a value that does not fit its schema (unencodable_record).
+
+    Args:    record: name of the record meant.  index: position of the bytes in the chunk that was read, else None.
+    """
+
+    def __init__(
+        self, message: str, *, reason: str = "malformed_record", record: str = "", index: int | None = None
+    ) -> None:
+        super().__init__(message, reason=reason)
+        self.record = record
+        self.index = index
+
+
+class OtlpError(PermanentError):
+    """An OTLP request that cannot be decoded or is over a limit; the whole request is refused.
+
+    Reasons: malformed_protobuf, malformed_json, too_deep, too_many_records, unsupported_content_type.
+    """
+
+
+class KeyFormatError(PermanentError):
+    """Text that is no API key of ours (malformed_key)."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason="malformed_key")

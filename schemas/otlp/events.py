@@ -1,0 +1,155 @@
+"""Log records to ClaudeEvent and ClaudeContent.
+
+tests/oracle/ledger.py says what name, time and attributes of an event are; this module must agree with it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from schemas.codec import encoder
+from schemas.otlp import attributes as attrs
+from schemas.otlp.bindings import bindings
+from schemas.otlp.message import Context, Entry, Keys, Message, digest, headers, suspect, uuid_text
+from schemas.otlp.model import Group, LogRecord, is_hex
+from schemas.otlp.values import canonical, canonical_attributes, text
+
+PREFIX = "claude_code."
+RECORD = "claude_event"
+CONTENT = "claude_content"
+
+
+def event_name(record: LogRecord) -> str:
+    """Attribute event.name, else the record's own eventName, else its body; without prefix. "" where there is none."""
+    name = record.attributes.get("event.name") or record.event_name
+    if not name and record.body.__class__ is str:
+        name = record.body
+    return text(name).removeprefix(PREFIX)
+
+
+class Events:
+    """Turns the log records of one request into entries."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._keys = Keys(context)
+        self._bindings = bindings(RECORD, context.attribute_names)
+        self._encoder = encoder(RECORD)
+
+    def shared(self, group: Group) -> attrs.Shared:
+        """What the records of the group have in common."""
+        common = {"tenant": self._context.tenant, "received_time": self._context.received_us, "route": "hot"}
+        return attrs.Shared(self._encoder, self._bindings, group, common)
+
+    def entry(self, record: LogRecord, group: Group, shared: attrs.Shared) -> Entry:
+        """One log record as its event and content rows. Raises: CodecError."""
+        context, inherited = self._context, shared.fields
+        name = event_name(record)
+        filled = attrs.fill(self._bindings.by_event.get(name, self._bindings.default), record.attributes, inherited)
+        values = filled.values
+        values["event_name"] = name
+        for attribute in self._bindings.parsed:
+            if attribute in record.attributes:
+                attrs.derive(filled, record.attributes, self._bindings.parsed, self._bindings.derived)
+                break
+        time = record.time or record.observed
+        # A record without time has the client's event.timestamp: unlike the gateway's clock it survives a re-send.
+        stated = time // 1000 if time else values.get("event_timestamp")
+        event_time = values["event_time"] = context.received_us if stated is None else stated
+        if stated is None or suspect(event_time, context.received_us):
+            values["clock_suspect"] = True
+        user = values["user_key"] = self._keys.user(
+            values.get("user_account_uuid", inherited.get("user_account_uuid")),
+            values.get("user_email", inherited.get("user_email")),
+            values.get("user_id", inherited.get("user_id")),
+        )
+        session = values.get("session_id", inherited.get("session_id"))
+        sequence = values.get("event_sequence", inherited.get("event_sequence"))
+        identity = [
+            context.tenant,
+            session or "",
+            name,
+            "" if sequence is None else str(sequence),
+            str(time) if time else "",
+            values.get("tool_use_id", inherited.get("tool_use_id")) or "",
+            values.get("request_id", inherited.get("request_id")) or "",
+        ]
+        if sequence is None:
+            identity.append(canonical_attributes(record.attributes).decode())
+        event_id = values["event_id"] = uuid_text(digest(identity))
+        if record.observed:
+            values["observed_time"] = record.observed // 1000
+        trace_id, span_id = self._envelope(record, filled)
+        rows = self._content_rows(filled, inherited)
+        data = self._encoder.encode(filled.finish(record.over_limit + group.over_limit), shared.base)
+        key = self._keys.key(session, user, group.resource)
+        heads = headers(name, context.tenant, trace_id, span_id, record.flags)
+        event = Message("events", key, data, heads, key)
+        if not rows:
+            return Entry((event,))
+        common = {
+            "event_id": event_id,
+            "trace_id": trace_id or None,
+            "tenant": context.tenant,
+            "event_name": name,
+            "event_time": event_time,
+            "received_time": context.received_us,
+            "session_id": session,
+            "user_key": user,
+            "team": values.get("team", inherited.get("team")),
+        }
+        return Entry((event, *content_messages(common, rows, key, heads)))
+
+    def _envelope(self, record: LogRecord, filled: attrs.Filled) -> tuple[str, str]:
+        """The log record's own parts, beside its attributes. Returns trace id and span id, "" where they are none."""
+        values, body = filled.values, record.body
+        if body is not None:
+            body = body if body.__class__ is str else canonical(body)
+            if len(body) > attrs.LONG_TEXT:
+                filled.content.append(("log_body", body))
+                body = attrs.CONTENT_MARK
+            values["log_body"] = body
+        if record.severity_number:
+            values["severity_number"] = record.severity_number
+        if record.severity_text:
+            values["severity_text"] = record.severity_text
+        if record.flags:
+            values["trace_flags"] = record.flags
+        if record.dropped:
+            values["dropped_attributes_count"] = record.dropped
+        if not record.trace_id and not record.span_id:
+            return "", ""
+        ids = []
+        for field, found, size in (("trace_id", record.trace_id, 32), ("span_id", record.span_id, 16)):
+            valid = is_hex(found, size)
+            if valid:
+                values[field] = found
+            elif found:
+                filled.keep(field, found)
+                filled.errors.append(field)
+            ids.append(found if valid else "")
+        return ids[0], ids[1]
+
+    def _content_rows(self, filled: attrs.Filled, inherited: dict[str, Any]) -> list[dict[str, Any]]:
+        """field, text, length, body_ref and truncated of every content row."""
+        rows: list[dict[str, Any]] = [{"field": f, "text": t, "length": len(t or "")} for f, t in filled.content]
+        values = filled.values
+        reference = values.get("body_ref", inherited.get("body_ref"))
+        if reference or values.get("body_truncated"):
+            body = next((row for row in rows if row["field"] == "body"), None)
+            if body is None and reference:
+                body = {"field": "body", "text": None, "length": max(values.get("body_length") or 0, 0)}
+                rows.append(body)
+            if body is not None:
+                body["body_ref"] = reference
+                body["truncated"] = bool(values.get("body_truncated"))
+        return rows
+
+
+def content_messages(
+    common: dict[str, Any], rows: list[dict[str, Any]], key: bytes, heads: tuple[tuple[str, bytes], ...]
+) -> list[Message]:
+    """The content rows of one event or span, which have `common` in common."""
+    encode = encoder(CONTENT)
+    base = encode.base(common)
+    return [Message("content", key, encode.encode(row, base), heads, key) for row in rows]

@@ -1,0 +1,103 @@
+"""Data points to MetricPoint: sums and gauges, histograms and summaries, delta and cumulative, one record per point."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from schemas.codec import encoder
+from schemas.otlp import attributes as attrs
+from schemas.otlp.bindings import bindings
+from schemas.otlp.events import content_messages
+from schemas.otlp.message import Context, Entry, Keys, Message, digest, headers, suspect, uuid_text
+from schemas.otlp.model import DataPoint, Group
+from schemas.otlp.values import canonical, canonical_attributes
+
+RECORD = "metric_point"
+
+
+class Points:
+    """Turns the data points of one request into entries."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._keys = Keys(context)
+        self._bindings = bindings(RECORD, context.attribute_names)
+        self._encoder = encoder(RECORD)
+
+    def shared(self, group: Group) -> attrs.Shared:
+        """What the points of the group have in common."""
+        common = {"tenant": self._context.tenant, "received_time": self._context.received_us}
+        return attrs.Shared(self._encoder, self._bindings, group, common)
+
+    def entry(self, point: DataPoint, group: Group, shared: attrs.Shared) -> Entry:
+        """One data point as its record. Raises: CodecError."""
+        context, inherited = self._context, shared.fields
+        filled = attrs.fill(self._bindings.default, point.attributes, inherited)
+        values = filled.values
+        own = canonical_attributes(point.attributes).decode()
+        start, end = (str(t) if t else "" for t in (point.start, point.time))
+        values["series"] = digest((context.tenant, point.metric, own))
+        point_id = values["point_id"] = uuid_text(digest((context.tenant, point.metric, own, start, end)))
+        event_time = values["event_time"] = point.time // 1000 if point.time else context.received_us
+        if not point.time or suspect(event_time, context.received_us):
+            values["clock_suspect"] = True
+        user = values["user_key"] = self._keys.user(
+            values.get("user_account_uuid", inherited.get("user_account_uuid")),
+            values.get("user_email", inherited.get("user_email")),
+            values.get("user_id", inherited.get("user_id")),
+        )
+        session = values.get("session_id", inherited.get("session_id"))
+        values["metric"] = point.metric
+        values["kind"] = point.kind
+        _measure(point, filled)
+        data = self._encoder.encode(filled.finish(point.over_limit + group.over_limit), shared.base)
+        key = self._keys.key(session, user, group.resource)
+        heads = headers(point.metric, context.tenant, "", "", 0)
+        message = Message("metrics", key, data, heads, key)
+        if not filled.content:
+            return Entry((message,))
+        common = {
+            "event_id": point_id,
+            "tenant": context.tenant,
+            "event_name": point.metric,
+            "event_time": event_time,
+            "received_time": context.received_us,
+            "session_id": session,
+            "user_key": user,
+            "team": values.get("team", inherited.get("team")),
+        }
+        rows = [{"field": f, "text": t, "length": len(t or "")} for f, t in filled.content]
+        return Entry((message, *content_messages(common, rows, key, heads)))
+
+
+def _measure(point: DataPoint, filled: attrs.Filled) -> None:
+    """What was measured, and how. A number that is not finite cannot be added: it is kept as text and flagged."""
+    values: dict[str, Any] = filled.values
+    value = point.value
+    if value.__class__ is int:
+        values["value_int"] = value
+        value = float(value)
+    for name, number in (("value", value), ("sum", point.sum), ("min", point.min), ("max", point.max)):
+        if number is not None:
+            if math.isfinite(number):
+                values[name] = number
+            else:
+                filled.json[name] = canonical(number)
+                filled.errors.append(name)
+    if point.start:
+        values["start_time"] = point.start // 1000
+    if point.unit:
+        values["metric_unit"] = point.unit
+    if point.temporality is not None:
+        values["temporality"] = point.temporality
+    if point.monotonic is not None:
+        values["monotonic"] = point.monotonic
+    if point.observations is not None:
+        values["count"] = point.observations
+    if point.buckets is not None:
+        values["buckets_json"] = canonical(point.buckets)
+    if point.exemplars is not None:
+        values["exemplars_json"] = canonical(point.exemplars)
+    if point.flags:
+        values["flags"] = point.flags

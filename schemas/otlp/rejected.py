@@ -1,0 +1,66 @@
+"""The record of what could not be stored."""
+
+from __future__ import annotations
+
+import hashlib
+
+from schemas.codec import encode
+from schemas.framing import CONTENT_TYPE
+from schemas.otlp.message import Context, Message, Rejection, Signal
+
+ORIGINAL_BYTES = 65_536
+
+
+def rejected(
+    original: bytes,
+    *,
+    tenant: str,
+    received_us: int,
+    stage: str,
+    reason: str,
+    error: str,
+    signal: Signal | None = None,
+    content_type: str | None = None,
+    source: tuple[str, int, int] | None = None,
+) -> Message:
+    """A message for the topic `rejected`.
+
+    Args:    original: the record as it came; its first 64 KiB are kept.  received_us: the rejecting process's clock.
+             stage: gateway, sessions, users or a sink.  reason: short fixed word.
+             source: topic, partition and offset that it was read from.
+    """
+    topic, partition, offset = source or (None, None, None)
+    value = encode(
+        "rejected",
+        {
+            "tenant": tenant,
+            "received_at": received_us,
+            "stage": stage,
+            "reason": reason,
+            "error": error[:4096],
+            "original": original[:ORIGINAL_BYTES],
+            "length": len(original),
+            "sha256": hashlib.sha256(original).hexdigest(),
+            "signal": signal,
+            "content_type": content_type,
+            "source_topic": topic,
+            "source_partition": partition,
+            "source_offset": offset,
+        },
+    )
+    heads = (("event_name", b"rejected"), ("tenant", tenant.encode()), ("content-type", CONTENT_TYPE))
+    return Message("rejected", b"", value, heads, tenant.encode())
+
+
+def rejected_message(rejection: Rejection, context: Context, stage: str) -> Message:
+    """The same for what the transcoder rejected."""
+    return rejected(
+        rejection.original,
+        tenant=context.tenant,
+        received_us=context.received_us,
+        stage=stage,
+        reason=rejection.reason,
+        error=rejection.error,
+        signal=rejection.signal,
+        content_type=rejection.content_type,
+    )
