@@ -1,0 +1,1 @@
+"""What every Millrace process shares: settings, health, the control plane, metrics, logs, Kafka's identity."""

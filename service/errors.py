@@ -1,0 +1,54 @@
+"""Errors of the shared service layer.
+
+MillraceError                     (schemas.errors)
+├── RetryableError                (schemas.errors)
+│   └── ClusterUnavailable        Kafka did not answer in time
+└── PermanentError                (schemas.errors)
+    ├── TopicMissing              a topic this process needs does not exist
+    ├── TopicMismatch             a topic exists with another number of partitions
+    └── TopicRefused              Kafka refuses to create a topic
+"""
+
+from schemas.errors import PermanentError, RetryableError
+
+
+class ClusterUnavailable(RetryableError):
+    """Kafka did not answer.  bootstrap: the address that was tried.  cause: the client's own words."""
+
+    def __init__(self, bootstrap: str, cause: str) -> None:
+        super().__init__(f"Kafka at {bootstrap} does not answer: {cause}", retry_after_s=1.0)
+        self.bootstrap = bootstrap
+        self.cause = cause
+
+
+class TopicMissing(PermanentError):
+    """A topic is not there.  topic: its full name."""
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(
+            f"topic {topic} does not exist; create it with: millrace topics create", reason="topic_missing"
+        )
+        self.topic = topic
+
+
+class TopicMismatch(PermanentError):
+    """A topic has another number of partitions than the catalogue says; keys would land elsewhere."""
+
+    def __init__(self, topic: str, *, expected: int, found: int) -> None:
+        super().__init__(
+            f"topic {topic} has {found} partitions, the catalogue says {expected}: "
+            "choose the other profile or another prefix (a changed count is a new epoch, not an edit)",
+            reason="topic_mismatch",
+        )
+        self.topic = topic
+        self.expected = expected
+        self.found = found
+
+
+class TopicRefused(PermanentError):
+    """Kafka refuses to create a topic.  topic: its full name.  cause: Kafka's words."""
+
+    def __init__(self, topic: str, cause: str) -> None:
+        super().__init__(f"Kafka refuses to create topic {topic}: {cause}", reason="topic_refused")
+        self.topic = topic
+        self.cause = cause
