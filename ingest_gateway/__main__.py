@@ -1,0 +1,191 @@
+"""`python -m ingest_gateway`: listens at once, is ready when Kafka and the keys are, runs until SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import logging
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from aiokafka.errors import KafkaError
+
+from ingest_gateway.batcher import Batcher
+from ingest_gateway.credentials import Credentials
+from ingest_gateway.grpc_front import GrpcFront
+from ingest_gateway.handler import Handler
+from ingest_gateway.http_front import HttpFront
+from ingest_gateway.metrics import GatewayMetrics
+from ingest_gateway.publisher import Publisher
+from ingest_gateway.settings import GatewaySettings
+from schemas.errors import MillraceError
+from schemas.otlp import Context, Limits
+from schemas.topics import full_name
+from service import logs
+from service.cluster import describe
+from service.control import ControlView
+from service.errors import TopicMissing
+from service.health import Health
+from service.settings import kafka_kwargs, load
+
+logger = logging.getLogger("ingest_gateway")
+
+TOPICS = ("events", "content", "metrics", "spans", "rejected")
+EXIT_CANNOT_LISTEN = 75
+_RETRY_S = 1.0
+_REPORT_S = 0.25
+
+
+def contexts(settings: GatewaySettings) -> Callable[[str, int], Context]:
+    """Makes the transcoder's context of a tenant and a received time in µs."""
+    master = hashlib.sha256(settings.identity_secret.get_secret_value().encode()).digest()
+    limits = Limits(settings.records_max, settings.attributes_max, settings.depth_max)
+
+    @functools.lru_cache(maxsize=1024)
+    def identity_key(tenant: str) -> bytes:
+        return hashlib.blake2b(tenant.encode(), digest_size=32, key=master).digest()
+
+    def context(tenant: str, received_us: int) -> Context:
+        return Context(
+            tenant,
+            received_us,
+            identity_key(tenant),
+            limits,
+            settings.team_attribute,
+            settings.department_attribute,
+            settings.cost_center_attribute,
+        )
+
+    return context
+
+
+class Gateway:
+    """The process: everything that is built once."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._settings = settings
+        self._kafka: Mapping[str, Any] = kafka_kwargs(settings)
+        self.health = Health(settings.process)
+        self.metrics = GatewayMetrics()
+        self._control = ControlView(on_error=self.health.failed)
+        self._publisher: Publisher | None = None
+        self._batcher = Batcher(
+            self._handle,
+            self.metrics,
+            in_flight_bytes_max=settings.in_flight_bytes_max,
+            ack_timeout_s=settings.ack_timeout_s,
+            retry_after_s=settings.retry_after_s,
+            rounds_max=settings.flushes_max,
+        )
+        credentials = Credentials(self._control.authenticate, lambda: self._publisher is not None)
+        self.grpc = GrpcFront(settings, self._batcher, credentials, self.metrics)
+        self.http = HttpFront(settings, self._batcher, credentials, self.metrics)
+        self._handler: Handler | None = None
+
+    async def _handle(self, requests: Any) -> Any:
+        assert self._handler is not None, "nobody is let in before"
+        return await self._handler(requests)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop`. Raises: OSError when a port is taken."""
+        settings = self._settings
+        await self.health.serve(settings.health_host, settings.health_port, self.metrics.registry)
+        await self.grpc.start()
+        await self.http.start()
+        logger.info("OTLP over gRPC on port %d, over HTTP on port %d", self.grpc.port, self.http.port)
+        connecting = asyncio.create_task(self._connect())
+        reporting = asyncio.create_task(self._report())
+        await stop.wait()
+        logger.info("stopping")
+        self.health.set_ready(False, "stopping")
+        connecting.cancel()
+        await asyncio.gather(
+            self.grpc.stop(settings.stop_timeout_s),
+            self.http.stop(settings.stop_timeout_s),
+            self._batcher.close(settings.stop_timeout_s),
+        )
+        reporting.cancel()
+        if self._publisher is not None:
+            with suppress(KafkaError, TimeoutError):
+                await asyncio.wait_for(self._publisher.stop(), settings.stop_timeout_s)
+        await self._control.stop()
+        await self.health.close()
+
+    async def _connect(self) -> None:
+        """Wait for Kafka, the topics and the keys, however long they take; then let requests in."""
+        settings = self._settings
+        said = ""
+        while True:
+            try:
+                publisher = await self._open()
+            except (MillraceError, KafkaError, OSError) as error:
+                why = f"{type(error).__name__}: {error}"
+                if why != said:
+                    logger.warning("waiting: %s", why)
+                    said = why
+                self.health.failed(error)
+                self.health.set_ready(False, str(error))
+                await asyncio.sleep(_RETRY_S)
+            else:
+                self._handler = Handler(publisher, contexts(settings), self.metrics)
+                self._publisher = publisher
+                return
+
+    async def _open(self) -> Publisher:
+        settings = self._settings
+        names = {name: full_name(settings.prefix, name) for name in TOPICS}
+        _, states = await describe(self._kafka, list(names.values()))
+        for full in names.values():
+            if full not in states:
+                raise TopicMissing(full)
+        await self._control.start(self._kafka, settings.prefix)
+        publisher = Publisher(
+            self._kafka,
+            settings.prefix,
+            {name: states[full].partitions for name, full in names.items()},
+            self.metrics,
+            request_timeout_s=max(10.0, 2 * settings.ack_timeout_s),
+            retry_after_s=settings.retry_after_s,
+        )
+        try:
+            await publisher.start()
+        except BaseException:
+            await self._control.stop()
+            raise
+        return publisher
+
+    async def _report(self) -> None:
+        """Keep health as the publisher is."""
+        serving = None
+        while True:
+            publisher = self._publisher
+            if publisher is not None:
+                self.health.set_ready(publisher.ready, publisher.last_error or "")
+                if publisher.last_error is not None and not publisher.ready:
+                    self.health.failed(publisher.last_error)
+            if serving != self.health.ready:
+                serving = self.health.ready
+                await self.grpc.set_ready(serving)
+            await asyncio.sleep(_REPORT_S)
+
+
+async def main() -> int:
+    settings = load(GatewaySettings)
+    logs.setup(settings.process, settings.log_level)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        await Gateway(settings).run(stop)
+    except OSError as error:
+        logger.critical("%s", error)
+        return EXIT_CANNOT_LISTEN
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

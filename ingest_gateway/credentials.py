@@ -1,0 +1,40 @@
+"""Who sends: an ingest key as `Authorization: Bearer KEY` or `X-API-KEY: KEY`. The tenant comes from the key alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ingest_gateway.errors import Busy, Refused
+from schemas.keys import KeyRecord
+
+Authenticate = Callable[[str], KeyRecord | None]
+
+
+class Credentials:
+    """Args:    authenticate: finds a key in force.  ready: whether the keys are known yet."""
+
+    def __init__(self, authenticate: Authenticate, ready: Callable[[], bool]) -> None:
+        self._authenticate = authenticate
+        self._ready = ready
+
+    def tenant(self, authorization: str | None, api_key: str | None) -> str:
+        """The tenant of the key in a request's headers.
+
+        Raises: Refused (no_key, wrong_key, not_an_ingest_key); Busy before the keys are known.
+        """
+        if not self._ready():
+            raise Busy("the gateway is starting; send it again")
+        key = api_key
+        if authorization is not None:
+            scheme, _, rest = authorization.partition(" ")
+            if scheme.lower() != "bearer":
+                raise Refused("the Authorization header must be `Bearer KEY`", reason="no_key")
+            key = rest.strip()
+        if not key:
+            raise Refused("no key: send `Authorization: Bearer KEY` or `X-API-KEY: KEY`", reason="no_key")
+        record = self._authenticate(key)
+        if record is None:
+            raise Refused("the key is unknown or revoked", reason="wrong_key")
+        if record.kind != "ingest" or record.tenant is None:
+            raise Refused(f"a key of kind {record.kind} may not send; use an ingest key", reason="not_an_ingest_key")
+        return record.tenant

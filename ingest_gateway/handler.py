@@ -1,0 +1,110 @@
+"""The one handler: many requests at once in, their outcomes out. The front ends only carry bytes to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ingest_gateway.errors import Busy, Refused, text
+from ingest_gateway.metrics import GatewayMetrics
+from ingest_gateway.publisher import Publisher, TooLarge
+from schemas import otlp
+from schemas.errors import OtlpError
+from schemas.otlp import Context, Message, Signal
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One OTLP request. content_type: otlp.PROTOBUF or otlp.JSON.  body: inflated.  tenant: from the key."""
+
+    signal: Signal
+    content_type: str
+    body: bytes
+    tenant: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a request: taken (but for so many rejected records, with a message), or an error."""
+
+    rejected: int = 0
+    message: str = ""
+    error: BaseException | None = None
+
+
+@dataclass(slots=True)
+class _Work:
+    messages: list[Message]
+    records: int
+    outcome: Outcome
+
+
+class Handler:
+    """Decodes, publishes, and answers after Kafka's acknowledgement.
+
+    Args:    context: of a tenant and a received time in µs.
+    """
+
+    def __init__(self, publisher: Publisher, context: Callable[[str, int], Context], metrics: GatewayMetrics) -> None:
+        self._publisher = publisher
+        self._context = context
+        self._metrics = metrics
+
+    async def __call__(self, requests: Sequence[Request]) -> list[Outcome]:
+        received_us = time.time_ns() // 1000
+        works = [self._decode(request, received_us) for request in requests]
+        began = time.monotonic()
+        errors = await self._publisher.publish([work.messages for work in works])
+        self._metrics.acknowledged(time.monotonic() - began)
+        outcomes = []
+        for request, work, error in zip(requests, works, errors, strict=True):
+            if isinstance(error, TooLarge):
+                outcomes.append(await self._reject_whole(request, received_us, error))
+            elif error is not None and work.outcome.error is None:
+                outcomes.append(Outcome(error=error))
+            else:
+                self._metrics.stored(request.signal, work.records)
+                outcomes.append(work.outcome)
+        return outcomes
+
+    def _decode(self, request: Request, received_us: int) -> _Work:
+        context = self._context(request.tenant, received_us)
+        try:
+            decoded = otlp.transcode(request.signal, request.content_type, request.body, context)
+        except OtlpError as error:
+            self._metrics.rejected(request.signal, error.reason)
+            kept = self._whole(request, received_us, error.reason, str(error))
+            refused = Refused(str(error), reason=error.reason)
+            return _Work([kept], 0, Outcome(error=refused))
+        messages = [message for entry in decoded.entries for message in entry.messages]
+        if not decoded.rejections:
+            return _Work(messages, len(decoded.entries), Outcome())
+        for rejection in decoded.rejections:
+            self._metrics.rejected(request.signal, rejection.reason)
+            messages.append(otlp.rejected_message(rejection, context, "gateway"))
+        first = decoded.rejections[0]
+        message = f"{len(decoded.rejections)} rejected; the first: {first.reason}: {first.error}"
+        return _Work(messages, len(decoded.entries), Outcome(len(decoded.rejections), message))
+
+    async def _reject_whole(self, request: Request, received_us: int, error: BaseException) -> Outcome:
+        """A request with a record that Kafka itself calls too large. Re-sending it would fail for ever."""
+        kept = self._whole(request, received_us, "too_large", str(error))
+        (failure,) = await self._publisher.publish([[kept]])
+        if failure is not None:
+            return Outcome(error=Busy(text(failure)))
+        self._metrics.rejected(request.signal, "too_large")
+        return Outcome(error=Refused(str(error), reason="too_large"))
+
+    @staticmethod
+    def _whole(request: Request, received_us: int, reason: str, error: str) -> Message:
+        return otlp.rejected(
+            request.body,
+            tenant=request.tenant,
+            received_us=received_us,
+            stage="gateway",
+            reason=reason,
+            error=error,
+            signal=request.signal,
+            content_type=request.content_type,
+        )
