@@ -1,0 +1,4 @@
+"""The streams process: Avro topics in, exact aggregates out.  `python -m streams` runs it.
+
+engine/ makes Faust exact and fast and knows no Claude; every other folder is one stage (pure logic, and agent.py).
+"""

@@ -1,0 +1,190 @@
+"""`python -m streams`: waits for Kafka and its topics, builds the engine with every stage, runs until SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from aiokafka.errors import KafkaError
+
+from schemas.errors import MillraceError
+from schemas.topics import full_name
+from service import logs
+from service.cluster import TopicState, describe
+from service.errors import ClusterUnavailable, TopicMissing
+from service.health import Health
+from service.settings import kafka_kwargs, load
+from streams.engine import Cluster, Engine, EngineSettings
+from streams.errors import EXIT_TRY_AGAIN, SourcesDiffer, exit_code
+from streams.metrics import StreamsMetrics
+from streams.sessions import agent as sessions
+from streams.sessions.fold import FoldSettings
+from streams.settings import StreamsSettings
+from streams.stage import Stage
+from streams.users import agent as users
+
+logger = logging.getLogger("streams")
+
+TOPICS = ("events", "metrics", "sessions", "session-hours", "user-windows", "rejected")
+_RETRY_S = 0.5
+_SAY_AGAIN_S = 10.0
+_REPORT_S = 0.25
+
+
+async def wait_for_topics(settings: StreamsSettings, kafka: Mapping[str, Any], health: Health) -> tuple[str, Any]:
+    """The cluster's id and the state of our topics by short name; waits as long as Kafka does not answer.
+
+    Raises: TopicMissing: not there after topics_timeout_s.  SourcesDiffer.
+    """
+    names = {name: full_name(settings.prefix, name) for name in TOPICS}
+    clock = asyncio.get_running_loop().time
+    said_at, missing_since = -_SAY_AGAIN_S, None
+    while True:
+        try:
+            cluster_id, found = await describe(kafka, list(names.values()))
+        except ClusterUnavailable as error:
+            why, missing_since = str(error), None
+        else:
+            absent = [topic for topic in names.values() if topic not in found]
+            if not absent:
+                states: dict[str, TopicState] = {name: found[topic] for name, topic in names.items()}
+                first, second = states["events"], states["metrics"]
+                if first.partitions != second.partitions:
+                    raise SourcesDiffer((first.name, first.partitions), (second.name, second.partitions))
+                return cluster_id, states
+            missing_since = missing_since or clock()
+            if clock() - missing_since > settings.topics_timeout_s:
+                raise TopicMissing(absent[0])
+            why = f"waiting for topic {absent[0]}"
+        health.set_ready(False, why)
+        if clock() - said_at >= _SAY_AGAIN_S:
+            logger.warning("%s", why)
+            said_at = clock()
+        await asyncio.sleep(_RETRY_S)
+
+
+def build(
+    settings: StreamsSettings,
+    kafka: Mapping[str, Any],
+    cluster_id: str,
+    states: Mapping[str, TopicState],
+    **kwargs: Any,
+) -> Engine:
+    """The engine with every stage registered."""
+    engine_settings = EngineSettings(
+        app_id=f"{settings.prefix}-streams",
+        bootstrap=settings.bootstrap,
+        kafka={name: value for name, value in kafka.items() if name != "bootstrap_servers"},
+        datadir=settings.data.absolute() / "streams",
+        partitions=states["events"].partitions,
+        replication=settings.changelog_replication or states["events"].replication,
+        epoch=settings.epoch,
+        instance_id=settings.instance_id,
+        standby_replicas=settings.standby_replicas,
+        chunk_records=settings.chunk_records,
+        commit_interval_s=settings.commit_interval_s,
+        session_timeout_s=settings.session_timeout_s,
+        heartbeat_interval_s=min(1.0, settings.session_timeout_s / 3),
+        request_timeout_s=max(30.0, settings.session_timeout_s),
+        block_cache_bytes=settings.block_cache_mb << 20,
+    )
+    topic_ids = {state.name: state.topic_id for state in states.values()}
+    engine = Engine(engine_settings, Cluster(cluster_id, topic_ids), **kwargs)
+    fold = FoldSettings(horizon_us=settings.dedup_horizon_s * 1_000_000, grace_us=settings.late_grace_s * 1_000_000)
+    partitions = {name: state.partitions for name, state in states.items()}
+    stage = Stage(prefix=settings.prefix, partitions=partitions, epoch=settings.epoch, fold=fold)
+    sessions.register(engine, stage)
+    users.register(engine, stage)
+    return engine
+
+
+async def report(engine: Engine, health: Health, metrics: StreamsMetrics) -> None:
+    """Keep health and metrics as the engine is."""
+    while True:
+        status = engine.status()
+        metrics.record(status)
+        health.set_lag({topic: source.lag for topic, source in status.sources.items() if source.lag is not None})
+        health.details = {"recovery_s": round(status.recovery_s, 3), "rebalances": status.rebalances}
+        health.set_ready(status.ready, status.why)
+        await asyncio.sleep(_REPORT_S)
+
+
+async def run(settings: StreamsSettings, stop: asyncio.Event) -> int:
+    """Everything between settings and exit code."""
+    health, metrics = Health(settings.process), StreamsMetrics()
+    try:
+        await health.serve(settings.health_host, settings.health_port, metrics.registry)
+    except OSError as error:
+        logger.error("port %s of health is not to be had: %s", settings.health_port, error)
+        return EXIT_TRY_AGAIN
+
+    def die(error: BaseException) -> None:
+        health.failed(error)
+        logging.shutdown()
+        os._exit(exit_code(error))  # at once: what a graceful stop would flush or commit must not leave
+
+    kafka = kafka_kwargs(settings)
+    working = asyncio.ensure_future(_work(settings, kafka, health, metrics, stop, die))
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not working.done():
+        health.set_ready(False, "stopping")
+    done, _ = await asyncio.wait({working}, timeout=settings.stop_timeout_s)
+    stopping.cancel()
+    await health.close()
+    if not done:
+        logger.error("not stopped within %s s; what was not committed will be read again", settings.stop_timeout_s)
+        logging.shutdown()
+        os._exit(EXIT_TRY_AGAIN)
+    return working.result()
+
+
+async def _work(
+    settings: StreamsSettings,
+    kafka: Mapping[str, Any],
+    health: Health,
+    metrics: StreamsMetrics,
+    stop: asyncio.Event,
+    die: Any,
+) -> int:
+    waiting = asyncio.ensure_future(wait_for_topics(settings, kafka, health))
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            return 0
+        cluster_id, states = waiting.result()
+        engine = build(settings, kafka, cluster_id, states, on_fatal=die)
+        reporting = asyncio.ensure_future(report(engine, health, metrics))
+        try:
+            await engine.run(stop)
+        finally:
+            reporting.cancel()
+    except (MillraceError, KafkaError) as error:
+        health.failed(error)
+        logger.critical("%s", error)
+        return EXIT_TRY_AGAIN if isinstance(error, KafkaError) else exit_code(error)
+    finally:
+        waiting.cancel()
+        stopping.cancel()
+    return 0
+
+
+async def main() -> int:
+    settings = load(StreamsSettings)
+    logs.setup(settings.process, settings.log_level)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return await run(settings, stop)
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        sys.exit(asyncio.run(main()))

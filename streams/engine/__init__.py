@@ -1,0 +1,65 @@
+"""Faust made exact and fast: whole fetched chunks in, versioned rows and acknowledged output.
+
+    def register(engine: Engine, settings: StreamsSettings) -> None:
+        events = engine.source(full_name(settings.prefix, "events"), settings.partitions)
+        sessions = engine.table("sessions", events)
+
+        @engine.agent(events)
+        async def fold_sessions(chunk: Chunk) -> None:
+            rows = sessions.get_many(chunk.partition, keys)
+            ...
+            await sessions.apply(chunk, puts)             # {key: (last offset folded into the row, payload)}
+            await engine.emit(out, partitions, messages)
+
+The engine's order of things, for every chunk:
+  1. changelog, acknowledged, then RocksDB (`apply`): rows here are never ahead of the changelog, and after any crash a
+     table is a prefix of its changelog;
+  2. output (`emit`), after `apply`: what was published was made from rows that no crash takes back;
+  3. the output acknowledged, then the commit of the source's offsets: what is not committed is read again.
+
+What a stage must do, and the engine cannot do for it:
+  * a redelivered record (its offset is not above the row's) is skipped, but its row is written and emitted AGAIN: the
+    changelog can be ahead of the output, and the output ahead of the commit;
+  * no clock, no chunk border and no randomness decides anything: a replay must decide the same;
+  * the order of the puts is the order in the changelog, which a crash can cut anywhere: rows others depend on first;
+  * delete only what no later record adds to, and find it by a scan of what is due: an older copy can come back.
+"""
+
+from streams.engine.chunk import Chunk, Output, Record
+from streams.engine.engine import Engine, Source, Status
+from streams.engine.errors import (
+    EngineError,
+    NotCopartitioned,
+    RowTooLarge,
+    StageFailed,
+    StateLost,
+    StateMismatch,
+    WorkerFenced,
+    WrongChangelog,
+    WrongRow,
+)
+from streams.engine.rows import Row
+from streams.engine.settings import Cluster, EngineSettings
+from streams.engine.table import Table
+
+__all__ = [
+    "Chunk",
+    "Cluster",
+    "Engine",
+    "EngineError",
+    "EngineSettings",
+    "NotCopartitioned",
+    "Output",
+    "Record",
+    "Row",
+    "RowTooLarge",
+    "Source",
+    "StageFailed",
+    "StateLost",
+    "StateMismatch",
+    "Status",
+    "Table",
+    "WorkerFenced",
+    "WrongChangelog",
+    "WrongRow",
+]

@@ -1,0 +1,231 @@
+"""The Faust app under the engine: one lock around a chunk, barriers before partitions move, one way to fail."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiokafka
+import faust
+from faust.types import TP
+
+from schemas.errors import MillraceError
+from streams.engine.chunk import Chunk
+from streams.engine.consumer import Consumer, Transport
+from streams.engine.errors import EngineError, NotCopartitioned, StageFailed, WorkerFenced
+from streams.engine.lease import Lease
+from streams.engine.outbox import Outbox
+from streams.engine.settings import Cluster, EngineSettings
+from streams.engine.store import RocksOptions
+from streams.engine.table import Table
+
+logger = logging.getLogger(__name__)
+
+# The lease ends before the broker's clock does.
+_LEASE_SHARE = 0.8
+# After the rebalance timeout the group goes on without us.
+_QUIESCE_SHARE = 0.5
+
+
+class ChunkSchema(faust.Schema[Any, Any]):
+    """The message's value is the Chunk itself: nothing to deserialise."""
+
+    def loads_key(self, app: Any, message: Any, *, loads: Any = None, serializer: Any = None) -> Any:
+        return None
+
+    def loads_value(self, app: Any, message: Any, *, loads: Any = None, serializer: Any = None) -> Any:
+        return message.value
+
+
+class EngineApp(faust.App):
+    """A faust.App whose consumer, producer and tables are the engine's."""
+
+    logger = logging.getLogger("faust.app")
+    consumer: Consumer
+
+    def __init__(self, settings: EngineSettings, cluster: Cluster, on_fatal: Callable[[BaseException], None]) -> None:
+        self.settings = settings
+        self.cluster = cluster
+        self.failure: BaseException | None = None
+        self._on_fatal = on_fatal
+        self.stage_topics: dict[str, int] = {}
+        self.stage_tables: list[Table] = []
+        self.rocks_options = RocksOptions(settings)
+        # One lock around a chunk: rows that a stage has read stand still until it has written.
+        self.apply_lock = asyncio.Lock()
+        self.audit_now = asyncio.Event()
+        self.outbox = Outbox(lambda: self.producer._producer, self.fatal, settings.batch_bytes)  # type: ignore[attr-defined]
+        self.lease = Lease(settings.session_timeout_s * _LEASE_SHARE, enabled=settings.fencing)
+        self.background: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self._running: set[asyncio.Task[None]] = set()
+        super().__init__(
+            settings.group,
+            broker=[f"kafka://{address.strip()}" for address in settings.bootstrap.split(",")],
+            datadir=settings.datadir / settings.group,
+            store="rocksdb://",
+            autodiscover=False,
+            web_enabled=False,
+            topic_disable_leader=True,
+            topic_partitions=settings.partitions,
+            table_standby_replicas=settings.standby_replicas,
+            broker_session_timeout=settings.session_timeout_s,
+            broker_heartbeat_interval=settings.heartbeat_interval_s,
+            broker_rebalance_timeout=settings.rebalance_timeout_s,
+            broker_request_timeout=settings.request_timeout_s,
+            broker_commit_interval=settings.commit_interval_s,
+            # Table.recovered looks, and says what to do.
+            recovery_consistency_check=False,
+        )
+
+    def _new_transport(self) -> Any:
+        return Transport(self.conf.broker_consumer, self)
+
+    def _new_producer_transport(self) -> Any:
+        return Transport(self.conf.broker_producer, self)
+
+    # -- stages -------------------------------------------------------------------
+    def stage(self, topic: str, partitions: int, fold: Callable[[Chunk], Awaitable[None]], name: str) -> None:
+        """Let `fold` have every chunk of a topic, one after the other."""
+        self.stage_topics[topic] = partitions
+        # maxsize counts chunks: it bounds what waits between the fetch and the stage.
+        channel = self.topic(topic, schema=ChunkSchema(), partitions=partitions, maxsize=self.settings.queued_chunks)
+
+        async def loop(stream: Any) -> None:
+            async for chunk in stream:
+                await self._apply(chunk, fold)
+
+        loop.__name__ = name
+        self.agent(channel, name=name)(loop)
+
+    async def _apply(self, chunk: Chunk, fold: Callable[[Chunk], Awaitable[None]]) -> None:
+        async with self.apply_lock:
+            # in_order() is false for a chunk fetched before a rebalance.
+            if self.failure is not None or self.rebalancing or not self.consumer.in_order(chunk):
+                return
+            try:
+                await fold(chunk)
+            except Exception as error:
+                # Faust would acknowledge the chunk and go on.
+                if isinstance(error, EngineError):
+                    self.fatal(error)
+                else:
+                    logger.exception("%r failed", chunk)
+                    cause = f"{type(error).__name__}: {error}"
+                    self.fatal(StageFailed(chunk.topic, chunk.partition, chunk.first_offset, chunk.last_offset, cause))
+                return
+            if self.failure is None:
+                self.consumer.chunk_applied(chunk)
+
+    def table_of(self, changelog: str) -> Table:
+        return next(table for table in self.stage_tables if table.changelog == changelog)
+
+    # -- failing ------------------------------------------------------------------
+    def fatal(self, error: BaseException) -> None:
+        """End the worker without a flush: what is not committed is read again. Only the first error counts."""
+        if self.failure is None:
+            self.failure = error
+            logger.critical("%s", error, exc_info=None if isinstance(error, MillraceError) else error)
+            self._on_fatal(error)
+
+    def lease_expired(self) -> None:
+        # At once: a graceful stop would flush the very batches that must not be sent.
+        self.fatal(WorkerFenced(f"last heartbeat was acknowledged {self.lease.age:.1f} s ago"))
+
+    def check_running(self) -> None:
+        """Raises: EngineError: the worker has failed, nothing may be written any more."""
+        if self.failure is not None:
+            raise EngineError(f"the worker has failed: {self.failure}")
+
+    def _crash(self, reason: BaseException) -> None:
+        """A service of Faust ended by an exception: so does the worker."""
+        if not self._stopped.is_set():
+            self.fatal(reason)
+        super()._crash(reason)
+
+    # -- barriers -----------------------------------------------------------------
+    async def quiesce(self) -> None:
+        """Let the running chunk end and its output be acknowledged."""
+
+        async def barrier() -> None:
+            async with self.apply_lock:
+                await self.outbox.settle()
+
+        try:
+            await asyncio.wait_for(barrier(), self.settings.rebalance_timeout_s * _QUIESCE_SHARE)
+        except TimeoutError:
+            self.fatal(WorkerFenced("a chunk did not end before its partitions were revoked"))
+
+    async def _consumer_wait_empty(self, consumer: Any, logger: Any) -> None:
+        # Called on revocation and on shutdown, before tables are closed.
+        await self.quiesce()
+        await consumer.commit()
+
+    def partitions_revoked(self) -> None:
+        for table in self.stage_tables:
+            table.forget()
+
+    async def _on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        try:
+            self._check_copartitioned()
+        except NotCopartitioned as error:
+            self.fatal(error)
+            return
+        await super()._on_partitions_assigned(assigned, generation_id)
+
+    def _check_copartitioned(self) -> None:
+        """Sources of equal partition count, and their changelogs, are owned together, or a stage would read holes.
+
+        Faust assigns topics of equal partition count and equal subscribers as one group; a topic that the group's
+        leader does not know yet falls out of it.
+        """
+        owned: dict[str, set[int]] = {}
+        for tp in self.assignor.assigned_actives():
+            owned.setdefault(tp.topic, set()).add(tp.partition)
+        for count in set(self.stage_topics.values()):
+            topics = [topic for topic, partitions in self.stage_topics.items() if partitions == count]
+            topics += [table.changelog for table in self.stage_tables if table.source.partitions == count]
+            for topic in topics[1:]:
+                if owned.get(topic) != owned.get(topics[0]):
+                    have = [sorted(owned.get(name, ())) for name in (topics[0], topic)]
+                    raise NotCopartitioned((topics[0], topic), f"partitions {have[0]} and {have[1]}")
+
+    async def source_offsets(
+        self, topic: str, partitions: Iterable[int]
+    ) -> tuple[dict[int, int | None], dict[int, int]]:
+        return await self.consumer.source_offsets(topic, list(partitions))
+
+    # -- life ---------------------------------------------------------------------
+    async def on_started(self) -> None:
+        await super().on_started()
+        for function in self.background:
+            task = asyncio.ensure_future(function())
+            self._running.add(task)
+            task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.fatal(error)
+
+    async def on_stop(self) -> None:
+        for task in list(self._running):
+            task.cancel()
+        await super().on_stop()
+
+    @asynccontextmanager
+    async def plain_consumer(self) -> AsyncIterator[Any]:
+        """A consumer outside the group, for reading a stretch of a changelog."""
+        consumer = aiokafka.AIOKafkaConsumer(
+            bootstrap_servers=self.settings.bootstrap,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            **self.settings.kafka,
+        )
+        await consumer.start()
+        try:
+            yield consumer
+        finally:
+            await consumer.stop()

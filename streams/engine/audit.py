@@ -1,0 +1,101 @@
+"""What the engine looks after besides chunks: foreign rows in the changelogs, and the lag of the sources."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+from faust.types import TP
+
+from streams.engine import rows
+from streams.engine.store import ChangelogRecord
+from streams.engine.table import Table
+
+if TYPE_CHECKING:
+    from streams.engine.app import EngineApp
+
+logger = logging.getLogger(__name__)
+
+_WATCH_INTERVAL_S = 1.0
+_READ_WAIT_MS = 1000
+
+
+class Audit:
+    """A paused worker that wakes (a zombie) writes into our changelogs: adopt what is newer there, repair the rest."""
+
+    def __init__(self, app: EngineApp) -> None:
+        self._app = app
+        #: source topic -> partition of ours -> records not yet applied.
+        self.lag: dict[str, dict[int, int]] = {}
+
+    @property
+    def _quiet(self) -> bool:
+        app = self._app
+        return app.rebalancing or app.in_recovery or app.failure is not None
+
+    async def run(self) -> None:
+        """At each interval, and at once when a gap shows in the offsets of our own writes."""
+        app = self._app
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(app.audit_now.wait(), app.settings.audit_interval_s)
+            app.audit_now.clear()
+            if self._quiet:
+                continue
+            try:
+                await self.look()
+            except (KafkaError, OSError, TimeoutError) as error:
+                logger.warning("audit of the changelogs failed, will be tried again: %r", error)
+
+    async def look(self) -> None:
+        """One audit: the ends of the changelogs against what we wrote, foreign stretches read and merged."""
+        app = self._app
+        async with app.apply_lock:
+            await app.outbox.settle()
+            tps = [TP(table.changelog, partition) for table in app.stage_tables for partition in table.owned()]
+            ends = await app.consumer.highwaters(*tps) if tps else {}
+            for tp, end in ends.items():
+                app.table_of(tp.topic).note_end(tp.partition, end)
+        for table in app.stage_tables:
+            for partition, gaps in list(table.gaps.items()):
+                for gap in list(gaps):
+                    records = await self._read(table, partition, gap)
+                    async with app.apply_lock:  # not while a chunk holds rows that it has read
+                        table.merge_foreign(partition, gap, records)
+                        if partition in table.owned():
+                            await table.rewrite_stale(partition)
+
+    async def _read(self, table: Table, partition: int, gap: tuple[int, int]) -> list[ChangelogRecord]:
+        position, stop = gap
+        tp = TopicPartition(table.changelog, partition)
+        found: list[Any] = []
+        async with self._app.plain_consumer() as consumer:
+            consumer.assign([tp])
+            consumer.seek(tp, position)
+            while position < stop:
+                fetched = await consumer.getmany(tp, timeout_ms=_READ_WAIT_MS)
+                found += (record for record in fetched.get(tp, ()) if record.offset < stop)
+                position = await consumer.position(tp)
+        return [(r.key, r.value, b"" if r.value is not None else rows.tombstone_version(r.headers)) for r in found]
+
+    async def watch(self) -> None:
+        """Keep the lag of our partitions: the source's end less what is applied."""
+        app = self._app
+        while True:
+            await asyncio.sleep(_WATCH_INTERVAL_S)
+            if self._quiet:
+                continue
+            try:
+                applied = app.consumer.applied()
+                ends = await app.consumer.highwaters(*applied) if applied else {}
+            except (KafkaError, OSError, TimeoutError) as error:
+                logger.warning("the ends of the topics are not known: %r", error)
+                continue
+            lag: dict[str, dict[int, int]] = {}
+            for tp, end in ends.items():
+                lag.setdefault(tp.topic, {})[tp.partition] = max(0, end - applied[TP(tp.topic, tp.partition)])
+            self.lag = lag

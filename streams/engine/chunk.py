@@ -1,0 +1,55 @@
+"""The unit of work: consecutive records of one partition, as fetched; and what a stage sends on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Record(NamedTuple):
+    """One record. timestamp_ms: Kafka's, since epoch. key, value: b"" where it has none (a tombstone's value)."""
+
+    offset: int
+    timestamp_ms: int
+    key: bytes
+    value: bytes
+
+
+class Chunk:
+    """Records of one partition in offset order, at least one; offsets may have holes (compaction, transactions).
+
+    Chunk borders mean nothing: after a crash the same records come in other chunks.
+    """
+
+    __slots__ = ("follows", "partition", "records", "seek", "topic")
+
+    def __init__(self, topic: str, partition: int, records: Sequence[Record], *, follows: int, seek: int) -> None:
+        """follows: all records before this offset were applied before.  seek: number of the seek before the fetch."""
+        self.topic = topic
+        self.partition = partition
+        self.records = records
+        self.follows = follows
+        self.seek = seek
+
+    @property
+    def first_offset(self) -> int:
+        return self.records[0].offset
+
+    @property
+    def last_offset(self) -> int:
+        return self.records[-1].offset
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __repr__(self) -> str:
+        return f"<Chunk {self.topic}[{self.partition}] {self.first_offset}-{self.last_offset}, {len(self)} records>"
+
+
+class Output(NamedTuple):
+    """One message to emit.  partition_key: picks the partition, by Kafka's murmur2.  value: None is a tombstone."""
+
+    key: bytes
+    value: bytes | None
+    partition_key: bytes
+    headers: Sequence[tuple[str, bytes]] = ()

@@ -1,0 +1,367 @@
+"""Faust's consumer, changed to hand whole fetched chunks to a stage and to commit only what is durable.
+
+What each override is for stands beside it. Faust 0.15.3 and aiokafka 0.14 are pinned: private parts of both are used.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+import aiokafka
+from faust.transport.consumer import ensure_TP
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from faust.types.tuples import ConsumerMessage
+
+from streams.engine import lease, rows
+from streams.engine.chunk import Chunk, Record
+from streams.engine.errors import StageFailed, WorkerFenced
+
+if TYPE_CHECKING:
+    from streams.engine.app import EngineApp
+
+logger = logging.getLogger(__name__)
+
+_fields = attrgetter("offset", "timestamp", "key", "value")
+
+# A stage slower than this per fetch is stuck: the member leaves the group.
+_POLL_INTERVAL_MAX_MS = 1_000_000
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    """The thread that talks to Kafka, so that heartbeats go on while a stage computes."""
+
+    app: EngineApp
+    logger = logging.getLogger("faust.consumer")
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        # The stock one waits up to 1.5 s for a fetch, splits security into credentials objects
+        # that lack SCRAM with a context of our own, and polls without a limit.
+        settings = self.app.settings
+        self._assignor = self.app.assignor
+        return aiokafka.AIOKafkaConsumer(
+            bootstrap_servers=settings.bootstrap,
+            client_id=settings.group,
+            group_id=settings.group,
+            group_instance_id=settings.instance_id,
+            partition_assignment_strategy=[self._assignor],
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_poll_records=2 * settings.chunk_records,
+            max_poll_interval_ms=_POLL_INTERVAL_MAX_MS,
+            max_partition_fetch_bytes=settings.fetch_bytes,
+            fetch_max_wait_ms=int(settings.fetch_wait_s * 1000),
+            request_timeout_ms=int(settings.request_timeout_s * 1000),
+            session_timeout_ms=int(settings.session_timeout_s * 1000),
+            rebalance_timeout_ms=int(settings.rebalance_timeout_s * 1000),
+            heartbeat_interval_ms=int(settings.heartbeat_interval_s * 1000),
+            **settings.kafka,
+        )
+
+    async def on_start(self) -> None:
+        # Heartbeats renew the lease.
+        await super().on_start()
+        coordinator: Any = self._ensure_consumer()._coordinator
+        heartbeat = coordinator._do_heartbeat
+
+        async def timed_heartbeat() -> Any:
+            sent_at = lease.now()
+            acknowledged = await heartbeat()
+            if acknowledged:
+                self.app.lease.renew(sent_at)
+            return acknowledged
+
+        coordinator._do_heartbeat = timed_heartbeat
+
+    def is_member(self, generation: int) -> bool:
+        """False once the coordinator has expelled us (aiokafka resets the generation to -1)."""
+        coordinator: Any = self._ensure_consumer()._coordinator
+        return bool(coordinator.generation == generation)
+
+    async def committed(self, tps: list[TP]) -> dict[TP, int | None]:
+        """The group's next offsets to read, None for none."""
+        consumer = self._ensure_consumer()
+
+        async def ask() -> dict[TP, int | None]:
+            return {tp: await consumer.committed(aiokafka.TopicPartition(tp.topic, tp.partition)) for tp in tps}
+
+        found: dict[TP, int | None] = await self.call_thread(ask)
+        return found
+
+
+class Consumer(driver.Consumer):
+    """One message per (partition, chunk); commits follow applied chunks."""
+
+    app: EngineApp
+    _thread: ConsumerThread
+    logger = logging.getLogger("faust.consumer")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        #: Next offset to fetch, and next to apply (= to commit), per source partition. perform_seek() sets both;
+        #: a chunk that does not continue them is never applied.
+        self._fetch_position: dict[TP, int] = {}
+        self._applied: dict[TP, int] = {}
+        #: Number of the present seek: what was fetched before it is void.
+        self._seek_number = 0
+        self._gap_seen: dict[TP, int] = {}
+        #: What the broker has accepted (Faust's own record is updated on a failed commit, too).
+        self._durable: dict[TP, int] = {}
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def create_topic(self, *args: Any, **kwargs: Any) -> None:
+        """The engine makes its changelogs itself, before it joins the group."""
+
+    # -- fetching -----------------------------------------------------------------
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
+        records, active = await self._wait_next_records(timeout)
+        app = self.app
+        generation = app.consumer_generation_id
+        if records is None or self.should_stop:
+            return
+        if not self.flow_active:
+            try:
+                await self.perform_seek()
+            except Exception as error:
+                logger.warning("seek while the flow is stopped failed: %r", error)
+            return
+        changelogs = app.tables.changelog_topics
+        seek = self._seek_number
+
+        def stale() -> bool:  # a rebalance or a seek since the fetch
+            return not self.flow_active or app.consumer_generation_id != generation or self._seek_number != seek
+
+        for tp, fetched in records.items():
+            if stale():
+                break
+            if active is not None and tp not in active and tp not in self._buffered_partitions:
+                continue
+            if tp.topic in app.stage_topics:
+                if not await self._continues(tp, fetched[0].offset) or stale():
+                    continue
+                for chunk in self._chunks(tp, fetched, seek):
+                    if stale():
+                        break
+                    last = chunk.records[-1]
+                    self._fetch_position[tp] = last.offset + 1
+                    yield tp, _message(tp, last, chunk, generation)
+            elif tp.topic in changelogs:
+                message = self._apply_changelog(tp, fetched)
+                if message is not None:
+                    yield tp, message
+
+    def _chunks(self, tp: TP, fetched: list[Any], seek: int) -> Iterator[Chunk]:
+        size = self.app.settings.chunk_records
+        for start in range(0, len(fetched), size):
+            records = [
+                Record(offset, timestamp, key or b"", value or b"")
+                for offset, timestamp, key, value in map(_fields, fetched[start : start + size])
+            ]
+            follows = min(self._fetch_position[tp], records[0].offset)
+            yield Chunk(tp.topic, tp.partition, records, follows=follows, seek=seek)
+
+    def _apply_changelog(self, tp: TP, fetched: list[Any]) -> ConsumerMessage | None:
+        """Apply a fetched stretch of a changelog here, for recovery and for standbys.
+
+        Everything is applied and counted before the last record is passed on. Faust finds that record already seen,
+        applies nothing, and only looks whether recovery has ended. (Passed on unapplied it would be lost: the next
+        stretch can raise the seen offset before Faust's queue is drained.)
+        """
+        recovery: Any = self.app.tables.recovery  # type: ignore[attr-defined]
+        if tp in recovery.active_tps:
+            if not self.app.in_recovery:
+                return None
+            offsets = recovery.active_offsets
+        elif tp in recovery.standby_tps:
+            offsets = recovery.standby_offsets
+        else:
+            return None
+        seen = offsets.get(tp)
+        todo = [record for record in fetched if seen is None or record.offset > seen]
+        if todo:
+            records = [
+                (r.key, r.value, b"" if r.value is not None else rows.tombstone_version(r.headers)) for r in todo
+            ]
+            store = self.app.table_of(tp.topic).store
+            store.apply_changelog(tp.partition, records, offset=todo[-1].offset)
+            offsets[tp] = todo[-1].offset
+        return self._to_message(tp, fetched[-1])
+
+    # -- order --------------------------------------------------------------------
+    # A row's version only recognises a redelivery if a partition is applied strictly in order:
+    # applying offset 200 before 100 would make 100 look like a duplicate.
+    async def _continues(self, tp: TP, first: int) -> bool:
+        """May records starting at `first` be handed on?"""
+        expected = self._fetch_position.get(tp)
+        if expected is None:
+            return False  # assigned, but perform_seek() has not run
+        if first <= expected:
+            return True  # in order, or read again
+        if self._gap_seen.get(tp) == first:  # still there after a seek: there are no such records
+            logger.info("no records in %s[%s] from %s to %s", tp.topic, tp.partition, expected, first - 1)
+            return True
+        # Fetched before a seek, handed over after it. Read from the right place.
+        self._gap_seen[tp] = first
+        await self.seek_wait({tp: expected})
+        return False
+
+    async def perform_seek(self) -> None:
+        """Go back to the committed offsets, also where nothing (or 0) is committed.
+
+        aiokafka's seek_to_committed() does not move a partition whose committed offset is 0 or missing: records that
+        were fetched and dropped before would be lost.
+        """
+        self._fetch_position.clear()
+        self._applied.clear()
+        self._seek_number += 1
+        await super().perform_seek()
+        positions = {
+            ensure_TP(tp): self._read_offset.get(tp) for tp in self.assignment() if tp.topic in self.app.stage_topics
+        }
+        missing = [tp for tp, offset in positions.items() if not offset]
+        if missing:
+            first = await self.earliest_offsets(*missing)
+            positions.update((ensure_TP(tp), offset) for tp, offset in first.items())
+            await self.seek_wait({tp: positions[tp] or 0 for tp in missing})
+        self._gap_seen.clear()
+        self._seek_number += 1
+        known = {tp: offset or 0 for tp, offset in positions.items()}
+        self._fetch_position.update(known)
+        self._applied.update(known)
+
+    def in_order(self, chunk: Chunk) -> bool:
+        """Whether a chunk may be applied now: False for one fetched before a seek, it will come again."""
+        if chunk.seek != self._seek_number:
+            return False
+        applied = self._applied.get(TP(chunk.topic, chunk.partition), -1)
+        if applied < chunk.follows:
+            cause = f"the chunk follows offset {chunk.follows}, applied only to {applied}"
+            self.app.fatal(StageFailed(chunk.topic, chunk.partition, chunk.first_offset, chunk.last_offset, cause))
+            return False
+        return True
+
+    def chunk_applied(self, chunk: Chunk) -> None:
+        self._applied[TP(chunk.topic, chunk.partition)] = chunk.last_offset + 1
+
+    def applied(self) -> dict[TP, int]:
+        """Next offset to apply, per source partition of ours."""
+        return dict(self._applied)
+
+    async def source_offsets(self, topic: str, partitions: list[int]) -> tuple[dict[int, int | None], dict[int, int]]:
+        """Of a topic's partitions: the group's next offsets (None for none), and the ends."""
+        tps = [TP(topic, partition) for partition in partitions]
+        committed = await self._thread.committed(tps)
+        ends = await self.highwaters(*tps)
+        return {tp.partition: committed[tp] for tp in tps}, {tp.partition: ends[tp] for tp in tps}
+
+    # -- commits ------------------------------------------------------------------
+    # Faust acknowledges a chunk whose stage raised, and takes a failed commit for done: hence own bookkeeping.
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """A chunk is no gap."""
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        return (tp for tp in list(self._applied) if topics is None or tp in topics or tp.topic in topics)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        self._acked[tp].clear()
+        self._acked_index[tp].clear()
+        return self._applied.get(tp)
+
+    def _should_commit(self, tp: TP, offset: int) -> bool:
+        return offset > self._durable.get(tp, -1)
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Commit only what is durable: everything sent is acknowledged, nothing failed, and we are a member."""
+        app = self.app
+        await app.outbox.settle()
+        if app.failure is not None or not self._thread.is_member(app.consumer_generation_id):
+            return False
+        done = await super()._commit(offsets)
+        if done:
+            self._durable.update(offsets)
+        return done
+
+    # -- rebalance ----------------------------------------------------------------
+    async def on_partitions_revoked(self, revoked: Any) -> None:
+        """Finish the running chunk, flush and commit BEFORE the partitions can move.
+
+        The stock method forgets what is acknowledged first, so that every rebalance would replay.
+        """
+        app = self.app
+        self.stop_flow()
+        app.flow_control.suspend()
+        app.flow_control.clear()
+        if self._thread.is_member(app.consumer_generation_id):
+            await app.quiesce()
+            await self.commit()
+        elif revoked and app.lease.enabled:
+            # Somebody else owns the partitions already, what is still buffered here is stale: do not flush it.
+            app.fatal(WorkerFenced("expelled from the group"))
+        else:
+            await app.quiesce()
+        app.partitions_revoked()
+        self._seek_number += 1
+        self._fetch_position.clear()
+        self._applied.clear()
+        self._durable.clear()
+        await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: Any, generation_id: int = 0) -> None:
+        self.app.lease.renew(lease.now())
+        await super().on_partitions_assigned(assigned, generation_id)
+
+
+def _message(tp: TP, last: Record, value: Any, generation: int) -> ConsumerMessage:
+    return ConsumerMessage(
+        tp.topic,
+        tp.partition,
+        offset=last.offset,
+        timestamp=last.timestamp_ms / 1000.0,
+        timestamp_type=0,
+        headers=None,
+        key=None,
+        value=value,
+        checksum=None,
+        serialized_key_size=0,
+        serialized_value_size=0,
+        tp=tp,
+        generation_id=generation,
+    )
+
+
+class Producer(driver.Producer):
+    """One idempotent producer, behind the lease."""
+
+    app: EngineApp
+    logger = logging.getLogger("faust.producer")
+
+    def _new_producer(self, transactional_id: str | None = None) -> Any:
+        settings = self.app.settings
+        return aiokafka.AIOKafkaProducer(
+            bootstrap_servers=settings.bootstrap,
+            client_id=settings.group,
+            acks="all",
+            enable_idempotence=True,
+            # The default of 16 KiB would cut a chunk's rows into many requests.
+            max_batch_size=settings.batch_bytes,
+            compression_type=settings.compression,
+            request_timeout_ms=int(settings.request_timeout_s * 1000),
+            **settings.kafka,
+        )
+
+    async def create_topic(self, *args: Any, **kwargs: Any) -> None:
+        """As with the consumer: the engine makes its changelogs itself."""
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        lease.guard_producer(self._producer, self.app.lease, self.app.lease_expired)
+
+
+class Transport(driver.Transport):
+    Consumer = Consumer
+    Producer = Producer

@@ -1,0 +1,264 @@
+"""The engine as a stage sees it: sources, tables, one agent a source, emitting; and how the worker does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import faust
+
+from streams.engine.app import EngineApp
+from streams.engine.audit import Audit
+from streams.engine.changelogs import ensure_changelogs
+from streams.engine.chunk import Chunk, Output
+from streams.engine.settings import Cluster, EngineSettings
+from streams.engine.table import Table
+
+logger = logging.getLogger(__name__)
+
+Fold = Callable[[Chunk], Awaitable[None]]
+_FAILED_EXIT_CODE = 70
+
+
+@dataclass
+class Source:
+    """One input topic.  topic: full name.  topic_id: Kafka's."""
+
+    topic: str
+    topic_id: str
+    partitions: int
+    tables: list[Table] = field(default_factory=list)
+    records: int = 0
+    chunks: int = 0
+    duplicates: int = 0
+
+
+@dataclass(frozen=True)
+class SourceStatus:
+    """lag: records not yet applied, of our partitions; None until it is known."""
+
+    partitions: tuple[int, ...]
+    lag: int | None
+    records: int
+    chunks: int
+    duplicates: int
+
+
+@dataclass(frozen=True)
+class TableStatus:
+    """Rows written by stages, found in the changelog from a foreign writer, and written again for that reason."""
+
+    rows_written: int
+    foreign_rows: int
+    repaired_rows: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """How the worker does now. Counts are since its start.
+
+    ready: in the group, every table recovered, chunks flow.  why: what it waits for, or what it owns.
+    recovery_s: how long the last recovery took, from the assignment on.
+    """
+
+    ready: bool
+    why: str
+    failure: str | None
+    recovery_s: float
+    rebalances: int
+    messages_sent: int
+    sources: Mapping[str, SourceStatus]
+    tables: Mapping[str, TableStatus]
+
+
+def exit_at_once(error: BaseException) -> None:
+    """End the process without a flush, exit code 70. `python -m streams` has finer codes."""
+    logging.shutdown()
+    os._exit(_FAILED_EXIT_CODE)
+
+
+class Engine:
+    """One worker. Declare sources, tables and agents, then start; build it in a running event loop."""
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        cluster: Cluster,
+        *,
+        on_fatal: Callable[[BaseException], None] = exit_at_once,
+    ) -> None:
+        """on_fatal: called once, with the error that ends the worker. Must end the process without a flush; if it
+        returns, the engine stands still: it applies, sends and commits nothing any more."""
+        self.settings = settings
+        self.app: faust.App
+        self._app = self.app = EngineApp(settings, cluster, on_fatal)
+        self._cluster = cluster
+        self._sources: dict[str, Source] = {}
+        self._audit = Audit(self._app)
+        self._assigned_at: float | None = None
+        self._recovery_s = 0.0
+        self._folding: Source | None = None
+        self._app.background += [self._audit.run, self._audit.watch]
+        self._app.on_partitions_assigned.connect(self._on_assigned)
+
+    # -- declaring ----------------------------------------------------------------
+    def source(self, topic: str, partitions: int) -> Source:
+        """One input topic, read whole chunks at a time.
+
+        Args:   topic: full name.  partitions: as Kafka has it.
+        Raises: ValueError: declared before, or its id is not in the Cluster we were given.
+        """
+        if topic in self._sources:
+            raise ValueError(f"source {topic} is declared twice")
+        if topic not in self._cluster.topic_ids:
+            raise ValueError(f"the id of topic {topic} is not known")
+        source = self._sources[topic] = Source(topic, self._cluster.topic_ids[topic], partitions)
+        return source
+
+    def table(self, name: str, source: Source) -> Table:
+        """One table fed by ONE source, with its partitions; folds of other sources may read it, never write it."""
+        if any(table.name == name for table in self._app.stage_tables):
+            raise ValueError(f"table {name} is declared twice")
+        table = Table(self._app, name, source)
+        source.tables.append(table)
+        self._app.stage_tables.append(table)
+        return table
+
+    def agent(self, source: Source) -> Callable[[Fold], Fold]:
+        """Decorates `async def fold(chunk: Chunk) -> None`: exactly one for a source.
+
+        Folds run one at a time in the whole worker, so rows that one has read do not change before it has written.
+        If it raises, the worker ends, nothing is committed, and the records come again.
+        Raises: ValueError: the source has one already.
+        """
+        if source.topic in self._app.stage_topics:
+            raise ValueError(f"source {source.topic} has two agents")
+
+        def decorate(fold: Fold) -> Fold:
+            async def counted(chunk: Chunk) -> None:
+                self._folding = source
+                await fold(chunk)
+                for table in source.tables:
+                    await table.finish(chunk)
+                source.chunks += 1
+                source.records += len(chunk)
+
+            self._app.stage(source.topic, source.partitions, counted, getattr(fold, "__name__", "fold"))
+            return fold
+
+        return decorate
+
+    # -- for folds ----------------------------------------------------------------
+    async def emit(
+        self,
+        topic: str,
+        partitions: int,
+        items: Iterable[Output | tuple[bytes, bytes | None, bytes]],
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> None:
+        """Send messages (key, value, partition key[, headers]), at once and in this order within each partition.
+
+        They are acknowledged before the offsets of the running chunk are committed; they do not wait for that commit.
+        Args:   partitions: of the topic; the partition key picks one by murmur2, as Java's producer does.
+                headers: of every message, besides its own.
+        Raises: RowTooLarge.  SendFailed.
+        """
+        self._app.check_running()
+        await self._app.outbox.emit(topic, partitions, items, headers)
+
+    def duplicates(self, count: int) -> None:
+        """Count records of the running chunk that the rows already held (`offset <= row.offset`)."""
+        assert self._folding is not None, "called outside a fold"
+        self._folding.duplicates += count
+
+    # -- life ---------------------------------------------------------------------
+    async def start(self) -> None:
+        """Make missing changelogs, join the group, recover; returns when the first recovery has ended.
+
+        Raises: WrongChangelog.  KafkaError.
+        """
+        self.settings.datadir.mkdir(parents=True, exist_ok=True)
+        await ensure_changelogs(
+            self.settings, {table.changelog: table.source.partitions for table in self._app.stage_tables}
+        )
+        await self._app.start()
+
+    async def stop(self) -> None:
+        """Finish the running chunk, flush, commit, close the tables, leave the group. Does nothing after a failure."""
+        if self._app.failure is None:
+            await self._app.stop()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Start, wait for `stop`, stop.
+
+        Raises: as start.
+        """
+        starting = asyncio.ensure_future(self.start())
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                await stopping
+            await self.stop()
+        finally:
+            stopping.cancel()
+            starting.cancel()
+
+    async def settle(self) -> None:
+        """Wait until everything sent so far is acknowledged."""
+        await self._app.outbox.settle()
+
+    # -- status -------------------------------------------------------------------
+    def _on_assigned(self, *_args: object, **_kwargs: object) -> None:
+        self._assigned_at = time.monotonic()
+
+    def status(self) -> Status:
+        """How the worker does now. Cheap; call it from the event loop's thread."""
+        app = self._app
+        recovered = bool(app.tables.actives_ready) and not app.rebalancing and not app.should_stop
+        if recovered and self._assigned_at is not None:
+            self._recovery_s = time.monotonic() - self._assigned_at
+            self._assigned_at = None
+        sources = {}
+        for topic, source in self._sources.items():
+            mine = self._audit.lag.get(topic, {}) if recovered else {}
+            sources[topic] = SourceStatus(
+                partitions=tuple(sorted(mine)),
+                lag=sum(mine.values()) if mine else None,
+                records=source.records,
+                chunks=source.chunks,
+                duplicates=source.duplicates,
+            )
+        return Status(
+            ready=recovered and app.failure is None,
+            why=self._why(recovered),
+            failure=None if app.failure is None else str(app.failure),
+            recovery_s=self._recovery_s,
+            rebalances=app.rebalancing_count,
+            messages_sent=app.outbox.sent,
+            sources=sources,
+            tables={
+                table.name: TableStatus(table.rows_written, table.foreign_rows, table.repaired_rows)
+                for table in app.stage_tables
+            },
+        )
+
+    def _why(self, recovered: bool) -> str:
+        app = self._app
+        if app.failure is not None:
+            return str(app.failure)
+        if not app.started:
+            return "starting"
+        if app.should_stop:
+            return "stopping"
+        if recovered:
+            count = len(self._audit.lag) and sum(len(ends) for ends in self._audit.lag.values())
+            return f"owns {count} partitions"
+        if app.in_recovery:
+            return "recovering tables"
+        return "joining the group" if app.rebalancing or not app.rebalancing_count else "waiting for partitions"

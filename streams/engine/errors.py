@@ -1,0 +1,112 @@
+"""Errors of the engine. All of them end the worker: nothing is committed, and what was not committed is read again.
+
+MillraceError                  (schemas.errors)
+├── RetryableError             (schemas.errors) start the worker again
+│   ├── WorkerFenced           the group gave our partitions away, or may have
+│   └── SendFailed             Kafka did not acknowledge a message
+└── PermanentError             (schemas.errors) a start would end the same way
+    └── EngineError
+        ├── StageFailed        a stage's fold raised; the record that did it comes again
+        ├── RowTooLarge        a row or message does not fit into one request
+        ├── WrongRow           a row that the engine cannot read, or a stage must not write
+        ├── NotCopartitioned   tables that are read together are not owned together
+        ├── StateMismatch      rows were made from another topic or cluster than the one we are given
+        ├── StateLost          rows that were once acknowledged are gone
+        └── WrongChangelog     a changelog topic exists with other properties, or cannot be made
+"""
+
+from __future__ import annotations
+
+from schemas.errors import PermanentError, RetryableError
+
+
+class EngineError(PermanentError):
+    """Root of what a new start does not mend."""
+
+    def __init__(self, message: str, *, reason: str = "engine") -> None:
+        super().__init__(message, reason=reason)
+
+
+class WorkerFenced(RetryableError):
+    """Somebody else may own our partitions: nothing more may be written from here."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"worker fenced: {why}", retry_after_s=1.0)
+
+
+class SendFailed(RetryableError):
+    """A message was not acknowledged.  topic, partition: where to.  cause: the client's words."""
+
+    def __init__(self, topic: str, partition: int, cause: str) -> None:
+        super().__init__(f"Kafka did not acknowledge {topic}[{partition}]: {cause}", retry_after_s=1.0)
+        self.topic, self.partition = topic, partition
+
+
+class StageFailed(EngineError):
+    """A fold raised, or did not end in time.  topic, partition, first_offset, last_offset: the chunk it had."""
+
+    def __init__(self, topic: str, partition: int, first_offset: int, last_offset: int, cause: str) -> None:
+        super().__init__(
+            f"the stage of {topic}[{partition}] failed between offsets {first_offset} and {last_offset}: {cause}",
+            reason="stage_failed",
+        )
+        self.topic, self.partition = topic, partition
+        self.first_offset, self.last_offset = first_offset, last_offset
+
+
+class RowTooLarge(EngineError):
+    """A row or message does not fit into one request.  table: the table's, else the topic's name."""
+
+    def __init__(self, table: str, *, key_bytes: int, row_bytes: int, limit: int) -> None:
+        super().__init__(
+            f"{table}: a row of {row_bytes} bytes with a key of {key_bytes} bytes exceeds {limit} bytes",
+            reason="row_too_large",
+        )
+        self.table, self.key_bytes, self.row_bytes, self.limit = table, key_bytes, row_bytes, limit
+
+
+class WrongRow(EngineError):
+    """A row that cannot be read or must not be written."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason="wrong_row")
+
+
+class NotCopartitioned(EngineError):
+    """Topics whose tables are read together do not lie on the same worker.  topics: their full names."""
+
+    def __init__(self, topics: tuple[str, ...], detail: str) -> None:
+        super().__init__(
+            f"{' and '.join(topics)} are read together but not owned together ({detail}): "
+            "they need the same number of partitions, and every worker of the group must read all of them",
+            reason="not_copartitioned",
+        )
+        self.topics = topics
+
+
+class StateMismatch(EngineError):
+    """Rows were made from something else than what we are given.  where: table and partition."""
+
+    def __init__(self, where: str, what: str) -> None:
+        super().__init__(
+            f"{where}: {what}; "
+            "start with a higher epoch to rebuild from the topics, or point to the former cluster and topics",
+            reason="state_mismatch",
+        )
+        self.where = where
+
+
+class StateLost(EngineError):
+    """Acknowledged rows are gone.  where: table and partition."""
+
+    def __init__(self, where: str, what: str) -> None:
+        super().__init__(f"{where}: {what}; start with a higher epoch to rebuild from the topics", reason="state_lost")
+        self.where = where
+
+
+class WrongChangelog(EngineError):
+    """A changelog topic is not what the engine needs.  topic: its name."""
+
+    def __init__(self, topic: str, what: str) -> None:
+        super().__init__(f"changelog {topic}: {what}", reason="wrong_changelog")
+        self.topic = topic

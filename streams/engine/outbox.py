@@ -1,0 +1,134 @@
+"""Everything that leaves the worker: whole batches, and the knowledge of what Kafka has acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from aiokafka.partitioner import murmur2
+
+from streams.engine.chunk import Output
+from streams.engine.errors import RowTooLarge, SendFailed
+
+Headers = list[tuple[str, bytes]]
+Message = tuple[bytes, bytes | None, Headers]
+"""(key, value or None, headers)."""
+NO_HEADERS: Headers = []
+
+_RECORD_OVERHEAD_BYTES = 100
+"""More than a record's own lengths and a batch's header take (21 + 61 bytes)."""
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _hash(key: bytes) -> int:
+    # aiokafka's is pure Python, some microseconds a key; the keys of live sessions come again and again.
+    return int(murmur2(key)) & 0x7FFFFFFF
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """The partition that Kafka's default partitioner (murmur2) gives a key."""
+    return _hash(key) % partitions
+
+
+class Sent(NamedTuple):
+    """A batch under way.  acknowledged: resolves to its metadata, with the offset of the first record."""
+
+    acknowledged: asyncio.Future[Any]
+    records: int
+
+
+class Outbox:
+    """Sends batches through one AIOKafkaProducer and fails the worker if one is not acknowledged."""
+
+    def __init__(self, producer: Callable[[], Any], fatal: Callable[[BaseException], None], batch_bytes: int) -> None:
+        """producer: gives the started AIOKafkaProducer.  fatal: ends the worker."""
+        self._producer = producer
+        self._fatal = fatal
+        self.limit = batch_bytes - _RECORD_OVERHEAD_BYTES
+        self._pending: set[asyncio.Future[Any]] = set()
+        self.sent = 0
+
+    async def emit(
+        self,
+        topic: str,
+        partitions: int,
+        items: Iterable[Output | tuple[bytes, bytes | None, bytes]],
+        headers: Sequence[tuple[str, bytes]],
+    ) -> None:
+        """Hand messages to Kafka, in order within each partition. Returns before they are acknowledged: see settle."""
+        common: Headers = list(headers)
+        by_partition: dict[int, list[Message]] = {}
+        for item in items:
+            own = item[3] if len(item) > 3 else ()
+            partition = _hash(item[2]) % partitions
+            message = (item[0], item[1], [*common, *own] if own else common)
+            try:
+                by_partition[partition].append(message)
+            except KeyError:
+                by_partition[partition] = [message]
+        for partition, messages in by_partition.items():
+            await self.send(topic, partition, messages, name=topic)
+
+    async def send(self, topic: str, partition: int, messages: Iterable[Message], *, name: str) -> list[Sent]:
+        """Send messages to one partition in this order; returns what to wait for, one a batch.
+
+        Waits until what was sent to the partition before has left the process, so that one batch at most is queued and
+        one under way: memory stays bounded.
+        Args:   name: what to call the destination in an error.
+        Raises: RowTooLarge.  SendFailed.
+        """
+        producer = self._producer()
+        now_ms = int(time.time() * 1000)
+        sent: list[Sent] = []
+        batch = producer.create_batch()
+        for key, value, headers in messages:
+            if batch.append(key=key, value=value, timestamp=now_ms, headers=headers) is None:  # full
+                sent.append(await self._submit(producer, batch, topic, partition))
+                batch = producer.create_batch()
+                batch.append(key=key, value=value, timestamp=now_ms, headers=headers)
+            # A first message is taken whatever its size, and refused by the broker later, without its name.
+            if batch.record_count() == 1:
+                self.check_size(name, key, value)
+        if batch.record_count():
+            sent.append(await self._submit(producer, batch, topic, partition))
+        return sent
+
+    def check_size(self, name: str, key: bytes, value: bytes | None) -> None:
+        """Raises: RowTooLarge: the message does not fit into one request."""
+        size = len(value or b"")
+        if len(key) + size > self.limit:
+            raise RowTooLarge(name, key_bytes=len(key), row_bytes=size, limit=self.limit)
+
+    async def _submit(self, producer: Any, batch: Any, topic: str, partition: int) -> Sent:
+        batch.close()
+        count = batch.record_count()
+        try:
+            future = await producer.send_batch(batch, topic, partition=partition)
+        except Exception as error:
+            failure = SendFailed(topic, partition, f"{type(error).__name__}: {error}")
+            self._fatal(failure)
+            raise failure from error
+        self._pending.add(future)
+
+        def done(future: asyncio.Future[Any]) -> None:
+            self._pending.discard(future)
+            error = None if future.cancelled() else future.exception()
+            if future.cancelled() or error is not None:
+                cause = "cancelled" if error is None else f"{type(error).__name__}: {error}"
+                self._fatal(SendFailed(topic, partition, cause))
+            else:
+                self.sent += count
+
+        future.add_done_callback(done)
+        return Sent(future, count)
+
+    async def settle(self) -> None:
+        """Wait until everything handed over SO FAR is acknowledged (under load something is always under way)."""
+        pending = list(self._pending)
+        if pending:
+            await asyncio.wait(pending)
+            # The callbacks, which notice failures, run in the loop's next turn.
+            await asyncio.sleep(0)

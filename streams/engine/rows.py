@@ -1,0 +1,130 @@
+"""The layout of a stored row, and which of two copies is the right one.
+
+    row = epoch (u32) + offset (i64) + format (u8) + payload            big endian
+          '---- version ----'
+
+The offset is that of the last SOURCE record folded into the row. A row is a pure function of a prefix of one partition
+of one topic, so the version orders all copies of a row that were ever written, whoever wrote them. Big endian and never
+negative, so versions compare as bytes. The format is the engine's: what follows the version can change without a new
+epoch.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from streams.engine.errors import WrongRow
+
+VERSION_BYTES = 12
+FORMAT = 1
+_PREFIX = struct.Struct(">IqB")
+PREFIX_BYTES = _PREFIX.size
+
+pack_prefix = _PREFIX.pack
+unpack_prefix = _PREFIX.unpack_from
+
+RESERVED = b"\x00"
+"""Keys that begin with this byte are the engine's own; a scan never shows them."""
+MARK_KEY = b"\x00mark"
+"""One row a partition: what the rows are made from (see marks.py), with the last offset applied as its version."""
+OFFSET_KEY = b"\x00changelog-offset"
+"""Local only: offset up to which the changelog is in the local store, as decimal text."""
+
+
+class Row(NamedTuple):
+    """A stored row.  (epoch, offset) is its version; offset: of the last source record folded into it."""
+
+    epoch: int
+    offset: int
+    payload: bytes
+
+
+def pack(epoch: int, offset: int, payload: bytes) -> bytes:
+    """The stored form of a row."""
+    return pack_prefix(epoch, offset, FORMAT) + payload
+
+
+def unpack(stored: bytes) -> Row:
+    """The row in its stored form.
+
+    Raises: WrongRow: too short, or a format that this version of the engine does not know.
+    """
+    if len(stored) < PREFIX_BYTES:
+        raise WrongRow(f"a row of {len(stored)} bytes is shorter than its version")
+    epoch, offset, layout = unpack_prefix(stored)
+    if layout != FORMAT:
+        raise WrongRow(f"row format {layout}, this engine knows {FORMAT}; it was written by a newer release")
+    return Row(epoch, offset, stored[PREFIX_BYTES:])
+
+
+def older(one: bytes, other: bytes) -> bool:
+    """Whether the stored row `one` has a lower version than `other`."""
+    return one[:VERSION_BYTES] < other[:VERSION_BYTES]
+
+
+class Merge(NamedTuple):
+    """What a stretch of a changelog changes.  stale: keys whose LAST copy in the log is not the right one."""
+
+    puts: dict[bytes, bytes]
+    deletes: list[bytes]
+    stale: set[bytes]
+
+
+def merge(
+    records: Iterable[tuple[bytes, bytes | None, bytes]],
+    stored: Callable[[Sequence[bytes]], Sequence[bytes | None]],
+    *,
+    complete_to: bytes = b"",
+) -> Merge:
+    """Changelog records (in log order) against what is stored: the highest version of each key wins.
+
+    A copy that loses is the last one in the log, and compaction would keep it, so its key is told as stale and the
+    partition's owner writes the row (or its tombstone) again.
+    Args: records: (key, stored row or None for a tombstone, version of the tombstone).
+          stored: the stored rows of some keys, None for an unknown one.
+          complete_to: the stored rows hold everything up to this version, so a row that is not there and not above it
+              was deleted. Empty while they are still being recovered.
+    """
+    latest: dict[bytes, tuple[bytes, bytes | None]] = {}
+    stale: set[bytes] = set()
+    for key, value, version in records:
+        if value is not None:
+            version = value[:VERSION_BYTES]
+        have = latest.get(key)
+        if have is not None and version < have[0]:
+            stale.add(key)
+        else:
+            latest[key] = (version, value)
+            stale.discard(key)
+    puts: dict[bytes, bytes] = {}
+    deletes: list[bytes] = []
+    for key, old in zip(latest, stored(list(latest)), strict=True):
+        version, value = latest[key]
+        if (old is not None and version < old[:VERSION_BYTES]) or (
+            old is None and value is not None and version <= complete_to
+        ):
+            stale.add(key)
+        elif value is None:
+            deletes.append(key)
+        else:
+            puts[key] = value
+    return Merge(puts, deletes, stale)
+
+
+TOMBSTONE_HEADER = "version"
+_UNVERSIONED = b"\xff" * VERSION_BYTES
+
+
+def tombstone_headers(epoch: int, offset: int) -> list[tuple[str, bytes]]:
+    """Headers of a tombstone: it has no value to carry the version."""
+    return [(TOMBSTONE_HEADER, pack(epoch, offset, b"")[:VERSION_BYTES])]
+
+
+def tombstone_version(headers: Iterable[tuple[str, bytes]] | None) -> bytes:
+    """The version of a tombstone; above all others where it has none (somebody deleted the row by hand)."""
+    for name, value in headers or ():
+        if name == TOMBSTONE_HEADER:
+            return value
+    return _UNVERSIONED

@@ -1,0 +1,89 @@
+"""What the engine is told: its name in the cluster, where it keeps rows, how patient it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Which Kafka this is and which topics, as Kafka itself names them.
+
+    A topic that was deleted and made again has the same name and another id; its offsets start again, so every record
+    would look like one already counted. cluster_id: the cluster's id. topic_ids: full topic name -> id (UUID text).
+    """
+
+    cluster_id: str
+    topic_ids: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """Settings of one worker. Times in seconds, sizes in bytes.
+
+    app_id: consumer group, and first part of every changelog topic's name; an epoch above 1 is added to it, so that a
+        rebuild starts from the topics' beginning beside the old state.
+    epoch: >= 1; grows with a change of logic, of partitions, or of a source topic's identity. First part of a version.
+    kafka: aiokafka's security arguments (security_protocol, ssl_context, sasl_*), as every client takes them.
+    datadir: folder of the tables of this worker; no other worker may use it at the same time.
+    partitions: of every changelog; the default where a source does not say.
+    replication: of the changelogs; 1 survives kill -9 but not the loss of a disk.
+    instance_id: static membership: a restart within the session timeout moves no partition. Unique in the group.
+    fencing: stop producing when the group may have given our partitions away. Off only in tests of what is behind it.
+    """
+
+    app_id: str
+    bootstrap: str
+    datadir: Path
+    partitions: int
+    epoch: int = 1
+    replication: int = 1
+    kafka: Mapping[str, Any] = field(default_factory=dict)
+    instance_id: str | None = None
+    standby_replicas: int = 0
+    fencing: bool = True
+
+    chunk_records: int = 2000
+    # What waits between Kafka and a stage is at most this many chunks a source, besides one fetch (below) a partition.
+    queued_chunks: int = 4
+    fetch_bytes: int = 512 * 1024
+    # A fetch that finds nothing waits so long at the broker; a partition that was busy meanwhile waits as long.
+    fetch_wait_s: float = 0.1
+
+    commit_interval_s: float = 1.0
+    audit_interval_s: float = 10.0
+    # Pauses longer than the session timeout cost a rebalance; a dead worker's partitions stand still for as long.
+    session_timeout_s: float = 10.0
+    heartbeat_interval_s: float = 1.0
+    # At least twice the longest chunk: within it a worker must finish its chunk, flush and commit.
+    rebalance_timeout_s: float = 30.0
+    request_timeout_s: float = 30.0
+
+    # One request; must not exceed the broker's message.max.bytes (1 MiB by default), nor a row this.
+    batch_bytes: int = 512 * 1024
+    compression: Literal["gzip", "snappy", "lz4", "zstd"] | None = "lz4"
+    # On the disk a zombie's older copy must not be the only one left before its owner has noticed.
+    compaction_lag_ms: int = 3_600_000
+    block_cache_bytes: int = 32 * 1024 * 1024
+    write_buffer_bytes: int = 16 * 1024 * 1024
+
+    @property
+    def group(self) -> str:
+        """Consumer group, and first part of the changelogs' names."""
+        return self.app_id if self.epoch == 1 else f"{self.app_id}-e{self.epoch}"
+
+    def __post_init__(self) -> None:
+        faults = []
+        if not 1 <= self.epoch < 1 << 32:
+            faults.append(f"epoch must be 1 to 2^32-1, not {self.epoch}")
+        counts = ("partitions", "replication", "chunk_records", "queued_chunks", "fetch_bytes", "batch_bytes")
+        faults += [f"{n} must be at least 1, not {getattr(self, n)}" for n in counts if getattr(self, n) < 1]
+        if self.session_timeout_s < 3 * self.heartbeat_interval_s:
+            faults.append("session_timeout_s must be at least three heartbeat intervals")
+        if self.request_timeout_s < self.session_timeout_s:
+            faults.append("request_timeout_s must not be below session_timeout_s")
+        if faults:
+            raise ValueError("; ".join(faults))

@@ -1,0 +1,157 @@
+"""The rows of one table in RocksDB, one database a partition: a prefix of its changelog, stored with its offset."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import rocksdict
+from faust.stores import rocksdb as faust_rocksdb
+from faust.types import TP
+
+from streams.engine import rows
+from streams.engine.marks import Mark
+from streams.engine.settings import EngineSettings
+
+ChangelogRecord = tuple[bytes, bytes | None, bytes]
+"""(key, stored row or None for a tombstone, version of the tombstone or b"")."""
+
+_OPEN_FILES_MAX = 128
+_WRITE_BUFFERS_MAX = 3
+_BLOOM_BITS = 10
+
+
+class RocksOptions:
+    """How databases are opened: one block cache for all tables and partitions of the process."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._cache = rocksdict.Cache(settings.block_cache_bytes)
+        self._write_buffer_bytes = settings.write_buffer_bytes
+
+    def open(self, path: Path) -> Any:
+        """The database in this folder, made where there is none."""
+        options = rocksdict.Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_max_open_files(_OPEN_FILES_MAX)
+        options.set_write_buffer_size(self._write_buffer_bytes)
+        options.set_max_write_buffer_number(_WRITE_BUFFERS_MAX)
+        options.set_keep_log_file_num(2)
+        table = rocksdict.BlockBasedOptions()
+        table.set_block_cache(self._cache)
+        table.set_bloom_filter(_BLOOM_BITS, block_based=False)
+        options.set_block_based_table_factory(table)
+        return rocksdict.Rdict(str(path), options=options)
+
+
+class Store(faust_rocksdb.Store):
+    """The stock store of Faust with rows that carry versions, and with an explicit close."""
+
+    logger = logging.getLogger("faust.stores")
+    offset_key = rows.OFFSET_KEY
+
+    def __init__(self, *args: Any, opener: RocksOptions, check: Callable[[int, Mark], None], **kwargs: Any) -> None:
+        """check: raises when a partition's mark is not of our source."""
+        super().__init__(*args, driver="rocksdict", **kwargs)
+        self._opener = opener
+        self._check = check
+        #: partition -> keys whose last copy in the changelog is not the row we hold.
+        self.stale: dict[int, set[bytes]] = {}
+
+    # -- rows ---------------------------------------------------------------------
+    def get_many(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
+        found: list[bytes | None] = self._dbs[partition].get(list(keys))
+        return found
+
+    def scan(self, partition: int, start: bytes, stop: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Ordered (key, row) with start <= key < stop, at most `limit`, without the engine's own rows."""
+        found: list[tuple[bytes, bytes]] = []
+        start = max(start, b"\x01")
+        for key, value in self._dbs[partition].items(from_key=start):
+            if key >= stop or len(found) >= limit:
+                break
+            found.append((key, value))
+        return found
+
+    def write(
+        self, partition: int, puts: Mapping[bytes, bytes], deletes: Iterable[bytes], *, offset: int | None
+    ) -> None:
+        """All of it or nothing.  offset: of the changelog; everything up to it is here then; None: not known."""
+        batch = rocksdict.WriteBatch(raw_mode=True)
+        for key, row in puts.items():
+            batch.put(key, row)
+        for key in deletes:
+            batch.delete(key)
+        if offset is not None:
+            batch.put(self.offset_key, str(offset).encode())
+        self._dbs[partition].write(batch)
+
+    def mark(self, partition: int) -> Mark | None:
+        """What the partition's rows are made from; None where it has none yet."""
+        stored = self._dbs[partition].get(rows.MARK_KEY)
+        return None if stored is None else Mark.unpack(stored)
+
+    # -- the changelog read back --------------------------------------------------
+    def apply_changelog(
+        self, partition: int, records: Sequence[ChangelogRecord], *, offset: int | None, complete_to: bytes = b""
+    ) -> None:
+        """Merge changelog records in one atomic write; keys whose last copy lost are remembered as stale.
+
+        Args: offset: of the last record, stored with the rows it covers; None where others before it are still unread.
+              complete_to: see rows.merge.
+        """
+        database = self._db_for_partition(partition)
+        merged = rows.merge(records, lambda keys: database.get(list(keys)), complete_to=complete_to)
+        batch = rocksdict.WriteBatch(raw_mode=True)
+        for key, row in merged.puts.items():
+            batch.put(key, row)
+        for key in merged.deletes:
+            batch.delete(key)
+        if offset is not None:
+            batch.put(self.offset_key, str(offset).encode())
+        database.write(batch)
+        stale = self.stale.setdefault(partition, set())
+        stale.difference_update(merged.puts, merged.deletes)
+        stale |= merged.stale
+
+    def set_persisted_offset(self, tp: TP, offset: int) -> None:
+        # The stock method would silently open (and lock) the database of a partition that was
+        # revoked between the send and its acknowledgement.
+        database = self._dbs.get(tp.partition)
+        if database is not None:
+            database.put(self.offset_key, str(offset).encode())
+
+    def apply_changelog_batch(self, batch: Iterable[Any], to_key: Any, to_value: Any) -> None:
+        """Stock entry point: Faust calls it when it empties its buffers."""
+        for event in batch:
+            message = event.message
+            record = (message.key, message.value, rows.tombstone_version(message.headers))
+            self.apply_changelog(message.partition, [record], offset=message.offset)
+
+    # -- life cycle ---------------------------------------------------------------
+    def _open_for_partition(self, partition: int) -> Any:
+        path = self.partition_path(partition)
+        database = self._opener.open(path)
+        stored = database.get(rows.MARK_KEY)
+        if stored is not None:
+            # Before the changelog is read on from our offset: that offset means nothing in another cluster.
+            self._check(partition, Mark.unpack(stored))
+        return database
+
+    def close_partition(self, partition: int) -> None:
+        database = self._dbs.pop(partition, None)
+        self.stale.pop(partition, None)
+        if database is not None:
+            # The stock store leaves the LOCK file to the garbage collector.
+            database.flush()
+            database.close()
+
+    def revoke_partitions(self, table: Any, tps: set[TP]) -> None:
+        for tp in tps:
+            if tp.topic in table.changelog_topic.topics:
+                self.close_partition(tp.partition)
+
+    async def stop(self) -> None:
+        for partition in list(self._dbs):
+            self.close_partition(partition)

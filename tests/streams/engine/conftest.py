@@ -1,0 +1,28 @@
+"""Fixtures of the engine's tests on a real broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from millrace.kafka import Broker
+from tests.streams.engine.harness import Pipeline
+
+MakePipeline = Callable[..., Pipeline]
+
+
+@pytest.fixture
+def pipeline(kafka: Broker, tmp_path: Path, prefix: str) -> Iterator[MakePipeline]:
+    """Makes a Pipeline of this test's own; its workers end with the test."""
+    made: list[Pipeline] = []
+
+    def make(stage: str = "count", **options: Any) -> Pipeline:
+        made.append(Pipeline(kafka.bootstrap, tmp_path / str(len(made)), f"{prefix}-{len(made)}", stage, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

@@ -1,0 +1,175 @@
+"""Workers that are killed, paused and moved about; the rows must equal the ledger in every reading."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from tests.streams.engine.conftest import MakePipeline
+from tests.streams.engine.harness import Pipeline
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
+
+
+async def stop_all(pipeline: Pipeline) -> None:
+    for worker in pipeline.workers:  # together, or partitions would move in between
+        if worker.alive:
+            worker.process.terminate()
+    for worker in pipeline.workers:
+        await worker.ended()
+
+
+async def kill_again_and_again(pipeline: Pipeline, kills: int, *, wipe: float, seed: int) -> None:
+    """kill -9 one worker under load; with other chunk borders after each."""
+    randomly = random.Random(seed)
+    worker = pipeline.worker(instance_id="one")
+    worker.start()
+    load = asyncio.ensure_future(pipeline.produce(30_000, seconds=kills * 3.5, seed=seed))
+    for _ in range(kills):
+        await worker.working()
+        await asyncio.sleep(randomly.uniform(0, 1.2))
+        worker.kill()
+        if randomly.random() < wipe:
+            worker.wipe()
+        worker.start(chunk_records=randomly.choice([7, 50, 400, 2000]))
+    await load
+    await pipeline.drain()
+    await worker.stop()
+
+
+async def test_kill_9_loses_and_doubles_nothing(pipeline: MakePipeline) -> None:
+    """          kill   kill wiped   kill ...
+    records ──▶ rows ──▶ rows ──▶ rows == ledger"""
+    counting = pipeline("count")
+    await counting.create_topics()
+    await kill_again_and_again(counting, 9, wipe=0.5, seed=3)
+    await counting.check()
+
+
+async def test_without_the_version_check_the_ledger_is_missed(pipeline: MakePipeline) -> None:
+    """Control: the same faults on a stage that adds every record it is given. If this is exact, the test above is blind."""
+    counting = pipeline("count", check_versions=False)
+    await counting.create_topics()
+    await kill_again_and_again(counting, 4, wipe=0.0, seed=3)
+    with pytest.raises(AssertionError, match="changelog by version"):
+        await counting.check()
+
+
+async def test_a_changelog_cut_anywhere_loses_nothing(pipeline: MakePipeline) -> None:
+    """A chunk's rows reach the changelog in part; the folder is kept, then lost, and chunks are cut elsewhere each time.
+
+    log      0 ........ 90 | 91 ... 100        the rows of 91-100 in part
+    again                  | 91 .. 95 | 96 ..   in part again, from kept rows
+    again                  | 91 . 93 | ..       from the changelog alone
+    """
+    counting = pipeline("count")
+    await counting.create_topics()
+    await counting.produce(4_000, keys=40)
+    worker = counting.worker(instance_id="one")
+    for number, (size, wipe) in enumerate([(200, False), (130, False), (90, True), (310, False), (60, True)]):
+        worker.start(chunk_records=size, cut_after=2 + number % 3)
+        assert await worker.ended() == 9
+        if wipe:
+            worker.wipe()
+    del worker.options["cut_after"]
+    worker.start()
+    await counting.drain()
+    await worker.stop()
+    await counting.check()
+
+
+async def test_joined_rows_are_exact_after_kill_9(pipeline: MakePipeline) -> None:
+    """Two sources, two tables, one row: its halves and its version (both offsets) are those of the last records."""
+    joining = pipeline("join")
+    await joining.create_topics()
+    await kill_again_and_again(joining, 8, wipe=0.5, seed=5)
+    await joining.check()
+
+
+@pytest.mark.parametrize("fencing", [True, False], ids=["lease", "no lease"])
+async def test_two_workers_stay_exact_while_partitions_move(pipeline: MakePipeline, fencing: bool) -> None:
+    joining = pipeline("join", fencing=fencing, slow=0.02, chunk_records=200)
+    await joining.create_topics()
+    randomly = random.Random(11)
+    workers = [joining.worker(), joining.worker()]
+    for worker in workers:
+        worker.start()
+    load = asyncio.ensure_future(joining.produce(20_000, seconds=35, seed=7))
+    await asyncio.gather(*(worker.working() for worker in workers))
+    for action in ["zombie", "kill", "term", "zombie", "kill wiped"]:
+        worker = randomly.choice(workers)
+        joining.revive()
+        await asyncio.sleep(randomly.uniform(1, 2.5))
+        if action == "zombie":  # paused longer than the session timeout of 6 s
+            worker.pause()
+            await asyncio.sleep(7.5)
+            worker.resume()
+        elif action == "term":
+            assert await worker.stop() == 0
+            worker.start()
+        else:
+            worker.kill()
+            if action == "kill wiped":
+                worker.wipe()
+            worker.start()
+    await load
+    await joining.drain()
+    await asyncio.sleep(4)  # one audit, which repairs what idle partitions still have
+    await stop_all(joining)
+    await joining.check()
+
+
+async def a_zombie_wakes(pipeline: Pipeline) -> tuple[object, object]:
+    """A worker is paused in the middle of a chunk; the other one does its work; then it wakes and writes its rows.
+
+    zombie  fold 0-99 ... paused ................... writes rows of 0-99
+    other                        takes over, 0-3999 ^               repairs
+    """
+    zombie, other = pipeline.worker(slow=4.0, chunk_records=100), pipeline.worker()
+    await pipeline.produce(4_000, keys=40)
+    zombie.start()
+    await zombie.until(lambda: zombie.state.get("why") == "owns 0 partitions" or zombie.state.get("ready", False))
+    await asyncio.sleep(1.0)
+    zombie.pause()
+    other.start()
+    await pipeline.drain(revive=False)
+    zombie.resume()
+    await asyncio.sleep(9)  # its fold ends, the other one's audit comes round
+    return zombie, other
+
+
+async def test_a_zombie_is_fenced_by_its_lease(pipeline: MakePipeline) -> None:
+    counting = pipeline("count")
+    await counting.create_topics()
+    zombie, other = await a_zombie_wakes(counting)
+    assert await zombie.ended() == 70
+    assert "fenced" in zombie.tail()
+    await other.stop()
+    counting.workers.remove(zombie)
+    assert (await counting.changelog("a")).stale == 0
+    await counting.check()
+
+
+async def test_rows_of_a_zombie_are_repaired(pipeline: MakePipeline) -> None:
+    """The lease off: the versions tell which copies are old, and the owner writes its rows again behind them."""
+    counting = pipeline("count", fencing=False)
+    await counting.create_topics()
+    zombie, other = await a_zombie_wakes(counting)
+    assert other.total("foreign_rows", "tables") > 0
+    assert other.total("repaired_rows", "tables") > 0
+    await stop_all(counting)
+    assert (await counting.changelog("a")).stale > 0
+    counting.workers.remove(zombie)
+    changelog = await counting.changelog("a")
+    assert changelog.last == changelog.best == counting.wanted("a")
+
+
+async def test_without_versions_a_zombie_spoils_the_rows(pipeline: MakePipeline) -> None:
+    """Control: last copy wins, nobody looks for foreign rows. If this is exact, the test above is blind."""
+    counting = pipeline("count", fencing=False, versions=False)
+    await counting.create_topics()
+    await a_zombie_wakes(counting)
+    await stop_all(counting)
+    assert (await counting.changelog("a")).last != counting.wanted("a")

@@ -1,0 +1,201 @@
+"""A worker under test: one of two small stages on the engine.
+
+    python -m tests.streams.engine.worker '{"stage": "count", "app": ..., "bootstrap": ..., "datadir": ..., ...}'
+
+count   source <app>-a: every record adds 1 and its number to the row of its key; the row is emitted to <app>-out.
+join    sources <app>-a and <app>-b fill one table each; a change of either emits the joined row of the key, whose
+        version is the sum of both halves' offsets, each one higher.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import random
+import struct
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from service.cluster import cluster_identity
+from streams.engine import Chunk, Cluster, Engine, EngineSettings, Row, Source, Table
+from streams.engine import rows as engine_rows
+from streams.engine.audit import Audit
+
+HALF = struct.Struct(">qq")  # records, sum
+JOINED = struct.Struct(">qqqqq")  # version, records and sum of a, records and sum of b
+RECORD = struct.Struct(">q")
+PARTITIONS = 4
+TOTAL = b"~total"
+"""One row a partition that sums up the others; written first, as a row that others depend on."""
+
+
+def settings_of(options: dict[str, Any]) -> EngineSettings:
+    return EngineSettings(
+        app_id=options["app"],
+        bootstrap=options["bootstrap"],
+        datadir=Path(options["datadir"]),
+        partitions=PARTITIONS,
+        epoch=options.get("epoch", 1),
+        instance_id=options.get("instance_id"),
+        standby_replicas=options.get("standbys", 0),
+        fencing=options.get("fencing", True),
+        chunk_records=options.get("chunk_records", 2000),
+        session_timeout_s=6.0,
+        audit_interval_s=3.0,
+        rebalance_timeout_s=20.0,
+    )
+
+
+class Half:
+    """Folds records of one source into its table."""
+
+    def __init__(self, table: Table, options: dict[str, Any], seen: Callable[[int], None]) -> None:
+        self.table, self.options, self.seen = table, options, seen
+
+    async def fold(self, chunk: Chunk) -> dict[bytes, tuple[int, bytes]]:
+        keys = list(dict.fromkeys([TOTAL, *(record.key for record in chunk.records)]))
+        acc: dict[bytes, list[int]] = {}
+        for key, row in zip(keys, self.table.get_many(chunk.partition, keys), strict=True):
+            acc[key] = [-1, 0, 0] if row is None else [row.offset, *HALF.unpack(row.payload)]
+        again = 0
+        for record in chunk.records:
+            number = RECORD.unpack(record.value)[0]
+            if number == self.options.get("poison"):
+                raise RuntimeError(f"poisoned by {number}")
+            for row in (acc[record.key], acc[TOTAL]):
+                if record.offset > row[0] or not self.options.get("check_versions", True):
+                    row[:] = max(row[0], record.offset), row[1] + 1, row[2] + number
+                else:
+                    again += 1
+        self.seen(again)
+        if slow := self.options.get("slow"):
+            time.sleep(slow)
+        puts = {key: (row[0], HALF.pack(*row[1:])) for key, row in acc.items()}
+        await self.table.apply(chunk, puts)
+        del puts[TOTAL]
+        return puts
+
+
+def build(options: dict[str, Any], cluster: Cluster, **kwargs: Any) -> Engine:
+    engine = Engine(settings_of(options), cluster, **kwargs)
+    app, out = options["app"], f"{options['app']}-out"
+
+    def source(name: str) -> tuple[Source, Half]:
+        of = engine.source(f"{app}-{name}", PARTITIONS)
+        return of, Half(engine.table(name, of), options, engine.duplicates)
+
+    if options["stage"] == "count":
+        a, half = source("a")
+
+        @engine.agent(a)
+        async def count(chunk: Chunk) -> None:
+            puts = await half.fold(chunk)
+            await engine.emit(out, PARTITIONS, [(k, RECORD.pack(v) + p, k) for k, (v, p) in puts.items()])
+
+        return engine
+
+    halves = {name: source(name) for name in ("a", "b")}
+
+    def joiner(name: str) -> Callable[[Chunk], Awaitable[None]]:
+        async def join(chunk: Chunk) -> None:
+            keys = list(await halves[name][1].fold(chunk))
+            pairs = zip(*(half.table.get_many(chunk.partition, keys) for _, half in halves.values()), strict=True)
+            items = [(key, joined(*pair), key) for key, pair in zip(keys, pairs, strict=True)]
+            await engine.emit(out, PARTITIONS, items)
+
+        join.__name__ = f"join_{name}"
+        return join
+
+    for name, (of, _) in halves.items():
+        engine.agent(of)(joiner(name))
+    return engine
+
+
+def joined(a: Row | None, b: Row | None) -> bytes:
+    version = sum(row.offset + 1 for row in (a, b) if row is not None)
+    values = [value for row in (a, b) for value in ((0, 0) if row is None else HALF.unpack(row.payload))]
+    return JOINED.pack(version, *values)
+
+
+def without_versions() -> None:
+    """The engine as it must not be: the last copy of a row wins, and nobody looks for foreign rows."""
+
+    def last_wins(records: Any, stored: Any, *, complete_to: bytes = b"") -> engine_rows.Merge:
+        latest = {key: value for key, value, _ in records}
+        return engine_rows.Merge(
+            {k: v for k, v in latest.items() if v is not None}, [k for k, v in latest.items() if v is None], set()
+        )
+
+    async def no_audit(self: Audit) -> None:
+        for table in self._app.stage_tables:
+            table.gaps.clear()
+
+    engine_rows.merge = last_wins  # type: ignore[assignment]
+    Audit.look = no_audit  # type: ignore[method-assign]
+
+
+def cut_changelogs(engine: Engine, chunks: int, seed: int) -> None:
+    """Die in the middle of a chunk's changelog: some of its rows are acknowledged, nothing else has happened."""
+    outbox, randomly = engine._app.outbox, random.Random(seed)
+    send, left = outbox.send, chunks
+
+    async def cut(topic: str, partition: int, messages: Any, *, name: str) -> Any:
+        nonlocal left
+        messages = list(messages)
+        left -= topic.endswith("-changelog") and len(messages) > 1
+        if left > 0:
+            return await send(topic, partition, messages, name=name)
+        for sent in await send(topic, partition, messages[: randomly.randrange(len(messages))], name=name):
+            await sent.acknowledged
+        os._exit(9)
+
+    outbox.send = cut  # type: ignore[method-assign]
+
+
+async def report(engine: Engine, path: Path) -> None:
+    while True:
+        await asyncio.sleep(0.2)
+        status = engine.status()
+        state = {
+            "pid": os.getpid(),
+            "ready": status.ready,
+            "why": status.why,
+            "recovery_s": status.recovery_s,
+            "sources": {name: vars(source) for name, source in status.sources.items()},
+            "tables": {name: vars(table) for name, table in status.tables.items()},
+        }
+        path.with_suffix(".tmp").write_text(json.dumps(state))
+        path.with_suffix(".tmp").rename(path)
+
+
+async def main(options: dict[str, Any]) -> None:
+    if not options.get("versions", True):
+        without_versions()
+    names = ["a"] if options["stage"] == "count" else ["a", "b"]
+    topics = [f"{options['app']}-{name}" for name in names]
+    cluster_id, ids = await cluster_identity({"bootstrap_servers": options["bootstrap"]}, topics)
+    engine = build(options, Cluster(options.get("cluster_id", cluster_id), ids))
+    if "cut_after" in options:
+        cut_changelogs(engine, options["cut_after"], options["cut_after"])
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    reporting = asyncio.ensure_future(report(engine, Path(options["status"])))
+    await engine.run(stop)
+    reporting.cancel()
+
+
+if __name__ == "__main__":
+    import logging
+
+    logging.basicConfig(
+        level=os.environ.get("LOG_LEVEL", "INFO"), format="%(asctime)s %(process)d %(levelname)s %(name)s %(message)s"
+    )
+    for noisy in ("faust", "mode", "aiokafka"):
+        logging.getLogger(noisy).setLevel(os.environ.get("NOISY_LEVEL", "WARNING"))
+    asyncio.run(main(json.loads(sys.argv[1])))
