@@ -1,0 +1,212 @@
+"""Folding metric points into the sessions' metrics half: delta sums are added, cumulative ones replace what they said
+before.
+
+Gauges and histograms are stored as they are and not added. A cumulative series counts with the value at its latest end;
+each hour gets what the series grew by up to its own latest end, so a late point corrects two hours and nothing else.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from streams import exact
+from streams.sessions import fold, state
+from streams.sessions.fold import Facts, FoldSettings, Place, Touched
+from streams.sessions.rows import Rows
+from streams.sessions.state import Half, Hour, Series
+
+MONEY = (
+    "metric_cost_usd",
+    "active_user_s",
+    "active_cli_s",
+    "lines_added",
+    "lines_removed",
+    "commits",
+    "pull_requests",
+)
+"""What Half.money and Hour.money of this half hold, in this order; it has no integer counts."""
+LABELS = {
+    "claude_code.cost.usage": 0,
+    "claude_code.active_time.total/user": 1,
+    "claude_code.active_time.total/cli": 2,
+    "claude_code.lines_of_code.count/added": 3,
+    "claude_code.lines_of_code.count/removed": 4,
+    "claude_code.commit.count": 5,
+    "claude_code.pull_request.count": 6,
+}
+"""`metric` or `metric/type` → index in MONEY."""
+SERIES_HOURS = 1024
+"""Hours that a cumulative series remembers; the oldest are dropped beyond (their growth stays counted)."""
+
+
+class Point(NamedTuple):
+    """The fields of a MetricPoint that are folded; ``reader`` gives them in this order."""
+
+    tenant: str
+    session_id: str | None
+    user_key: str | None
+    user_account_uuid: str | None
+    user_email: str | None
+    user_id: str | None
+    point_id: str
+    metric: str
+    type: str | None
+    kind: str | None
+    temporality: str | None
+    value: float | None
+    value_int: int | None
+    series: str
+    start_time: int | None
+    event_time: int
+    received_time: int
+    organization_id: str | None
+    terminal_type: str | None
+    app_version: str | None
+    service_version: str | None
+    app_entrypoint: str | None
+    service_name: str | None
+    team: str | None
+    department: str | None
+    cost_center: str | None
+
+
+FIELDS = Point._fields
+
+
+def label(point: Point) -> str:
+    return f"{point.metric}/{point.type}" if point.type else point.metric
+
+
+def amount(point: Point) -> float | None:
+    """What the point's value is, if it is one that is added up and can be meant; else None."""
+    if point.kind != "sum" or point.temporality not in ("delta", "cumulative"):
+        return None
+    return exact.bounded(point.value if point.value is not None else point.value_int)
+
+
+Shares = list[tuple[int, tuple[float, ...]]]
+"""(hour, addends): what a point adds to which hour; a cumulative one takes away what the series said before."""
+
+
+def grow(series: Series, hour: int, end: int, value: float) -> Shares:
+    """Fold one cumulative point into its series and say which hours' shares change by what."""
+    points = series.points
+    at = bisect_left(points, hour, key=lambda kept: kept[0])
+    if at == 0 and series.dropped and (not points or points[0][0] != hour):
+        return []
+    if at < len(points) and points[at][0] == hour:
+        if end <= points[at][1]:
+            return []
+        old = points[at][2]
+        points[at] = (hour, end, value)
+    else:
+        old = points[at - 1][2] if at else 0.0
+        points.insert(at, (hour, end, value))
+    shares: Shares = [(hour, (value, -old))]
+    if at + 1 < len(points):
+        shares.append((points[at + 1][0], (old, -value)))
+    if len(points) > SERIES_HOURS:
+        del points[0]
+        series.dropped = True
+    return shares
+
+
+def _shares(rows: Rows, at: Place, offset: int, point: Point, value: float) -> Shares:
+    if point.temporality == "delta":
+        return [(at.hour, (value,))]
+    row = rows.change(state.series_key(at.session, point.series, point.start_time or 0), lambda: Series([], False))
+    if offset <= row.offset:
+        return []
+    row.offset = offset
+    return grow(row.value, at.hour, point.event_time, value)
+
+
+def _touch_again(rows: Rows, at: Place, point: Point) -> None:
+    """Have every row written again that a redelivered point went into."""
+    hours = [at.hour]
+    if point.temporality == "cumulative":
+        key = state.series_key(at.session, point.series, point.start_time or 0)
+        rows.touch(key)
+        series = rows.get(key)
+        if series is not None:
+            hours += [kept[0] for kept in series.value.points if kept[0] > at.hour][:1]
+    for hour in hours:
+        rows.touch(state.hour_key(at.session, hour, at.level, at.user))
+
+
+def _fold_half(half: Half, at: Place, point: Point, shares: Shares, settings: FoldSettings) -> None:
+    names = (
+        point.user_id,
+        point.user_email,
+        point.user_account_uuid,
+        point.organization_id,
+        point.terminal_type,
+        point.app_version or point.service_version,
+        point.app_entrypoint,
+        point.service_name,
+        point.team,
+        point.department,
+        point.cost_center,
+        None,
+    )
+    fold.see(half, at, point, names, settings)
+    name = label(point)
+    index = LABELS.get(name)
+    for _, addends in shares:
+        for addend in addends:
+            fold.add_to_sums(half.sums, name, addend)
+            if index is not None:
+                exact.add(half.money[index], addend)
+
+
+def fold_points(
+    points: Sequence[tuple[int, bytes, Point]],
+    rows: Rows,
+    facts: Callable[[bytes], Facts],
+    settings: FoldSettings,
+) -> dict[bytes, Touched]:
+    """Fold a chunk of metric points into the rows, in order.
+
+    Args:    points: (offset, key, point), offsets rising.  facts: what is known of a session before the chunk.
+    Returns: the sessions touched.
+    """
+    places = [fold.place(key, point, point.point_id, None) for _, key, point in points]
+    rows.prefetch(fold.row_keys(places, settings, beats=False))
+    touched: dict[bytes, Touched] = {}
+    for (offset, _, point), seen_at in zip(points, places, strict=True):
+        session = state.session_key(seen_at.session)
+        again = touched.get(seen_at.session) or Touched(facts(seen_at.session))
+        row = rows.get(session) or rows.put(session, fold.new_half(point, seen_at, 0, len(MONEY)))
+        row.touched = True
+        half: Half = row.value
+        at = fold.identified(half, seen_at)
+        touched[at.session] = again.again(at.hour, redelivered=offset <= row.offset)
+        if fold.known(rows, at, offset, settings):
+            if offset > row.offset:
+                half.resends += 1
+                half.received = max(half.received, point.received_time)
+                row.offset = offset
+            _touch_again(rows, at, point)
+            continue
+        value = amount(point)
+        shares = [] if value is None else _shares(rows, at, offset, point, value)
+        if offset > row.offset:
+            _fold_half(half, at, point, shares, settings)
+            if value is None and point.kind == "sum" and point.temporality:
+                half.flags |= state.FLAG_VALUE
+            row.offset = offset
+        index = LABELS.get(label(point))
+        for hour_at, addends in shares or [(at.hour, ())]:
+            hour = rows.change(
+                state.hour_key(at.session, hour_at, at.level, at.user), lambda: fold.new_hour(0, len(MONEY))
+            )
+            if offset > hour.offset:
+                kept: Hour = hour.value
+                for addend in addends if index is not None else ():
+                    exact.add(kept.money[index or 0], addend)
+                kept.records += hour_at == at.hour
+                hour.offset = offset
+            again.hours.add(hour_at)
+    return touched

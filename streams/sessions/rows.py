@@ -1,0 +1,99 @@
+"""The rows one chunk works on: read in bulk, decoded once, changed in memory, written back in order."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from streams.sessions import state
+
+Stored = tuple[int, bytes]
+"""(offset of the last record folded into the row, payload)"""
+Read = Callable[[Sequence[bytes]], Sequence[Stored | None]]
+
+
+class Working:
+    """A row in memory: ``offset`` of the last record folded into it (-1: none), its value, whether it must be
+    written."""
+
+    __slots__ = ("offset", "touched", "value")
+
+    def __init__(self, offset: int, value: Any) -> None:
+        self.offset = offset
+        self.value = value
+        self.touched = False
+
+
+def _beats(payload: bytes) -> array[int]:
+    return array("Q", payload[1:])
+
+
+_UNPACK: dict[int, Callable[[bytes], Any]] = {
+    ord("s"): state.unpack_half,
+    ord("h"): state.unpack_hour,
+    ord("t"): _beats,
+    ord("c"): state.unpack_series,
+    ord("i"): lambda payload: payload[1:],
+}
+_ORDER = (b"t", b"h", b"s", b"c", b"i")
+"""Order in the changelog: what others sum up first, what marks a record as folded last (see state.py)."""
+
+
+def _pack(kind: bytes, value: Any) -> bytes:
+    if kind == b"t":
+        return state.FORMAT + bytes(value.tobytes())
+    if kind == b"i":
+        return state.FORMAT + bytes(value)
+    return state.pack(value)
+
+
+class Rows:
+    """Rows of one table and partition while a chunk is folded."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self._rows: dict[bytes, Working | None] = {}
+
+    def prefetch(self, keys: Iterable[bytes]) -> None:
+        """Read many rows at once; a row that is asked for without it costs a read of its own."""
+        missing = [key for key in dict.fromkeys(keys) if key not in self._rows]
+        if missing:
+            for key, stored in zip(missing, self._read(missing), strict=True):
+                self._rows[key] = None if stored is None else Working(stored[0], _UNPACK[key[0]](stored[1]))
+
+    def get(self, key: bytes) -> Working | None:
+        if key not in self._rows:
+            self.prefetch((key,))
+        return self._rows[key]
+
+    def value(self, key: bytes) -> Any:
+        """The row's value, or None without a row."""
+        row = self.get(key)
+        return None if row is None else row.value
+
+    def touch(self, key: bytes) -> None:
+        """Have an existing row written again: the local state can be ahead of the changelog."""
+        row = self.get(key)
+        if row is not None:
+            row.touched = True
+
+    def put(self, key: bytes, value: Any) -> Working:
+        """A new row, with nothing folded into it yet."""
+        row = self._rows[key] = Working(-1, value)
+        return row
+
+    def change(self, key: bytes, make: Callable[[], Any]) -> Working:
+        """The row to fold into; made when there is none."""
+        row = self.get(key) or self.put(key, make())
+        row.touched = True
+        return row
+
+    def puts(self) -> dict[bytes, Stored]:
+        """Every touched row in the order in which the changelog must hold them."""
+        by_kind: dict[bytes, dict[bytes, Stored]] = {kind: {} for kind in _ORDER}
+        for key, row in self._rows.items():
+            if row is not None and row.touched:
+                kind = key[:1]
+                by_kind[kind][key] = (row.offset, _pack(kind, row.value))
+        return {key: stored for kind in _ORDER for key, stored in by_kind[kind].items()}

@@ -1,0 +1,186 @@
+"""What the sessions stage keeps, row by row.
+
+Every row belongs to one session of one partition; its key says what it is:
+
+    s + session                          the session's half row: sums, names, identities, beats
+    h + hour + level + user + session    the sums of one hour of the session, of one identity
+    t + slot + session                   the beats: (time, sequence) of every event in one ten-minute slot
+    c + series + start + session         a cumulative series: its value at the latest end of each hour
+    i + slot + session                   ids received in one ten-minute slot of received time
+
+A row's version is the offset of the last record folded into it. The order of the rows in the changelog matters, because
+a crash can cut it anywhere: h and t rows come first (the session row sums them up), then s rows, then c and i rows
+(a record found there counts as folded into all the others).
+
+The two tables (one fed by events, one by metric points) hold rows of the same kinds.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from streams.sessions.beats import Beats
+
+HOUR_US = 3_600_000_000
+DAY_US = 24 * HOUR_US
+FORMAT = b"\x01"
+"""First byte of every payload: the format of the row, so that a later one can be told apart."""
+
+MAP_KEYS = 64
+IDENTITIES = 16
+IDS_PER_ROW = 32_768
+HOURS = 4096
+
+OTHER = "other"
+FLAG_IDENTITIES, FLAG_SLOTS, FLAG_BEATS, FLAG_IDS, FLAG_VALUE, FLAG_HOURS = 1, 2, 4, 8, 16, 32
+FLAGS = {
+    FLAG_IDENTITIES: "identities_capped",
+    FLAG_SLOTS: "late_beats_dropped",
+    FLAG_BEATS: "beats_capped",
+    FLAG_IDS: "ids_capped",
+    FLAG_VALUE: "value_refused",
+    FLAG_HOURS: "hours_capped",
+}
+"""Bits of ``flags`` and their published names: which bound a session has met, so that its numbers say so."""
+
+Stamp = tuple[int, int, bytes]
+"""(event_time µs, sequence or -1, first 8 bytes of the id): what "latest" means in every rule."""
+
+
+class Named(msgspec.Struct, array_like=True):
+    """A scalar of the session and when it was said."""
+
+    value: str
+    time: int
+    sequence: int
+    id: bytes
+
+    @property
+    def stamp(self) -> Stamp:
+        return (self.time, self.sequence, self.id)
+
+
+class Identity(msgspec.Struct, array_like=True):
+    """Somebody a record named: level 3 account, 2 email, 1 user id, 0 nobody; the latest stamp it was seen with."""
+
+    level: int
+    user: str
+    time: int
+    sequence: int
+    id: bytes
+
+    @property
+    def rank(self) -> tuple[int, Stamp]:
+        return (self.level, (self.time, self.sequence, self.id))
+
+
+class Half(msgspec.Struct, array_like=True):
+    """A session's half row: what its events (or its metric points) say. ``first`` and ``last`` are µs, -1 without
+    any."""
+
+    tenant: str
+    session: str
+    pseudo: bool
+    counts: list[int]
+    money: list[list[float]]
+    names: list[Named | None]
+    identities: list[Identity]
+    maps: dict[str, int]
+    sums: dict[str, list[float]]
+    beats: list[Beats]
+    hours: list[int]
+    first: int
+    last: int
+    resends: int
+    late: int
+    received: int
+    flags: int
+
+
+class Hour(msgspec.Struct, array_like=True):
+    """The sums of one hour of one identity of a session; ``records`` counts what was folded."""
+
+    counts: list[int]
+    money: list[list[float]]
+    records: int
+
+
+class Series(msgspec.Struct, array_like=True):
+    """A cumulative series: (hour, latest end µs in it, value then), by hour; ``dropped``: the oldest hours were let
+    go."""
+
+    points: list[tuple[int, int, float]]
+    dropped: bool
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_half = msgspec.msgpack.Decoder(Half).decode
+_hour = msgspec.msgpack.Decoder(Hour).decode
+_series = msgspec.msgpack.Decoder(Series).decode
+
+
+def pack(row: msgspec.Struct) -> bytes:
+    return FORMAT + _encode(row)
+
+
+def unpack_half(payload: bytes) -> Half:
+    return _half(memoryview(payload)[1:])
+
+
+def unpack_hour(payload: bytes) -> Hour:
+    return _hour(memoryview(payload)[1:])
+
+
+def unpack_series(payload: bytes) -> Series:
+    return _series(memoryview(payload)[1:])
+
+
+_SLOT = struct.Struct(">I")
+_HOUR = struct.Struct(">IB")
+_START = struct.Struct(">Q")
+
+
+def session_key(session: bytes) -> bytes:
+    return b"s" + session
+
+
+def hour_key(session: bytes, hour: int, level: int, user: str) -> bytes:
+    return b"h" + _HOUR.pack(hour, level) + user.encode() + b"\x1f" + session
+
+
+def beats_key(session: bytes, slot: int) -> bytes:
+    return b"t" + _SLOT.pack(slot) + session
+
+
+def series_key(session: bytes, series: str, start: int) -> bytes:
+    return b"c" + series.encode() + _START.pack(start) + session
+
+
+def ids_key(session: bytes, slot: int) -> bytes:
+    return b"i" + _SLOT.pack(slot) + session
+
+
+def ids_range(until_slot: int) -> tuple[bytes, bytes]:
+    """Keys of every ids row whose slot is older than ``until_slot``."""
+    return b"i", b"i" + _SLOT.pack(max(0, until_slot))
+
+
+def slot_of_map(kept: dict[str, Any], name: str, merge: Callable[[dict[str, Any], str], None]) -> str:
+    """The key under which ``name`` counts in a map of at most MAP_KEYS names and ``other``.
+
+    The smallest names are kept: which ones those are does not depend on the order in which they came. ``merge(kept,
+    name)`` must fold the entry of a name that has to leave into OTHER.
+    """
+    if name in kept or name == OTHER:
+        return name
+    if len(kept) - (OTHER in kept) < MAP_KEYS:
+        return name
+    largest = max(key for key in kept if key != OTHER)
+    if name > largest:
+        return OTHER
+    merge(kept, largest)
+    return name

@@ -1,0 +1,86 @@
+"""What a stage needs around its logic: where topics are, and what becomes of a message that no codec can read."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas import codec, topics
+from schemas.errors import CodecError
+from streams.engine import Chunk, Engine, Output
+from streams.sessions.fold import FoldSettings
+
+logger = logging.getLogger(__name__)
+REJECTED_BYTES = 65_536
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Where the stages read and write.
+
+    Args:    prefix: of all topic names.  partitions: of every topic, by its short name.  epoch: of the stages' logic.
+    """
+
+    prefix: str
+    partitions: Mapping[str, int]
+    epoch: int
+    fold: FoldSettings = field(default_factory=FoldSettings)
+
+    def topic(self, name: str) -> str:
+        return topics.full_name(self.prefix, name)
+
+
+def output(record: str, row: Mapping[str, Any], key: bytes, partition_key: bytes) -> Output:
+    """A message of a stage, with the headers that every message of ours has."""
+    headers = (("tenant", row["tenant"].encode()), ("content-type", b"application/avro"))
+    return Output(key, codec.encode(record, row), partition_key, headers)
+
+
+class Inlet:
+    """Reads the few fields that a stage folds out of whole chunks of one topic."""
+
+    def __init__(self, engine: Engine, stage: Stage, record: str, fields: Sequence[str]) -> None:
+        self._engine = engine
+        self._stage = stage
+        self._record = record
+        self._read: Callable[[Sequence[bytes]], list[tuple[Any, ...]]] = codec.reader(record, fields)
+
+    async def read(self, chunk: Chunk) -> list[tuple[int, bytes, tuple[Any, ...]]]:
+        """(offset, key, values) of every readable record; the others go to `rejected`, and the partition goes on."""
+        records = chunk.records
+        try:
+            values = self._read([record.value for record in records])
+            return [(r.offset, r.key, v) for r, v in zip(records, values, strict=True)]
+        except CodecError:
+            pass
+        out, refused = [], []
+        for record in records:
+            try:
+                out.append((record.offset, record.key, self._read([record.value])[0]))
+            except CodecError as error:
+                logger.warning(
+                    "unreadable %s at %s[%d]@%d: %s", self._record, chunk.topic, chunk.partition, record.offset, error
+                )
+                refused.append(self._refusal(chunk, record.offset, record.timestamp_ms, record.value, error))
+        await self._engine.emit(self._stage.topic("rejected"), self._stage.partitions["rejected"], refused)
+        return out
+
+    def _refusal(self, chunk: Chunk, offset: int, timestamp_ms: int, value: bytes, error: CodecError) -> Output:
+        digest = hashlib.sha256(value)
+        row = {
+            "tenant": "",
+            "received_at": timestamp_ms * 1000,
+            "stage": "streams",
+            "reason": error.reason,
+            "error": str(error),
+            "original": value[:REJECTED_BYTES],
+            "length": len(value),
+            "sha256": digest.hexdigest(),
+            "source_topic": chunk.topic,
+            "source_partition": chunk.partition,
+            "source_offset": offset,
+        }
+        return output("rejected", row, b"", digest.digest())

@@ -1,0 +1,37 @@
+"""The users stage: snapshots of sessions' hours in, hour and day windows of users out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from schemas import topics
+from streams.engine import Chunk, Engine, Output
+from streams.stage import Inlet, Stage, output
+from streams.users import logic
+
+
+def register(engine: Engine, stage: Stage) -> None:
+    hours = engine.source(stage.topic("session-hours"), stage.partitions["session-hours"])
+    windows = engine.table("user-windows", hours)
+    inlet = Inlet(engine, stage, "session_hour", logic.FIELDS)
+
+    @engine.agent(hours)
+    async def fold_hours(chunk: Chunk) -> None:
+        def read(keys: Sequence[bytes]) -> list[logic.Stored | None]:
+            return [
+                None if row is None else (row.offset, row.payload) for row in windows.get_many(chunk.partition, keys)
+            ]
+
+        users = logic.Users(read)
+        users.fold([(offset, logic.Snapshot.of(values)) for offset, _, values in await inlet.read(chunk)])
+        engine.duplicates(users.duplicates)
+        await windows.apply(chunk, users.puts())
+        published = users.published(stage.epoch)
+        await engine.emit(stage.topic("user-windows"), stage.partitions["user-windows"], map(_window, published))
+
+
+def _window(row: dict[str, Any]) -> Output:
+    owner = topics.make_key(row["tenant"], row["user_key"])
+    parts = (row["team"] or "", row["cost_center"] or "", row["grain"], str(row["start"]))
+    return output("user_window", row, topics.make_key(row["tenant"], row["user_key"], *parts), owner)

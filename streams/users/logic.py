@@ -1,0 +1,288 @@
+"""Users: hour and day totals from the snapshots of sessions' hours.
+
+A snapshot replaces what the same session said of the same hour before, so it counts with new minus old; one that is not
+newer than what was counted changes nothing. Windows are keyed by user, team and cost centre; a snapshot that moved to
+another team leaves the old window and enters the new one.
+
+Rows (a row's version is the offset of the last snapshot folded into it):
+
+    w + grain + start hour + user, team, cost centre    a window: sessions and sums
+    c + day + user + session                            what was counted of a session on a day, hour by hour
+
+Windows come before counted snapshots in the changelog: a crash can cut it anywhere, and what counts as counted must be
+in the windows. A snapshot redelivered after a crash has all its windows written and emitted again; the counted row
+therefore remembers every (team, cost centre) it was ever counted under.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from streams import exact
+
+HOUR_US = 3_600_000_000
+FORMAT = b"\x01"
+GROUPS = 16
+"""(team, cost centre) pairs that one session may be counted under on one day; more would be a client gone wild."""
+
+INTEGERS = (
+    "prompts",
+    "api_requests",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_creation_tokens",
+    "tools",
+    "tool_failures",
+    "api_errors",
+    "internal_errors",
+    "retries_exhausted",
+    "refusals",
+    "errors",
+    "accepts",
+    "rejects",
+    "lines_added",
+    "lines_removed",
+    "commits",
+    "pull_requests",
+    "compactions",
+    "subagents",
+)
+FLOATS = ("cost_usd", "metric_cost_usd", "spend_usd", "active_user_s", "active_cli_s")
+IDENTITY = (
+    "tenant",
+    "user_key",
+    "session_id",
+    "start",
+    "version",
+    "active",
+    "team",
+    "department",
+    "cost_center",
+    "received_time",
+)
+FIELDS = (*IDENTITY, *INTEGERS, *FLOATS)
+"""The fields of a `session_hour` that are folded; ``reader`` gives them in this order."""
+
+Group = tuple[str, str]
+"""(team, cost centre), empty for none."""
+Stored = tuple[int, bytes]
+Read = Callable[[Sequence[bytes]], Sequence[Stored | None]]
+
+
+class Snapshot(NamedTuple):
+    """One snapshot of one hour of one session."""
+
+    tenant: str
+    user: str
+    session: str
+    hour: int
+    version: int
+    active: bool
+    team: str
+    department: str
+    cost_center: str
+    received: int
+    integers: tuple[int, ...]
+    floats: tuple[float, ...]
+
+    @classmethod
+    def of(cls, values: Sequence[Any]) -> Snapshot:
+        tenant, user, session, start, version, active, team, department, cost_center, received = values[: len(IDENTITY)]
+        at = len(IDENTITY)
+        return cls(
+            tenant,
+            user or "",
+            session,
+            start // HOUR_US,
+            version,
+            bool(active),
+            _part(team),
+            department or "",
+            _part(cost_center),
+            received or 0,
+            tuple(values[at : at + len(INTEGERS)]),
+            tuple(values[at + len(INTEGERS) :]),
+        )
+
+
+def _part(value: str | None) -> str:
+    """A name as a part of a key, where 0x1F separates parts."""
+    return (value or "").replace("\x1f", " ")
+
+
+class Window(msgspec.Struct, array_like=True):
+    """Totals of a user, team and cost centre in an hour or a day."""
+
+    department: str
+    sessions: int
+    integers: list[int]
+    floats: list[list[float]]
+    received: int
+
+
+class Counted(msgspec.Struct, array_like=True):
+    """What of a session is in a user's windows of one day: by hour (version, group, active, integers, floats)."""
+
+    hours: dict[int, tuple[int, Group, bool, tuple[int, ...], tuple[float, ...]]]
+    groups: list[Group]
+
+
+class _Row:
+    __slots__ = ("offset", "touched", "value")
+
+    def __init__(self, offset: int, value: Any) -> None:
+        self.offset, self.value, self.touched = offset, value, False
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_window = msgspec.msgpack.Decoder(Window).decode
+_counted = msgspec.msgpack.Decoder(Counted).decode
+_HOUR = struct.Struct(">I")
+
+
+def window_key(grain: str, hour: int, tenant: str, user: str, group: Group) -> bytes:
+    return b"w" + grain[0].encode() + _HOUR.pack(hour) + "\x1f".join((tenant, user, *group)).encode()
+
+
+def counted_key(tenant: str, user: str, session: str, hour: int) -> bytes:
+    return b"c" + _HOUR.pack(hour // 24) + f"{tenant}\x1f{user}\x1f{session}".encode()
+
+
+class Users:
+    """The rows of one chunk while its snapshots are folded."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self._rows: dict[bytes, _Row | None] = {}
+        self.duplicates = 0
+
+    def fold(self, snapshots: Sequence[tuple[int, Snapshot]]) -> None:
+        """Fold (offset, snapshot) pairs, offsets rising."""
+        keys: dict[bytes, None] = {}
+        for _, new in snapshots:
+            group = (new.team, new.cost_center)
+            keys[counted_key(new.tenant, new.user, new.session, new.hour)] = None
+            keys[window_key("hour", new.hour, new.tenant, new.user, group)] = None
+            keys[window_key("day", new.hour // 24 * 24, new.tenant, new.user, group)] = None
+        self._prefetch(list(keys))
+        for offset, new in snapshots:
+            self._fold(offset, new)
+
+    def _fold(self, offset: int, new: Snapshot) -> None:
+        row = self._row(counted_key(new.tenant, new.user, new.session, new.hour), lambda: Counted({}, []))
+        counted: Counted = row.value
+        group = (new.team, new.cost_center)
+        old = counted.hours.get(new.hour)
+        if old is not None and old[0] >= new.version:
+            self.duplicates += 1
+            for known in counted.groups:  # whatever was not written or emitted before a crash
+                self._windows(offset, new, known)
+            row.offset = max(row.offset, offset)
+            return
+        if group not in counted.groups:
+            if len(counted.groups) < GROUPS:
+                counted.groups.append(group)
+            else:
+                group = counted.groups[-1]
+        before = _present(counted)
+        counted.hours[new.hour] = (new.version, group, new.active, new.integers, new.floats)
+        after = _present(counted)
+        row.offset = max(row.offset, offset)
+        for known in counted.groups:
+            days = (known in after) - (known in before)
+            hour, day = self._windows(offset, new, known)
+            for window, sessions in ((hour, None), (day, days)):
+                if offset <= window.offset:
+                    continue
+                window.offset = offset
+                if old is not None and old[1] == known:
+                    _add(window.value, -1, -int(old[2]) if sessions is None else 0, old[3], old[4])
+                if group == known:
+                    _add(window.value, 1, int(new.active) if sessions is None else 0, new.integers, new.floats)
+                    window.value.department = new.department or window.value.department
+                window.value.sessions += sessions or 0
+                window.value.received = max(window.value.received, new.received)
+
+    def _windows(self, offset: int, new: Snapshot, group: Group) -> tuple[_Row, _Row]:
+        return (
+            self._row(window_key("hour", new.hour, new.tenant, new.user, group), _empty),
+            self._row(window_key("day", new.hour // 24 * 24, new.tenant, new.user, group), _empty),
+        )
+
+    def puts(self) -> dict[bytes, Stored]:
+        """Touched rows in the order in which the changelog must hold them: windows first."""
+        rows = sorted(
+            ((key, row) for key, row in self._rows.items() if row is not None and row.touched),
+            key=lambda item: item[0][:1] != b"w",
+        )
+        return {key: (row.offset, FORMAT + _encode(row.value)) for key, row in rows}
+
+    def published(self, epoch: int) -> list[dict[str, Any]]:
+        """The touched windows as records `user_window`."""
+        return [
+            _user_window(key, row, epoch)
+            for key, row in self._rows.items()
+            if row is not None and row.touched and key[:1] == b"w" and row.offset >= 0
+        ]
+
+    def _row(self, key: bytes, make: Callable[[], Any]) -> _Row:
+        if key not in self._rows:
+            self._prefetch([key])
+        row = self._rows[key]
+        if row is None:
+            row = self._rows[key] = _Row(-1, make())
+        row.touched = True
+        return row
+
+    def _prefetch(self, keys: list[bytes]) -> None:
+        for key, stored in zip(keys, self._read(keys), strict=True):
+            if stored is None:
+                self._rows[key] = None
+            else:
+                decode: Callable[[memoryview], Any] = _window if key[:1] == b"w" else _counted
+                self._rows[key] = _Row(stored[0], decode(memoryview(stored[1])[1:]))
+
+
+def _empty() -> Window:
+    return Window("", 0, [0] * len(INTEGERS), [[] for _ in FLOATS], 0)
+
+
+def _present(counted: Counted) -> set[Group]:
+    """The groups under which the session counts as one of the day's."""
+    return {group for _, group, active, _, _ in counted.hours.values() if active}
+
+
+def _add(window: Window, sign: int, sessions: int, integers: Sequence[int], floats: Sequence[float]) -> None:
+    window.sessions += sessions
+    kept = window.integers
+    for index, amount in enumerate(integers):
+        if amount:
+            kept[index] += sign * amount
+    for partials, value in zip(window.floats, floats, strict=True):
+        if value:
+            exact.add(partials, sign * value)
+
+
+def _user_window(key: bytes, row: _Row, epoch: int) -> dict[str, Any]:
+    tenant, user, team, cost_center = key[6:].decode().split("\x1f")
+    window: Window = row.value
+    return {
+        "tenant": tenant,
+        "user_key": user,
+        "team": team or None,
+        "department": window.department or None,
+        "cost_center": cost_center or None,
+        "grain": "hour" if key[1:2] == b"h" else "day",
+        "start": _HOUR.unpack_from(key, 2)[0] * HOUR_US,
+        "sessions": window.sessions,
+        **dict(zip(INTEGERS, window.integers, strict=True)),
+        **{name: exact.total(partials) for name, partials in zip(FLOATS, window.floats, strict=True)},
+        "epoch": epoch,
+        "version": row.offset + 1,
+        "received_time": window.received,
+    }
