@@ -1,0 +1,169 @@
+"""Rows into tables, inside of a transaction that the caller began.
+
+A record that only happens (an event, a point, a span, a text) is added once: an exact anti-join on its id and its time
+finds what a client sent again. The time is part of the id's hash, so two records with one id have one time, and the
+join reads only the blocks of that time; there is no window to outlive and no index to keep.
+
+An aggregated row replaces its older version by MERGE. Both were measured against keys, indexes and ON CONFLICT.
+"""
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sinks.query import people
+from sinks.query.decode import Load
+from sinks.query.tables import EMPTY_COLUMN, KEY_COLUMN, REJECTED, Table, literal, quoted
+
+_POSITION = "position"
+# What may stand in a field of class content outside of the content file: the marks, or nothing.
+_MARKS = ("<content>", "<REDACTED>", "")
+
+
+def add(cursor: Any, table: Table, load: Load) -> int:
+    """Add records to a table; those that it has already, or that come twice, are left out.
+
+    Returns: how many were left out.
+    """
+    rows = load.rows
+    resent = _resent(cursor, table, rows) if table.key else []
+    if resent:
+        keep = sorted(set(range(rows.num_rows)) - set(resent))
+        rows = rows.take(pa.array(keep, pa.int64()))
+    if rows.num_rows:
+        _insert(cursor, table, rows)
+        if table in people.SOURCES:
+            with _registered(cursor, rows.select(people.columns_read(table))):
+                cursor.execute(people.merge(table, _Registered.NAME))
+    return len(resent)
+
+
+def add_unreadable(cursor: Any, rows: pa.Table) -> None:
+    """Add unreadable messages to `rejected`, each offset once."""
+    where = "source_topic", "source_partition", "source_offset"
+    same = " AND ".join(f"e.{name} = s.{name}" for name in where)
+    with _registered(cursor, rows):
+        cursor.execute(
+            f"INSERT INTO {REJECTED.path} BY NAME SELECT s.* FROM {_Registered.NAME} AS s "
+            f"WHERE NOT EXISTS (FROM {REJECTED.path} AS e WHERE e.stage = s.stage AND {same})"
+        )
+
+
+def replace(cursor: Any, table: Table, load: Load) -> None:
+    """Bring the rows of a versioned table up to date: newer versions replace older ones, tombstones delete."""
+    if load.deleted:
+        with _registered(cursor, pa.table({KEY_COLUMN: pa.array(sorted(load.deleted), pa.binary())})):
+            cursor.execute(
+                f"DELETE FROM {table.path} WHERE {KEY_COLUMN} IN (SELECT {KEY_COLUMN} FROM {_Registered.NAME})"
+            )
+    newest = _newest(table, load)
+    if not newest:
+        return
+    rows = load.rows.take(pa.array(newest, pa.int64()))
+    rows = rows.append_column(KEY_COLUMN, pa.array([load.keys[i] for i in newest], pa.binary()))
+    columns = list(table.columns)
+    names = ", ".join(quoted(c) for c in columns)
+    source = ", ".join(_empty(table) if c == EMPTY_COLUMN else quoted(c) for c in columns)
+    with _registered(cursor, rows):
+        cursor.execute(f"""
+            MERGE INTO {table.path} AS t
+            USING (SELECT {source} FROM {_Registered.NAME}) AS s ON t.{KEY_COLUMN} = s.{KEY_COLUMN}
+            WHEN MATCHED AND (s.epoch, s.version) > (t.epoch, t.version)
+                THEN UPDATE SET {", ".join(f"{quoted(c)} = s.{quoted(c)}" for c in columns if c != KEY_COLUMN)}
+            WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({", ".join(f"s.{quoted(c)}" for c in columns)})
+        """)
+
+
+def _newest(table: Table, load: Load) -> list[int]:
+    """Positions of the newest version of each key. MERGE would insert every row of a new key, not the newest."""
+    epochs, versions = load.rows["epoch"].to_pylist(), load.rows["version"].to_pylist()
+    grains = load.rows["grain"].to_pylist() if table.grain is not None else None
+    newest: dict[bytes | None, tuple[int, int, int]] = {}
+    for position, (key, epoch, version) in enumerate(zip(load.keys, epochs, versions, strict=True)):
+        if grains is not None and grains[position] != table.grain:
+            continue
+        known = newest.get(key)
+        if known is None or (epoch, version) > known[:2]:
+            newest[key] = (epoch, version, position)
+    return sorted(position for _, _, position in newest.values())
+
+
+def _empty(table: Table) -> str:
+    """The value of the hidden column that marks a row without any total."""
+    counted = [*table.sums, *(f.name for f in table.fields if f.name == "sessions")]
+    zero = " AND ".join(f"{quoted(name)} = 0" for name in counted)
+    active = " AND NOT active" if any(f.name == "active" for f in table.fields) else ""
+    return f"({zero}{active}) AS {EMPTY_COLUMN}"
+
+
+def _resent(cursor: Any, table: Table, rows: pa.Table) -> list[int]:
+    """Positions of records that the table has, or that come later in `rows` as well."""
+    narrow = rows.select([*table.key, table.time, table.received])
+    timeless = bool(pc.any(pc.equal(rows[table.time], rows[table.received])).as_py())
+    narrow = narrow.append_column(_POSITION, pa.array(range(rows.num_rows), pa.int64()))
+    ids = ", ".join(table.key)
+    nullable = {f.name for f in table.fields if f.nullable}
+    same = " AND ".join(f"e.{k} {'IS NOT DISTINCT FROM' if k in nullable else '='} s.{k}" for k in table.key)
+    # A record that came without a time has the gateway's, another one each time it is sent: its id alone tells.
+    given = f"CASE WHEN {table.time} = {table.received} THEN NULL ELSE {table.time} END"
+    queries = [
+        f"SELECT {_POSITION} FROM (SELECT {_POSITION}, row_number() OVER (PARTITION BY {ids}, {given} "
+        f"ORDER BY {table.received}, {_POSITION}) AS nth FROM {_Registered.NAME}) WHERE nth > 1",
+        f"SELECT s.{_POSITION} FROM {_Registered.NAME} AS s SEMI JOIN {table.path} AS e "
+        f"ON {same} AND e.{table.time} = s.{table.time}",
+    ]
+    if timeless:
+        queries.append(
+            f"SELECT s.{_POSITION} FROM {_Registered.NAME} AS s SEMI JOIN {table.path} AS e "
+            f"ON {same} AND e.{table.time} = e.{table.received} AND s.{table.time} = s.{table.received}"
+        )
+    with _registered(cursor, narrow):
+        return [position for query in queries for (position,) in cursor.execute(query).fetchall()]
+
+
+def _insert(cursor: Any, table: Table, rows: pa.Table) -> None:
+    # Most of an event's two hundred columns are null in a whole batch. A column that is not named is as null, for less.
+    rows = rows.select([name for name in rows.column_names if rows[name].null_count < rows.num_rows])
+    marks = ", ".join(_literal_or_mark(name) for name in table.marks if name in rows.column_names)
+    star = f"* REPLACE ({marks})" if marks else "*"
+    with _registered(cursor, rows):
+        cursor.execute(f"INSERT INTO {table.path} BY NAME SELECT {star} FROM {_Registered.NAME}")
+
+
+def _literal_or_mark(name: str) -> str:
+    """The mark that a field of class content holds, whatever a faulty producer may have put there."""
+    column, allowed = quoted(name), ", ".join(literal(mark) for mark in _MARKS)
+    return f"CASE WHEN {column} IS NULL OR {column} IN ({allowed}) THEN {column} ELSE '<content>' END AS {column}"
+
+
+class _Registered:
+    """Rows under a name that only this cursor sees, for as long as the block lasts."""
+
+    NAME = "arriving"
+
+    def __init__(self, cursor: Any, rows: pa.Table) -> None:
+        self._cursor = cursor
+        self._rows = rows
+
+    def __enter__(self) -> None:
+        self._cursor.register(self.NAME, self._rows)
+
+    def __exit__(self, *_: object) -> None:
+        self._cursor.unregister(self.NAME)
+
+
+def _registered(cursor: Any, rows: pa.Table) -> _Registered:
+    return _Registered(cursor, rows)
+
+
+def replace_all(cursor: Any, path: str, arriving: pa.Table, key: tuple[str, ...]) -> None:
+    """Put rows in the place of those with the same key, in a small table of ours."""
+    same = " AND ".join(f"t.{quoted(k)} = s.{quoted(k)}" for k in key)
+    names = [name for name in arriving.column_names if name not in key]
+    with _registered(cursor, arriving):
+        cursor.execute(
+            f"MERGE INTO {path} AS t USING {_Registered.NAME} AS s ON {same} "
+            f"WHEN MATCHED THEN UPDATE SET {', '.join(f'{quoted(n)} = s.{quoted(n)}' for n in names)} "
+            f"WHEN NOT MATCHED THEN INSERT BY NAME"
+        )

@@ -1,0 +1,307 @@
+"""One query from text to rows.
+
+It is checked, bound in the shadow, bound on views of the key's own, its plan is checked, and it runs on a cursor that
+reads one snapshot, bounded by time, memory, rows, bytes and the client's patience.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from schemas.errors import MillraceError
+from sinks.query import guard, plan, shadow, values
+from sinks.query.catalogue import NAMES, Access
+from sinks.query.database import Database
+from sinks.query.errors import QueryError
+from sinks.query.metrics import QueryMetrics
+
+logger = logging.getLogger(__name__)
+
+_CHUNK_ROWS = 1000
+_INTERRUPT_EVERY_S = 0.05
+# How long an interrupted query may still hold up its answer; its place stays taken until it has really ended.
+_INTERRUPT_GRACE_S = 2.0
+
+# What a non-admin hears of an error on the data: nothing of the data.
+_WORDS: dict[type[Exception], str] = {
+    duckdb.ConversionException: "a value cannot be converted to the type asked for (try_cast gives null instead)",
+    duckdb.OutOfRangeException: "a number is out of range",
+    duckdb.InvalidInputException: "a function was given a value that it does not take",
+    duckdb.InvalidTypeException: "a value has the wrong type",
+    duckdb.TypeMismatchException: "a value has the wrong type",
+    duckdb.SyntaxException: "a text is not what a function expects",
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one query and of all together.
+
+    seconds: from the request to the last row, its wait included.  rows: without a limit of the asker's own.
+    rows_max: whatever the asker says.  bytes_max: of the rows as JSON.  running: at once.  waiting: beyond those; more
+    are refused.  sql_bytes: of the text.
+    """
+
+    seconds: float = 30.0
+    rows: int = 10_000
+    rows_max: int = 1_000_000
+    bytes_max: int = 64 * 1024 * 1024
+    running: int = 4
+    waiting: int = 32
+    sql_bytes: int = 100_000
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A result.  rows: fragments of JSON, each one or more rows as arrays, to be joined by commas.  truncated: rows or
+    bytes came to their limit, and there is more."""
+
+    columns: tuple[str, ...]
+    types: tuple[str, ...]
+    rows: tuple[bytes, ...]
+    count: int
+    truncated: bool
+
+
+class _Job:
+    """A query on its thread, and how to stop it from another one."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._cursor: Any = None
+        self.stopped: str | None = None
+
+    def use(self, cursor: Any) -> Any:
+        """Say which cursor runs from now on. Raises: _Stopped."""
+        with self._guard:
+            self._cursor = cursor
+        self.check()
+        return cursor
+
+    def done(self) -> None:
+        """The cursor is about to be closed."""
+        with self._guard:
+            self._cursor = None
+
+    def check(self) -> None:
+        """Raises: _Stopped."""
+        if self.stopped is not None:
+            raise _Stopped
+
+    def stop(self, reason: str) -> None:
+        """Interrupt what runs now. An interrupt between two statements is lost, so come again until it has ended."""
+        with self._guard:
+            self.stopped = self.stopped or reason
+            if self._cursor is not None:
+                self._cursor.interrupt()
+
+
+class _Stopped(Exception):
+    """The job was told to stop."""
+
+
+class Runner:
+    """Runs queries on threads of its own, so many at once and no more."""
+
+    def __init__(self, database: Database, limits: Limits, metrics: QueryMetrics | None = None) -> None:
+        """database: the one that the store opened; queries read beside its writer."""
+        self._database = database
+        self.limits = limits
+        self._metrics = metrics
+        self._shadows = shadow.Shadows()
+        self._pool = ThreadPoolExecutor(limits.running, thread_name_prefix="query")
+        self._places = asyncio.Semaphore(limits.running)
+        self._running = 0
+        self._waiting = 0
+        self._jobs: set[_Job] = set()
+
+    async def run(self, access: Access, sql: str, limit: int | None, gone: Callable[[], Any]) -> Answer:
+        """Answer one query.
+
+        Args:    limit: rows at most; None takes the default.  gone: awaitable that returns when the asker has left.
+        Raises:  QueryError.
+        """
+        began = time.monotonic()
+        outcome = "internal"
+        try:
+            answer = await self._run(access, sql, limit, gone)
+            outcome = "ok"
+            return answer
+        except QueryError as error:
+            outcome = error.reason
+            raise
+        finally:
+            if self._metrics is not None:
+                self._metrics.answered(outcome, time.monotonic() - began)
+
+    def stop_all(self) -> None:
+        """Interrupt whatever runs now."""
+        for job in self._jobs:
+            job.stop("cancelled")
+
+    async def close(self) -> None:
+        """Stop what runs and give back the threads."""
+        while self._jobs:
+            self.stop_all()
+            await asyncio.sleep(_INTERRUPT_EVERY_S)
+        self._pool.shutdown()
+        self._shadows.close()
+
+    async def _run(self, access: Access, sql: str, limit: int | None, gone: Callable[[], Any]) -> Answer:
+        if len(sql) > self.limits.sql_bytes or len(sql.encode("utf-8", "replace")) > self.limits.sql_bytes:
+            raise QueryError(f"the query is longer than {self.limits.sql_bytes} bytes", reason="too_large")
+        deadline = asyncio.get_running_loop().time() + self.limits.seconds
+        rows = min(self.limits.rows if limit is None else limit, self.limits.rows_max)
+        await self._place()
+        job = _Job()
+        self._jobs.add(job)
+        future = asyncio.get_running_loop().run_in_executor(self._pool, self._answer, job, access, sql, rows)
+        future.add_done_callback(lambda _: self._free(job))
+        leaving = asyncio.ensure_future(gone())
+        try:
+            remaining = deadline - asyncio.get_running_loop().time()
+            await asyncio.wait({future, leaving}, timeout=remaining, return_when=asyncio.FIRST_COMPLETED)
+            if not future.done():
+                await self._stop(job, future, "cancelled" if leaving.done() else "time_limit")
+            return await future
+        except asyncio.CancelledError:
+            job.stop("cancelled")
+            raise
+        except _Stopped as error:
+            raise self._stopped(job) from error
+        finally:
+            leaving.cancel()
+
+    async def _place(self) -> None:
+        """Wait for one of the places. Raises: QueryError(busy)."""
+        if self._places.locked():
+            if self._waiting >= self.limits.waiting:
+                raise QueryError("too many queries at once; try again in a moment", reason="busy")
+            self._waiting += 1
+            self._note()
+            try:
+                async with asyncio.timeout(self.limits.seconds):
+                    await self._places.acquire()
+            except TimeoutError as error:
+                raise QueryError("too many queries at once; try again in a moment", reason="busy") from error
+            finally:
+                self._waiting -= 1
+        else:
+            await self._places.acquire()
+        self._running += 1
+        self._note()
+
+    def _free(self, job: _Job) -> None:
+        self._jobs.discard(job)
+        self._places.release()
+        self._running -= 1
+        self._note()
+
+    def _note(self) -> None:
+        if self._metrics is not None:
+            self._metrics.busy(self._running, self._waiting)
+
+    async def _stop(self, job: _Job, future: "asyncio.Future[Answer]", reason: str) -> None:
+        until = asyncio.get_running_loop().time() + _INTERRUPT_GRACE_S
+        while not future.done() and asyncio.get_running_loop().time() < until:
+            job.stop(reason)
+            await asyncio.wait({future}, timeout=_INTERRUPT_EVERY_S)
+        if not future.done():
+            logger.warning("a query does not stop (%s); its place stays taken until it does", reason)
+            task = asyncio.ensure_future(self._keep_stopping(job, future))
+            future.add_done_callback(lambda _: task.cancel())
+            raise self._stopped(job)
+
+    async def _keep_stopping(self, job: _Job, future: "asyncio.Future[Answer]") -> None:
+        while not future.done():
+            job.stop("time_limit")
+            await asyncio.sleep(_INTERRUPT_EVERY_S)
+
+    def _stopped(self, job: _Job) -> QueryError:
+        if job.stopped == "time_limit":
+            return QueryError(f"the query took longer than {self.limits.seconds:g} s", reason="time_limit")
+        return QueryError("the query was cancelled", reason="cancelled")
+
+    def _answer(self, job: _Job, access: Access, sql: str, limit: int) -> Answer:
+        """On the query's thread."""
+        try:
+            checked = self._checked(job, access, sql)
+            return self._executed(job, access, checked, limit)
+        except duckdb.InterruptException as error:
+            raise _Stopped from error
+
+    def _checked(self, job: _Job, access: Access, sql: str) -> guard.Checked:
+        cursor = self._shadows.of(access).cursor()
+        try:
+            checked = guard.check(job.use(cursor), sql, NAMES, access.names)
+            shadow.bind(cursor, sql)
+            return checked
+        finally:
+            job.done()
+            cursor.close()
+
+    def _executed(self, job: _Job, access: Access, checked: guard.Checked, limit: int) -> Answer:
+        try:
+            cursor = self._database.cursor()
+        except MillraceError as error:
+            raise QueryError("the query store is not open yet; try again in a moment", reason="unavailable") from error
+        try:
+            job.use(cursor)
+            for name in checked.names:
+                cursor.execute(access.view(name))
+            cursor.execute("BEGIN TRANSACTION READ ONLY")
+            explained = cursor.execute(f"EXPLAIN (FORMAT JSON)\n{checked.sql}").fetchall()[0][1]
+            plan.check(explained, {NAMES[name].path for name in checked.names})
+            job.check()
+            return self._fetched(job, cursor.execute(checked.sql), limit)
+        except duckdb.InterruptException:
+            raise
+        except duckdb.Error as error:
+            raise _wrapped(error, access) from error
+        finally:
+            job.done()
+            cursor.close()
+
+    def _fetched(self, job: _Job, cursor: Any, limit: int) -> Answer:
+        columns = tuple(str(column[0]) for column in cursor.description)
+        types = tuple(str(column[1]) for column in cursor.description)
+        fragments: list[bytes] = []
+        count = size = 0
+        while True:
+            job.check()
+            try:
+                # One more than asked for tells whether there is more.
+                fetched = cursor.fetchmany(min(_CHUNK_ROWS, limit + 1 - count))
+            except (ValueError, OverflowError) as error:
+                message = "a time in the result lies outside of the years 1 to 9999"
+                raise QueryError(message, reason="runtime_error") from error
+            kept = fetched[: limit - count]
+            if kept:
+                fragments.append(values.encode_rows(kept, types))
+                size += len(fragments[-1])
+                count += len(kept)
+            if len(kept) < len(fetched) or (size > self.limits.bytes_max and fetched):
+                return Answer(columns, types, tuple(fragments), count, truncated=True)
+            if not fetched:
+                return Answer(columns, types, tuple(fragments), count, truncated=False)
+
+
+def _wrapped(error: duckdb.Error, access: Access) -> QueryError:
+    """An error of a running query, without any value that the asker may not see."""
+    if isinstance(error, duckdb.OutOfMemoryException):
+        message = "the query needs more memory than there is for it: filter or aggregate more"
+        return QueryError(message, reason="memory_limit")
+    if isinstance(error, duckdb.FatalException | duckdb.InternalException):
+        logger.error("the query store failed on a query: %s", type(error).__name__)
+        return QueryError("the query store failed on this query", reason="internal")
+    if access.sees_all:
+        return QueryError(str(error).partition("\n\nLINE ")[0], reason="runtime_error")
+    words = next((text for kind, text in _WORDS.items() if isinstance(error, kind)), "the query failed on the data")
+    return QueryError(words, reason="runtime_error")

@@ -1,0 +1,219 @@
+"""The SQL service over HTTP.
+
+    POST /sql     {"sql": "select ...", "limit": 100}  →  {"columns": [...], "rows": [[...], ...], "truncated": false}
+    GET /schema   the names and columns that the key may use, with what they mean
+
+The key comes as `Authorization: Bearer KEY` or `X-API-KEY: KEY`. Every refusal is {"error": {"code", "message"}}, with
+"line" and "column" where the SQL has the fault. The asker is known before a byte of the body is read.
+"""
+
+import asyncio
+import json
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from schemas.keys import KeyRecord
+from sinks.query import catalogue
+from sinks.query.database import Database
+from sinks.query.errors import QueryError
+from sinks.query.metrics import QueryMetrics
+from sinks.query.runner import Limits, Runner
+
+logger = logging.getLogger(__name__)
+
+# A key's text → its record, None when there is no such key in force.
+Authenticate = Callable[[str], KeyRecord | None]
+
+_BODY_FACTOR = 8  # SQL as JSON: a character becomes at most \uXXXX, six bytes; the rest is for the other members
+_MEMBERS = frozenset({"sql", "limit"})
+
+
+def application(runner: Runner, authenticate: Authenticate) -> Starlette:
+    """The ASGI application."""
+
+    async def post_sql(request: Request) -> Response:
+        access = _access(request, authenticate)
+        sql, limit = await _question(request, runner.limits.sql_bytes * _BODY_FACTOR)
+        answer = await runner.run(access, sql, limit, lambda: _gone(request))
+        head = json.dumps({"columns": answer.columns}, separators=(",", ":"))[:-1]
+        tail = b'],"truncated":true}' if answer.truncated else b'],"truncated":false}'
+        body = head.encode() + b',"rows":[' + b",".join(answer.rows) + tail
+        return Response(body, media_type="application/json", headers=_HEADERS)
+
+    async def get_schema(request: Request) -> Response:
+        access = _access(request, authenticate)
+        return JSONResponse({"tables": catalogue.describe(access)}, headers=_HEADERS)
+
+    return Starlette(
+        routes=[Route("/sql", post_sql, methods=["POST"]), Route("/schema", get_schema, methods=["GET"])],
+        exception_handlers={
+            QueryError: _refusal,
+            ClientDisconnect: _left,
+            404: _no_path,
+            405: _no_method,
+            500: _failed,
+        },
+    )
+
+
+class SqlService:
+    """The service on its port: `start` once the store is open, `close` before the store is closed."""
+
+    def __init__(
+        self,
+        database: Database,
+        authenticate: Authenticate,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8081,
+        limits: Limits | None = None,
+        metrics: QueryMetrics | None = None,
+    ) -> None:
+        """port: 0 takes a free one."""
+        self._database = database
+        self._authenticate = authenticate
+        self._host = host
+        self._port = port
+        self._limits = Limits() if limits is None else limits
+        self._metrics = metrics
+        self._runner: Runner | None = None
+        self._server: _Server | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> int:
+        """Listen, and return the port. Raises: OSError when it is taken."""
+        listening = _listen(self._host, self._port)
+        self._runner = Runner(self._database, self._limits, self._metrics)
+        config = uvicorn.Config(
+            application(self._runner, self._authenticate),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            ws="none",
+            timeout_graceful_shutdown=2,
+            limit_concurrency=(self._limits.running + self._limits.waiting) * 2,
+        )
+        self._server = _Server(config)
+        self._task = asyncio.create_task(self._server.serve(sockets=[listening]), name="sql-service")
+        port = int(listening.getsockname()[1])
+        logger.info("SQL on http://%s:%d/sql", self._host, port)
+        return port
+
+    async def close(self) -> None:
+        """Stop answering; queries that run are interrupted. May come twice."""
+        runner, server, task = self._runner, self._server, self._task
+        self._runner = self._server = self._task = None
+        if server is not None and task is not None and runner is not None:
+            server.should_exit = True
+            runner.stop_all()
+            await task
+            await runner.close()
+
+
+class _Server(uvicorn.Server):
+    """Without uvicorn's own handling of signals: the process has one place for that."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(128)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+_HEADERS = {"Cache-Control": "no-store"}
+
+
+def _access(request: Request, authenticate: Authenticate) -> catalogue.Access:
+    """What the asker may see. Raises: QueryError(unauthorized, forbidden)."""
+    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+    text = bearer.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "").strip()
+    if not text:
+        raise QueryError(
+            "send a query or admin key as `Authorization: Bearer KEY` or `X-API-KEY: KEY`", reason="unauthorized"
+        )
+    key = authenticate(text)
+    if key is None:
+        raise QueryError("this key is not known, or not in force any more", reason="unauthorized")
+    return catalogue.access_of(key)
+
+
+async def _question(request: Request, bytes_max: int) -> tuple[str, int | None]:
+    """SQL and limit of a request's body. Raises: QueryError(bad_request, too_large)."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > bytes_max:
+            raise QueryError(f"the request is longer than {bytes_max} bytes", reason="too_large")
+    try:
+        question = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise QueryError('the body must be JSON: {"sql": "select ...", "limit": 100}', reason="bad_request") from error
+    if not isinstance(question, dict) or not isinstance(question.get("sql"), str):
+        raise QueryError('the body must be an object with a text "sql"', reason="bad_request")
+    unknown = sorted(question.keys() - _MEMBERS)
+    if unknown:
+        raise QueryError(f"unknown member {unknown[0]!r}; known are sql and limit", reason="bad_request")
+    limit = question.get("limit")
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
+        raise QueryError('"limit" must be a whole number from 0', reason="bad_request")
+    return question["sql"], limit
+
+
+async def _gone(request: Request) -> None:
+    """Return when the client has left; after the body nothing else arrives."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _error(status: int, code: str, message: str, **more: Any) -> JSONResponse:
+    headers = dict(_HEADERS)
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if status == 503:
+        headers["Retry-After"] = "1"
+    return JSONResponse({"error": {"code": code, "message": message, **more}}, status_code=status, headers=headers)
+
+
+async def _refusal(_: Request, error: Exception) -> Response:
+    assert isinstance(error, QueryError), "registered for this type only"
+    where = {} if error.position is None else {"line": error.position.line, "column": error.position.column}
+    return _error(error.status, error.reason, str(error), **where)
+
+
+async def _left(_: Request, __: Exception) -> Response:
+    return _error(499, "cancelled", "the client left")
+
+
+async def _no_path(_: Request, __: Exception) -> Response:
+    return _error(404, "not_found", "the paths are POST /sql and GET /schema")
+
+
+async def _no_method(_: Request, __: Exception) -> Response:
+    return _error(405, "method_not_allowed", "the paths are POST /sql and GET /schema")
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    logger.error("a query failed inside of the service: %s", type(error).__name__)
+    return _error(500, "internal", "the service failed on this request")
