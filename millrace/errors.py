@@ -1,0 +1,68 @@
+"""Errors of the command line and the one-machine stack.
+
+MillraceError                     (schemas.errors)
+└── PermanentError                (schemas.errors)
+    └── Fault                     one line: the cause, then the cure
+        ├── JarFault              a jar cannot be had or is damaged
+        ├── KafkaFault            the broker does not start
+        ├── PortTaken             another process listens there
+        ├── FolderFault           the data folder is locked, read-only or full
+        ├── ProcessFault          a process of the stack does not come up
+        ├── KeyFault              a key is missing or unknown
+        └── QueryFault            the SQL service refuses or cannot be reached
+"""
+
+from pathlib import Path
+
+from schemas.errors import PermanentError
+
+
+class Fault(PermanentError):
+    """Something the person at the terminal can mend.  cause: what is wrong.  cure: what to do."""
+
+    word = "fault"
+
+    def __init__(self, cause: str, cure: str) -> None:
+        super().__init__(f"{cause}: {cure}" if cure else cause, reason=self.word)
+        self.cause = cause
+        self.cure = cure
+
+
+class JarFault(Fault):
+    word = "jar"
+
+
+class KafkaFault(Fault):
+    word = "kafka"
+
+
+class PortTaken(Fault):
+    word = "port_taken"
+
+    def __init__(self, what: str, port: int, variable: str) -> None:
+        super().__init__(
+            f"port {port} for {what} is taken by another process",
+            f"stop that process, or set {variable} to a free port",
+        )
+        self.port = port
+        self.variable = variable
+
+
+class FolderFault(Fault):
+    word = "data_folder"
+
+    def __init__(self, folder: Path, cause: str, cure: str) -> None:
+        super().__init__(f"data folder {folder} {cause}", cure)
+        self.folder = folder
+
+
+class ProcessFault(Fault):
+    word = "process"
+
+
+class KeyFault(Fault):
+    word = "key"
+
+
+class QueryFault(Fault):
+    word = "query"

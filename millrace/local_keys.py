@@ -1,0 +1,147 @@
+"""The keys of the one-machine stack: in files of mode 0600 in the data folder, their hashes on the control topic."""
+
+import os
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from millrace.errors import KeyFault
+from schemas import keys
+from service.control import ControlView, publish
+
+FOLDER = "keys"
+_SECRET_BYTES = 32
+
+
+@dataclass(frozen=True)
+class LocalKeys:
+    """The keys' texts."""
+
+    ingest: str
+    admin: str
+
+
+def key_path(data: Path, kind: keys.Kind) -> Path:
+    """The file of the local key of this kind."""
+    return data / FOLDER / kind
+
+
+def read_key(data: Path, kind: keys.Kind) -> str:
+    """The local key of this kind.
+
+    Raises: KeyFault when the stack has not made it yet.
+    """
+    path = key_path(data, kind)
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        raise KeyFault(
+            f"no local {kind} key in {path}", "start the stack once (make run), or set MILLRACE_DATA to its data folder"
+        ) from None
+    except OSError as error:
+        raise KeyFault(f"cannot read {path} ({error.strerror})", "run as the user that runs the stack") from None
+
+
+def identity_secret(data: Path) -> str:
+    """The secret behind every user_key; made at the first start. Losing it gives every user a new key."""
+    path = data / FOLDER / "identity"
+    if not path.exists():
+        write_secret(path, secrets.token_hex(_SECRET_BYTES))
+    return path.read_text().strip()
+
+
+async def ensure(kafka: Mapping[str, Any], prefix: str, data: Path, tenant: str) -> LocalKeys:
+    """The local keys, in force: made at the first start, made anew when revoked, published again when Kafka is new."""
+    view = ControlView()
+    await view.start(kafka, prefix)
+    try:
+        ingest = await _ensure_one(view, data, "ingest", tenant)
+        admin = await _ensure_one(view, data, "admin", None)
+    finally:
+        await view.stop()
+    return LocalKeys(ingest=ingest, admin=admin)
+
+
+async def _ensure_one(view: ControlView, data: Path, kind: keys.Kind, tenant: str | None) -> str:
+    path = key_path(data, kind)
+    if path.exists():
+        text = path.read_text().strip()
+        known = view.record(keys.CONTROL_KIND, keys.parse_key(text).id)
+        if view.authenticate(text) is not None:
+            return text
+        if known is None:  # another Kafka, or its data was deleted
+            await view.publish(control_record(text, tenant=tenant, name=f"local {kind}"))
+            return text
+    text, _ = keys.new_key(kind)
+    write_secret(path, text)
+    await view.publish(control_record(text, tenant=tenant, name=f"local {kind}"))
+    return text
+
+
+async def create(kafka: Mapping[str, Any], prefix: str, *, tenant: str | None, kind: keys.Kind, name: str) -> str:
+    """A new key of a tenant, in force when this returns; its text, which is stored nowhere."""
+    text, _ = keys.new_key(kind)
+    await publish(kafka, prefix, [control_record(text, tenant=tenant, name=name)])
+    return text
+
+
+async def revoke(kafka: Mapping[str, Any], prefix: str, key_id: str) -> None:
+    """End a key.
+
+    Raises: KeyFault when there is none with this id.
+    """
+    view = ControlView()
+    await view.start(kafka, prefix)
+    try:
+        found = view.records(keys.CONTROL_KIND).get(key_id)
+        if found is None:
+            raise KeyFault(f"there is no key in force with id {key_id}", "see: millrace key list")
+        await view.publish({**found, "deleted": True, "updated_at": _now_us(), "updated_by": "millrace key revoke"})
+    finally:
+        await view.stop()
+
+
+async def in_force(kafka: Mapping[str, Any], prefix: str) -> list[dict[str, Any]]:
+    """The keys in force without their hashes, for people."""
+    view = ControlView()
+    await view.start(kafka, prefix)
+    try:
+        listed = view.keys()
+        times = {id_: row["updated_at"] for id_, row in view.records(keys.CONTROL_KIND).items()}
+    finally:
+        await view.stop()
+    return [
+        {"id": key.id, "tenant": key.tenant, "kind": key.kind, "name": key.name, "created": iso_time(times[key.id])}
+        for key in listed
+    ]
+
+
+def iso_time(time_us: int) -> str:
+    """Microseconds since the epoch as ISO 8601, UTC."""
+    return datetime.fromtimestamp(time_us / 1e6, UTC).isoformat()
+
+
+def control_record(text: str, *, tenant: str | None, name: str) -> dict[str, Any]:
+    """The control record of a key: its hash, never its text. An admin key has no tenant."""
+    parsed = keys.parse_key(text)
+    record = keys.KeyRecord(parsed.id, parsed.kind, tenant, keys.key_hash(text), name)
+    return keys.control_value(record, updated_at=_now_us(), updated_by="millrace")
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Write a file that only its owner reads; whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(os.open(scratch, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(scratch, path)
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000

@@ -1,0 +1,53 @@
+"""Settings of the command line and the one-machine stack."""
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from millrace.jars import MAVEN_CENTRAL
+from millrace.kafka import DEFAULT_PORT, HOST, default_cache
+from service.settings import ProcessSettings
+
+
+class StackSettings(ProcessSettings):
+    """What `millrace` itself needs. The ports repeat those of the processes, which get them from here."""
+
+    model_config = SettingsConfigDict(env_prefix="MILLRACE_")
+    process: ClassVar[str] = "millrace"
+
+    cache: Path = Field(default_factory=default_cache, description="folder of Kafka's jars, shared by all work trees")
+    maven: str = Field(MAVEN_CENTRAL, pattern=r"^https?://", description="Maven repository to fetch Kafka's jars from")
+    kafka_port: int = Field(DEFAULT_PORT, ge=1, le=65535, description="port of our own Kafka")
+    kafka_heap_mb: int = Field(512, ge=128, le=65536, description="heap of our own Kafka, MiB")
+    gateway_grpc_port: int = Field(4317, ge=1, le=65535, description="OTLP over gRPC")
+    gateway_http_port: int = Field(4318, ge=1, le=65535, description="OTLP over HTTP")
+    gateway_health_port: int = Field(9464, ge=1, le=65535, description="health and metrics of the gateway")
+    streams_health_port: int = Field(9465, ge=1, le=65535, description="health and metrics of streams")
+    sinks_health_port: int = Field(9466, ge=1, le=65535, description="health and metrics of sinks")
+    sql_port: int = Field(8081, ge=1, le=65535, description="SQL over HTTP")
+    profile: Literal["local", "cluster"] = Field(
+        "local", description="sizing of topics that are created: local (4 partitions, 1 replica) or cluster (32, 3)"
+    )
+    disk_free_min_mb: int = Field(512, ge=0, description="refuse to start with less free disk than this, MiB")
+    ready_timeout_s: float = Field(120.0, gt=0, description="how long the stack may take until all is ready, seconds")
+    stop_timeout_s: float = Field(
+        14.0, ge=4, description="how long stopping may take before kill -9, seconds, all together"
+    )
+    tenant: str = Field("local", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="tenant of the local ingest key")
+    key: SecretStr | None = Field(None, description="key for `millrace query`; none: the local admin key")
+    sql_url: str | None = Field(None, pattern=r"^https?://", description="SQL service; none: this machine's")
+    identity_secret: SecretStr | None = Field(
+        None, description="secret behind user_key, at least 32 characters; none: made once, kept in data/keys/identity"
+    )
+
+    @property
+    def external_kafka(self) -> bool:
+        """Whether somebody else's Kafka was named; otherwise the stack starts its own."""
+        return "bootstrap" in self.model_fields_set
+
+    @property
+    def kafka_address(self) -> str:
+        """Where Kafka is: the one that was named, else our own."""
+        return self.bootstrap if self.external_kafka else f"{HOST}:{self.kafka_port}"

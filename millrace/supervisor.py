@@ -1,0 +1,288 @@
+"""Keeps processes running: starts them in order, restarts a dead one with back-off, stops all in reverse of need.
+
+Knows nothing of what the processes do. One thread, no event loop: it polls a few times a second.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx
+
+from millrace.errors import ProcessFault
+from millrace.kafka import Broker
+
+_CHILD = Path(__file__).with_name("child.py")
+_POLL_S = 0.1
+_HEALTH_EVERY_S = 1.0
+_BACKOFF_FIRST_S = 0.5
+_BACKOFF_MAX_S = 30.0
+_STABLE_S = 60.0
+# A process that dies so often before it was ever ready will not come up by itself.
+_DEATHS_BEFORE_READY_MAX = 3
+_EXIT_BAD_SETTINGS = 2
+_STOP_RESERVE_S = 1.5
+_LOG_BYTES_MAX = 32 * 1024 * 1024
+
+KAFKA, FEEDER = "kafka", "demo"
+# Lower stops earlier; equal ranks stop in the order of their starts.
+_STOP_RANK = {FEEDER: -1, KAFKA: 1}
+Say = Callable[[str], None]
+
+
+class Program(Protocol):
+    """What the supervisor needs of anything that it runs."""
+
+    name: str
+
+    @property
+    def log(self) -> Path:
+        """Where its output goes."""
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Start it, in a session of its own, without waiting."""
+
+    def health(self) -> dict[str, Any]:
+        """At least "ready" (bool), "why" (str), "lag" (dict), "last_error"; never raises."""
+
+    def last_words(self) -> str:
+        """The last line of its log."""
+
+
+@dataclass
+class PythonProgram:
+    """One of our processes: `python -m module`.  health_url: its /readyz.  log: appended to; bounded."""
+
+    name: str
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    health_url: str | None
+    log: Path
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Start it; its output goes to the log."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        if self.log.exists() and self.log.stat().st_size > _LOG_BYTES_MAX:
+            os.replace(self.log, self.log.with_name(self.log.name + ".1"))
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-IS", str(_CHILD), str(os.getpid()), sys.executable, *self.arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **self.environment},
+                start_new_session=True,  # Ctrl-C at the terminal is the supervisor's to pass on, in order
+            )
+
+    def health(self) -> dict[str, Any]:
+        """What its /readyz says; a process without one is ready when it runs."""
+        return {"ready": True, "why": ""} if self.health_url is None else ask_health(self.health_url)
+
+    def last_words(self) -> str:
+        """The last line of its log."""
+        return last_line(self.log)
+
+
+@dataclass
+class KafkaProgram:
+    """Our own Kafka."""
+
+    broker: Broker
+    name: str = KAFKA
+
+    @property
+    def log(self) -> Path:
+        """Kafka's own log."""
+        return self.broker.log
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Start the broker."""
+        self.broker.launch()
+        assert self.broker.process is not None
+        return self.broker.process
+
+    def health(self) -> dict[str, Any]:
+        """Ready when it serves."""
+        up = self.broker.answers()
+        return {"ready": up, "why": "" if up else f"no answer on {self.broker.bootstrap}"}
+
+    def last_words(self) -> str:
+        """What its log says of the end."""
+        return self.broker.last_words()
+
+
+@dataclass
+class _Running:
+    program: Program
+    process: subprocess.Popen[bytes]
+    started: float
+    was_ready: bool = False
+    ready: bool = False
+    deaths: int = 0
+    backoff_s: float = _BACKOFF_FIRST_S
+    restart_at: float | None = None
+    next_health: float = 0.0
+    exit_codes: list[int] = field(default_factory=list)
+
+
+class Supervisor:
+    """Runs programs until it is told to stop.
+
+    Args: say: told, in one line each, of deaths, restarts and recoveries.
+    """
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._running: list[_Running] = []
+        self._stop_asked = 0
+
+    def ask_stop(self, *_: object) -> None:
+        """Ask it to stop; usable as a signal handler. A second time: kill -9 at once."""
+        self._stop_asked += 1
+
+    def stopping(self) -> bool:
+        """Whether somebody asked it to stop."""
+        return self._stop_asked > 0
+
+    def start(self, program: Program) -> None:
+        """Start one program, without waiting."""
+        self._running.append(_Running(program, program.launch(), time.monotonic()))
+
+    def wait_ready(self, *, timeout_s: float) -> None:
+        """Wait until all that were started are ready; returns early when asked to stop.
+
+        Raises: ProcessFault for one that is not ready in time, or that will not come up by itself.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not self.stopping() and not all(running.was_ready for running in self._running):
+            self.tend()
+            for running in self._running:
+                self._check_startable(running)
+                if time.monotonic() > deadline and not running.was_ready:
+                    why = running.program.health().get("why") or running.program.last_words()
+                    raise ProcessFault(
+                        f"{running.program.name} is not ready after {timeout_s:.0f} s ({why})",
+                        f"see {running.program.log}",
+                    )
+            time.sleep(_POLL_S)
+
+    def run(self) -> None:
+        """Keep all running until asked to stop."""
+        while not self.stopping():
+            self.tend()
+            time.sleep(_POLL_S)
+
+    def tend(self) -> None:
+        """One look at every program: note deaths, restart what is due, note readiness."""
+        for running in self._running:
+            self._tend(running)
+
+    def stop(self, timeout_s: float) -> None:
+        """Stop all in the direction of the flow: who feeds, the gateway, streams, sinks; Kafka, which all need, last.
+
+        Each gets SIGTERM and what is left of the time, less a second and a half for each that follows; then kill -9,
+        which loses nothing that was acknowledged.
+        """
+        deadline = time.monotonic() + timeout_s
+        order = sorted(self._running, key=lambda running: _STOP_RANK.get(running.program.name, 0))
+        for followers, running in zip(range(len(order) - 1, -1, -1), order, strict=True):
+            self._stop_one(running, deadline - time.monotonic() - followers * _STOP_RESERVE_S)
+        self._running.clear()
+
+    def _stop_one(self, running: _Running, timeout_s: float) -> None:
+        process = running.process
+        if process.poll() is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        deadline = time.monotonic() + max(timeout_s, 0.5)
+        while process.poll() is None:
+            if time.monotonic() > deadline or self._stop_asked > 1:
+                self._say(f"{running.program.name} did not stop in time: kill -9 (nothing acknowledged is lost)")
+                kill_session(process)
+                return
+            time.sleep(0.02)
+
+    def _tend(self, running: _Running) -> None:
+        now = time.monotonic()
+        if running.restart_at is not None:
+            if now >= running.restart_at:
+                self._restart(running)
+            return
+        code = running.process.poll()
+        if code is not None:
+            self._note_death(running, code, now)
+        elif now >= running.next_health:
+            running.next_health = now + (_HEALTH_EVERY_S if running.was_ready else _POLL_S)
+            ready = bool(running.program.health().get("ready"))
+            if ready and not running.ready and running.deaths:
+                self._say(f"{running.program.name} is ready again")
+            running.ready = ready
+            running.was_ready = running.was_ready or ready
+            if ready and now - running.started > _STABLE_S:
+                running.backoff_s, running.deaths = _BACKOFF_FIRST_S, 0
+
+    def _note_death(self, running: _Running, code: int, now: float) -> None:
+        running.deaths += 1
+        running.ready = False
+        running.exit_codes.append(code)
+        del running.exit_codes[:-10]
+        running.restart_at = now + running.backoff_s
+        if not self.stopping():
+            how = f"was ended by signal {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+            words = running.program.last_words()
+            self._say(f"{running.program.name} {how}; starts again in {running.backoff_s:g} s. Its last words: {words}")
+        running.backoff_s = min(running.backoff_s * 2, _BACKOFF_MAX_S)
+
+    def _restart(self, running: _Running) -> None:
+        running.restart_at = None
+        running.started = time.monotonic()
+        try:
+            running.process = running.program.launch()
+        except Exception as error:  # a taken port, a full disk: said, and tried again later
+            self._say(f"{running.program.name} cannot be started: {error}")
+            running.restart_at = running.started + running.backoff_s
+            running.backoff_s = min(running.backoff_s * 2, _BACKOFF_MAX_S)
+
+    def _check_startable(self, running: _Running) -> None:
+        if running.was_ready or not running.exit_codes:
+            return
+        if running.exit_codes[-1] == _EXIT_BAD_SETTINGS or running.deaths >= _DEATHS_BEFORE_READY_MAX:
+            raise ProcessFault(
+                f"{running.program.name} does not start ({running.program.last_words()})", f"see {running.program.log}"
+            )
+
+
+def kill_session(process: subprocess.Popen[bytes]) -> None:
+    """kill -9 a process and whatever it started in its session."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def ask_health(url: str, timeout_s: float = 2.0) -> dict[str, Any]:
+    """The answer of a /readyz; not ready, with the reason, when there is none."""
+    try:
+        body = httpx.get(url, timeout=timeout_s, trust_env=False).json()
+    except (httpx.HTTPError, ValueError) as error:
+        why = "does not run" if isinstance(error, httpx.ConnectError) else f"does not answer ({type(error).__name__})"
+        return {"ready": False, "why": why}
+    return body if isinstance(body, dict) else {"ready": False, "why": "answers nonsense"}
+
+
+def last_line(path: Path, bytes_max: int = 8192) -> str:
+    """The last line of a log that is not empty; its first 300 characters."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - bytes_max))
+            lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        lines = []
+    return (lines[-1] if lines else "none")[:300]
