@@ -127,7 +127,7 @@ def eventually(check: Callable[[], Any], *, timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
     while left := _attempt(check):
         assert time.monotonic() < deadline, left
-        time.sleep(0.3)
+        time.sleep(0.5)
 
 
 def _attempt(check: Callable[[], Any]) -> Any:
