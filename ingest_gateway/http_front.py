@@ -95,7 +95,7 @@ class HttpFront:
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > most:
             raise Refused(f"the body is larger than {most} bytes", reason="too_large")
-        inflate = _Inflate(most) if encoding == "gzip" else None
+        inflate = Inflate(most) if encoding == "gzip" else None
         parts: list[bytes] = []
         size = 0
         try:
@@ -184,7 +184,7 @@ class HttpFront:
             await self._serving
 
 
-class _Inflate:
+class Inflate:
     """Gzip as it comes, never more than a bound at once."""
 
     def __init__(self, most: int) -> None:

@@ -1,0 +1,163 @@
+"""Kafka slow, gone, and back: bounded memory, retryable refusals, never a false acknowledgement."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from millrace.kafka import Broker, cached_jars
+from tests.ingest_gateway.otlp import as_json, bearer, log, logs
+from tests.ingest_gateway.process import Gateway
+
+ACK_TIMEOUT_S = 2
+IN_FLIGHT = 4 << 20
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    """A Kafka that this test may stop and kill."""
+    cache = os.environ.get("MILLRACE_CACHE")
+    jars = cached_jars(Path(cache) if cache else None)
+    with Broker(jars, tmp_path / "kafka", log=tmp_path / "kafka.log", port=0, heap_mb=256) as broker:
+        yield broker
+
+
+@pytest.fixture
+def gateway(broker: Broker, tmp_path: Path) -> Iterator[Gateway]:
+    gateway = Gateway(
+        broker.bootstrap,
+        f"k{uuid.uuid4().hex[:8]}",
+        tmp_path / "gateway.log",
+        ACK_TIMEOUT_S=str(ACK_TIMEOUT_S),
+        IN_FLIGHT_BYTES_MAX=str(IN_FLIGHT),
+    )
+    try:
+        yield gateway
+    finally:
+        gateway.kill()
+
+
+class Sending:
+    """A client that sends numbered records, and remembers which were acknowledged."""
+
+    def __init__(self, gateway: Gateway, key: str) -> None:
+        self._url = f"http://127.0.0.1:{gateway.http_port}/v1/logs"
+        self._headers = bearer(key)
+        self.sent = 0
+        self.acknowledged: set[int] = set()
+        self.refusals: list[httpx.Response] = []
+
+    async def one(self, client: httpx.AsyncClient, *, filler: int = 100) -> None:
+        number, self.sent = self.sent, self.sent + 1
+        body = as_json(logs(log(sequence=number, filler="x" * filler)))
+        answer = await client.post(self._url, content=body, headers=self._headers)
+        if answer.status_code == 200:
+            self.acknowledged.add(number)
+        else:
+            self.refusals.append(answer)
+
+    async def many(self, count: int, *, filler: int = 100) -> None:
+        async with httpx.AsyncClient(timeout=30) as client:
+            await asyncio.gather(*(self.one(client, filler=filler) for _ in range(count)))
+
+    async def until_acknowledged(self, timeout_s: float = 40) -> None:
+        async with asyncio.timeout(timeout_s):
+            before = len(self.acknowledged)
+            while len(self.acknowledged) == before:
+                await self.many(1)
+
+
+async def stored(gateway: Gateway, tenant: str) -> set[int]:
+    return {row["event_sequence"] for row in await gateway.stored("events", tenant)}
+
+
+async def test_a_broker_that_hangs_means_retryable_refusals_and_bounded_memory(
+    broker: Broker, gateway: Gateway, tenant: str
+) -> None:
+    await gateway.make_topics()
+    gateway.start()
+    sending = Sending(gateway, await gateway.key(tenant))
+    await sending.many(20)
+    assert len(sending.acknowledged) == 20
+    assert broker.process is not None
+    before = gateway.resident_mb()
+    os.kill(broker.process.pid, signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(25):
+            await sending.many(300, filler=100_000)  # 30 MB against a bound of 4 MB
+        assert len(sending.acknowledged) == 20
+        assert {answer.status_code for answer in sending.refusals} == {503}
+        for answer in sending.refusals:
+            assert int(answer.headers["retry-after"]) >= 1
+            assert answer.json()["code"] == 14
+            assert answer.json()["details"][0]["retryDelay"]
+        assert gateway.resident_mb() - before < 64
+    finally:
+        os.kill(broker.process.pid, signal.SIGCONT)
+    await sending.until_acknowledged()
+    assert sending.acknowledged <= await stored(gateway, tenant)
+
+
+async def test_a_broker_that_dies_and_comes_back_loses_nothing_acknowledged(
+    broker: Broker, gateway: Gateway, tenant: str
+) -> None:
+    await gateway.make_topics()
+    gateway.start()
+    sending = Sending(gateway, await gateway.key(tenant))
+    flood = asyncio.create_task(sending.many(400))
+    while len(sending.acknowledged) < 100 and not flood.done():
+        await asyncio.sleep(0.01)
+    broker.kill()
+    await flood
+    await asyncio.to_thread(broker.start)
+    await sending.until_acknowledged(60)
+    await asyncio.to_thread(gateway.wait_ready)
+    assert sending.acknowledged <= await stored(gateway, tenant)
+    assert gateway.stop() == 0
+
+
+async def test_a_gateway_that_starts_before_kafka_says_so_and_works_when_it_comes(
+    broker: Broker, gateway: Gateway, tenant: str
+) -> None:
+    await gateway.make_topics()
+    key = await gateway.key(tenant)
+    broker.kill()
+    gateway.start(wait=False)
+    sending = Sending(gateway, key)
+    async with asyncio.timeout(30):
+        while not sending.refusals:
+            try:
+                await sending.many(1)
+            except httpx.TransportError:  # not listening yet
+                await asyncio.sleep(0.1)
+    assert sending.refusals[0].status_code == 503
+    assert not gateway.ready()
+    await asyncio.to_thread(broker.start)
+    await sending.until_acknowledged(60)
+    assert sending.acknowledged <= await stored(gateway, tenant)
+
+
+async def test_sigterm_in_a_flood_loses_nothing_acknowledged(broker: Broker, gateway: Gateway, tenant: str) -> None:
+    await gateway.make_topics()
+    gateway.start()
+    sending = Sending(gateway, await gateway.key(tenant))
+
+    async def flood() -> None:
+        async with httpx.AsyncClient(timeout=30) as client:
+            while True:
+                await asyncio.gather(*(sending.one(client) for _ in range(20)))
+
+    flooding = asyncio.create_task(flood())
+    while len(sending.acknowledged) < 100:
+        await asyncio.sleep(0.01)
+    assert await asyncio.to_thread(gateway.stop) == 0
+    with pytest.raises(httpx.TransportError):
+        await flooding
+    assert sending.acknowledged <= await stored(gateway, tenant)
