@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from schemas.records import record
 from streams import exact
 
 HOUR_US = 3_600_000_000
@@ -29,30 +30,9 @@ FORMAT = b"\x01"
 GROUPS = 16
 """(team, cost centre) pairs that one session may be counted under on one day; more would be a client gone wild."""
 
-INTEGERS = (
-    "prompts",
-    "api_requests",
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_creation_tokens",
-    "tools",
-    "tool_failures",
-    "api_errors",
-    "internal_errors",
-    "retries_exhausted",
-    "refusals",
-    "errors",
-    "accepts",
-    "rejects",
-    "lines_added",
-    "lines_removed",
-    "commits",
-    "pull_requests",
-    "compactions",
-    "subagents",
-)
-FLOATS = ("cost_usd", "metric_cost_usd", "spend_usd", "active_user_s", "active_cli_s")
+_WINDOW = record("user_window")
+INTEGERS = tuple(name for name in _WINDOW.sums if _WINDOW.field(name).type == "long")
+FLOATS = tuple(name for name in _WINDOW.sums if _WINDOW.field(name).type == "double")
 IDENTITY = (
     "tenant",
     "user_key",

@@ -1,0 +1,312 @@
+"""What a million records cost: CPU seconds of whole processes, from a real Kafka to real files.
+
+    python -m tests.bench [--events 60000] [--only gateway,streams,sinks,latency]
+
+Every figure is utime + stime of the process under test (all its threads), read from /proc before and after the work,
+and divided by the records that it worked off: machines are shared and noisy, CPU time is what stays comparable. Loads
+come from another process. Data: the synthetic fleet of millrace/fleet.py, in the shapes of the real client.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiokafka
+import grpc
+import httpx
+
+from millrace.fleet import NS_PER_S, Fleet, Request
+from millrace.kafka import Broker, cached_jars
+from millrace.sender import encode
+from schemas import otlp, topics
+from service.cluster import ensure_topics
+from tests.e2e.requests import METHOD
+from tests.e2e.stack import Stack, free_ports
+from tests.ingest_gateway.process import Gateway
+
+TICK = os.sysconf("SC_CLK_TCK")
+IN_FLIGHT = 32
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds that a process has used, all threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICK
+
+
+def row(what: str, records: int, seconds: float, note: str = "") -> None:
+    per_million = seconds / records * 1e6
+    print(f"| {what} | {records:,} | {per_million:.1f} | {records / seconds:,.0f} | {note} |", flush=True)
+
+
+def fleet_requests(events: int, *, per_request: int = 1000, users: int = 500) -> list[Request]:
+    """Requests with so many events, and the points and spans that come with them; all of the last hours."""
+    fleet, found, out = Fleet(1, users=users, events_per_request=per_request), 0, []
+    now = time.time_ns() - 6 * 3600 * NS_PER_S
+    while found < events:
+        now += NS_PER_S
+        for request in fleet.turn(now):
+            out.append(request)
+            found += request.records if request.signal == "logs" else 0
+    return out
+
+
+def recut(requests: list[Request], per_request: int, count: int) -> list[Request]:
+    """Log records in requests of exactly so many (a request has one resource: that of its first record)."""
+    outer = requests[0].body["resourceLogs"][0]["resource"]
+    records = [
+        record
+        for request in requests
+        if request.signal == "logs"
+        for resource in request.body["resourceLogs"]
+        for record in resource["scopeLogs"][0]["logRecords"]
+    ]
+    out = []
+    for start in range(0, min(len(records), per_request * count) - per_request + 1, per_request):
+        scope = {"logRecords": records[start : start + per_request]}
+        body = {"resourceLogs": [{"resource": outer, "scopeLogs": [scope]}]}
+        out.append(Request("logs", body, per_request))
+    return out
+
+
+# -- gateway -----------------------------------------------------------------------------------------------------------
+
+
+async def bench_gateway(bootstrap: str, folder: Path, requests: list[Request]) -> None:
+    gateway = Gateway(bootstrap, f"b{uuid.uuid4().hex[:8]}", folder / "gateway.log")
+    await gateway.make_topics()
+    gateway.start()
+    assert gateway.process is not None
+    key = await gateway.key("bench")
+    try:
+        for size, sends in ((1, 6000), (20, 2500), (100, 600)):
+            cut = recut(requests, size, 400)
+            for name, protocol in (("gRPC", "grpc"), ("HTTP protobuf", "http/protobuf"), ("HTTP JSON", "http/json")):
+                bodies = [_wire(request, protocol) for request in cut]
+                await _flood(gateway, protocol, key, bodies, sends // 10)
+                before = cpu_s(gateway.process.pid)
+                await _flood(gateway, protocol, key, bodies, sends)
+                seconds = cpu_s(gateway.process.pid) - before
+                row(
+                    f"gateway, {name}, {size} a request",
+                    sends * size,
+                    seconds,
+                    f"{seconds / sends * 1e6:.0f} µs a request",
+                )
+    finally:
+        gateway.kill()
+
+
+def _wire(request: Request, protocol: str) -> bytes:
+    encoded = encode(request, protocol)  # type: ignore[arg-type]
+    return encoded if isinstance(encoded, bytes) else encoded.SerializeToString()
+
+
+async def _flood(gateway: Gateway, protocol: str, key: str, bodies: list[bytes], sends: int) -> None:
+    left = iter(range(sends))
+
+    async def over_grpc(channel: grpc.aio.Channel) -> None:
+        call = channel.unary_unary(METHOD["logs"])
+        for number in left:
+            assert await call(bodies[number % len(bodies)], metadata=[("authorization", f"Bearer {key}")]) == b""
+
+    async def over_http() -> None:
+        # Plain sockets: a full HTTP client costs more than the gateway, and would leave it waiting.
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.http_port)
+        kind = otlp.JSON if protocol == "http/json" else otlp.PROTOBUF
+        head = f"POST /v1/logs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Type: {kind}\r\n"
+        for number in left:
+            body = bodies[number % len(bodies)]
+            writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            answer = await reader.readuntil(b"\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 200 "), answer
+            length = int(answer.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+            await reader.readexactly(length)
+        writer.close()
+
+    if protocol == "grpc":
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{gateway.grpc_port}") as channel:
+            await asyncio.gather(*(over_grpc(channel) for _ in range(IN_FLIGHT)))
+    else:
+        await asyncio.gather(*(over_http() for _ in range(IN_FLIGHT)))
+
+
+# -- streams and sinks ---------------------------------------------------------------------------------------------------
+
+
+class Process:
+    """One process of ours, and what it says of itself."""
+
+    def __init__(self, module: str, bootstrap: str, prefix: str, folder: Path, health: str, **settings: str) -> None:
+        self.port, sql = free_ports(2)
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("MILLRACE_")},
+            "MILLRACE_BOOTSTRAP": bootstrap,
+            "MILLRACE_PREFIX": prefix,
+            "MILLRACE_DATA": str(folder),
+            "MILLRACE_SQL_PORT": str(sql),
+            health: str(self.port),
+            **settings,
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / f"{module}.log").open("ab") as log:
+            self.process = subprocess.Popen([sys.executable, "-m", module], env=environment, stdout=log, stderr=log)
+        self.log = folder / f"{module}.log"
+
+    def state(self) -> dict[str, Any]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=2) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            return json.load(error)
+        except OSError:
+            return {"ready": False, "lag_total": -1}
+
+    def wait(self, done: Callable[[dict[str, Any]], bool], timeout_s: float = 600) -> float:
+        """CPU seconds used until then."""
+        deadline, quiet = time.monotonic() + timeout_s, 0
+        while quiet < 4:
+            assert time.monotonic() < deadline, self.log.read_text()[-3000:]
+            assert self.process.poll() is None, self.log.read_text()[-3000:]
+            used = cpu_s(self.process.pid)
+            quiet = quiet + 1 if done(self.state()) else 0
+            time.sleep(0.25)
+        return used
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(30)
+
+
+@contextmanager
+def running(*arguments: Any, **settings: str) -> Iterator[Process]:
+    process = Process(*arguments, **settings)
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
+async def publish(bootstrap: str, prefix: str, requests: list[Request]) -> dict[str, int]:
+    """Put what the gateway would have made of the requests on Kafka; returns messages by short topic name."""
+    producer = aiokafka.AIOKafkaProducer(
+        bootstrap_servers=bootstrap, acks="all", compression_type="lz4", linger_ms=20, max_batch_size=512 * 1024
+    )
+    await producer.start()
+    counts: dict[str, int] = {}
+    for request in requests:
+        context = otlp.Context("bench", time.time_ns() // 1000, b"k" * 32)
+        for entry in otlp.transcode(request.signal, otlp.JSON, json.dumps(request.body).encode(), context).entries:
+            for message in entry.messages:
+                count = topics.CATALOGUE[message.topic].local.partitions
+                await producer.send(
+                    topics.full_name(prefix, message.topic),
+                    message.value,
+                    key=message.key or None,
+                    headers=list(message.headers),
+                    partition=topics.partition_for(message.partition_key, count),
+                )
+                counts[message.topic] = counts.get(message.topic, 0) + 1
+    await producer.stop()
+    return counts
+
+
+def idle(state: dict[str, Any]) -> bool:
+    return bool(state["ready"]) and state["lag_total"] == 0
+
+
+async def bench_pipeline(bootstrap: str, folder: Path, requests: list[Request]) -> None:
+    prefix, empty = f"b{uuid.uuid4().hex[:8]}", f"b{uuid.uuid4().hex[:8]}"
+    for name in (prefix, empty):
+        await ensure_topics({"bootstrap_servers": bootstrap}, topics.CATALOGUE.values(), name, "local")
+    with running("streams", bootstrap, empty, folder / "s0", "MILLRACE_STREAMS_HEALTH_PORT") as process:
+        start = await asyncio.to_thread(process.wait, idle)
+    counts = await publish(bootstrap, prefix, requests)
+    sources = counts["events"] + counts["metrics"]
+    with running("streams", bootstrap, prefix, folder / "s1", "MILLRACE_STREAMS_HEALTH_PORT") as process:
+        used = await asyncio.to_thread(process.wait, idle)
+    row("streams: events and points into sessions, hours, windows", sources, used - start, "both stages, with RocksDB")
+
+    health = "MILLRACE_SINKS_HEALTH_PORT"
+    stored = sum(counts.values())
+    with running("sinks", bootstrap, empty, folder / "k0", health) as process:
+        start = await asyncio.to_thread(process.wait, idle)
+    with running("sinks", bootstrap, prefix, folder / "k1", health, MILLRACE_LAKE="false") as process:
+        query = await asyncio.to_thread(process.wait, idle) - start
+    settings = {"MILLRACE_LAKE_COMMIT_INTERVAL_S": "5"}
+    with running("sinks", bootstrap, prefix, folder / "k2", health, **settings) as process:
+        both = await asyncio.to_thread(process.wait, idle) - start
+    row("sinks: query tables", stored, query, "events, content, points, spans; with sessions, hours, windows")
+    row("sinks: lake", stored, both - query, "the same, without hours and windows")
+
+
+# -- latency ---------------------------------------------------------------------------------------------------------------
+
+
+def bench_latency(bootstrap: str, folder: Path) -> None:
+    """From the acknowledgement to the answer of `select … from sessions`, on a stack that does nothing else."""
+    stack = Stack(bootstrap, f"b{uuid.uuid4().hex[:8]}", folder / "stack").start()
+    try:
+        ingest, sql = stack.key("bench"), stack.sql(stack.key("bench", "query"))
+        waits = []
+        with httpx.Client(base_url=f"http://127.0.0.1:{stack.ports['GATEWAY_HTTP']}", timeout=30) as client:
+            for number in range(20):
+                session = str(uuid.uuid4())
+                values = {"event.name": "user_prompt", "session.id": session, "event.sequence": str(number)}
+                attributes = [{"key": k, "value": {"stringValue": v}} for k, v in values.items()]
+                record = {"timeUnixNano": str(time.time_ns()), "attributes": attributes}
+                body = {"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]}
+                answer = client.post("/v1/logs", json=body, headers={"authorization": f"Bearer {ingest}"})
+                assert answer.status_code == 200, answer.text
+                acknowledged = time.monotonic()
+                while not sql(f"select session_id from sessions where session_id = '{session}'"):
+                    time.sleep(0.02)
+                waits.append(time.monotonic() - acknowledged)
+                time.sleep(0.5)
+        stack.stop()
+    finally:
+        stack.kill_everything()
+    print(f"\nack to `sessions`: median {statistics.median(waits):.2f} s, longest {max(waits):.2f} s of {len(waits)}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench")
+    parser.add_argument("--events", type=int, default=60_000)
+    parser.add_argument("--only", default="gateway,streams,latency")
+    options = parser.parse_args()
+    parts = options.only.split(",")
+    cache = os.environ.get("MILLRACE_CACHE")
+    with tempfile.TemporaryDirectory(prefix="millrace-bench-") as name:
+        folder = Path(name)
+        with Broker(
+            cached_jars(Path(cache) if cache else None), folder / "kafka", log=folder / "kafka.log", port=0
+        ) as kafka:
+            requests = fleet_requests(options.events)
+            print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}\n")
+            print("| what | records | CPU s per million | records per CPU s | |\n|---|---|---|---|---|", flush=True)
+            if "gateway" in parts:
+                asyncio.run(bench_gateway(kafka.bootstrap, folder, requests))
+            if "streams" in parts or "sinks" in parts:
+                asyncio.run(bench_pipeline(kafka.bootstrap, folder, requests))
+            if "latency" in parts:
+                bench_latency(kafka.bootstrap, folder)
+
+
+if __name__ == "__main__":
+    main()
