@@ -261,6 +261,8 @@ async def main() -> int:
     """Settings and signals from the system, then the process."""
     settings = load(SinksSettings)
     logs.setup(settings.process, settings.log_level)
+    # The group's offsets are for show. On a young Kafka it has no coordinator for a moment, which is no ERROR here.
+    logging.getLogger("aiokafka.consumer.group_coordinator").setLevel(logging.CRITICAL)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

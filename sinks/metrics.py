@@ -10,7 +10,9 @@ class SinkMetrics(MetricSet):
     """Labels: sink is the sink's name; topic a short topic name; reason a fixed word."""
 
     SPECS = (
-        Metric("sinks_records_total", "counter", "records", ("sink", "topic"), "Records stored durably."),
+        Metric(
+            "sinks_records_total", "counter", "records", ("sink", "topic"), "Records read whose offsets are durable."
+        ),
         Metric("sinks_resends_total", "counter", "records", ("sink", "topic"), "Clients' re-sends that were left out."),
         Metric(
             "sinks_unreadable_total",
@@ -38,7 +40,7 @@ class SinkMetrics(MetricSet):
     )
 
     def stored(self, sink: str, topic: str, records: int) -> None:
-        """Records whose rows and offsets are durable now."""
+        """Records whose offsets are durable now, with those that were left out for a reason."""
         self.add("sinks_records_total", records, sink=sink, topic=topic)
 
     def resent(self, sink: str, topic: str, records: int) -> None:

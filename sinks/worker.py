@@ -21,7 +21,7 @@ from service.errors import ClusterUnavailable
 from sinks.errors import OffsetPastEnd, RecordsExpired
 from sinks.metrics import SinkMetrics
 from sinks.protocol import Batch, Sink, SinkRecord
-from sinks.source import Source
+from sinks.source import Source, find
 
 logger = logging.getLogger(__name__)
 
@@ -234,8 +234,13 @@ class Worker:
         return tuple(fetched.items())
 
     async def _resume(self, places: list[TopicPartition]) -> None:
-        """Kafka has no record where we read: expired or truncated under our hands. Says which, or skips the gap."""
+        """Kafka has no record where we read: another topic by now, expired, truncated. Says which, or skips the gap."""
         assert self._consumer is not None, "fetches come after the start"
+        now = await find(self._source.kafka, self._source.prefix, self.sink.topics)
+        for place in places:
+            part = self._partitions[place]
+            ours = self._source.identity.offset(part.topic, part.position)
+            now.identity.check(self.sink.name, part.topic, part.number, ours)
         try:
             begins = await self._consumer.beginning_offsets(places)
             ends = await self._consumer.end_offsets(places)
@@ -279,6 +284,7 @@ class Worker:
         self._written_at = started
         for part in self._partitions.values():
             if part.records:
+                self._metrics.stored(self.sink.name, part.topic, len(part.records))
                 part.stored = part.position
                 part.records = []
         self._pending = self._pending_bytes = 0

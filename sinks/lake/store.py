@@ -182,7 +182,6 @@ class LakeTable:
             if mark.ids is not None:
                 self._seen.add(mark.partition, mark.ids, first_us=mark.first_us, last_us=mark.last_us)
         topic = self.spec.topic
-        self._metrics.stored(NAME, topic, found.records - found.resends)
         self._metrics.resent(NAME, topic, found.resends)
         self._metrics.dedup_ids(topic, len(self._seen))
         self._metrics.snapshots(self.spec.name, len(self._table.metadata.snapshots))

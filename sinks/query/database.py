@@ -120,6 +120,9 @@ class Database:
                 "memory_limit": f"{self.resources.memory_mb}MiB",
                 "temp_directory": str(temp),
                 "max_temp_directory_size": f"{self.resources.temp_mb}MiB",
+                # A checkpoint writes the last, half-filled row group of two hundred columns anew. At DuckDB's own 16 MB
+                # that was a quarter of the cost of storing events; 64 MB halve it, and replay in under a second.
+                "checkpoint_threshold": "64MiB",
                 "autoinstall_known_extensions": "false",
                 "autoload_known_extensions": "false",
                 "allow_community_extensions": "false",
@@ -128,6 +131,7 @@ class Database:
         )
         try:
             connection.execute("SET GLOBAL TimeZone = 'UTC'")
+            connection.execute("SET GLOBAL lambda_syntax = 'ENABLE_SINGLE_ARROW'")  # x -> x + 1, as analysts know it
             for file, name in _FILES.items():
                 connection.execute(f"ATTACH {literal(str(self.folder / name))} AS {CATALOGS[file]}")
         except BaseException:

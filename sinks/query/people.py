@@ -4,6 +4,9 @@ Of each column the latest value that is not null wins, by event time, ties by th
 the input gives the same row, and an event that is applied twice changes nothing.
 """
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from schemas import records
 from sinks.query.tables import CATALOGS, SCHEMA, TABLES, Table, quoted
 
@@ -41,15 +44,16 @@ def carries(table: Table) -> bool:
     return not table.versioned and {"user_key", "clock_suspect", *IDENTITY} <= names
 
 
-def columns_read(table: Table) -> list[str]:
-    """The columns of a table's records that `merge` reads."""
-    return ["tenant", "user_key", "clock_suspect", table.time, table.received, *IDENTITY]
+def seen(table: Table, rows: pa.Table) -> pa.Table:
+    """Who was seen when, in records of a table: what `merge` reads."""
+    when = pc.if_else(rows["clock_suspect"], rows[table.received], rows[table.time])
+    return rows.select(["tenant", "user_key", *IDENTITY]).append_column("seen", when)
 
 
-def merge(table: Table, source: str) -> str:
-    """The statement that brings `people` up to date with records of a table.
+def merge(source: str) -> str:
+    """The statement that brings `people` up to date.
 
-    Args: source: name of a view with `columns_read(table)`.
+    Args: source: name of a view on what `seen` gave.
     """
     latest = ", ".join(
         f"max({{'at': seen, 'value': {quoted(n)}}}) FILTER (WHERE {quoted(n)} IS NOT NULL) AS {quoted(n)}"
@@ -72,7 +76,7 @@ def merge(table: Table, source: str) -> str:
     return f"""
         MERGE INTO {PATH} AS t USING (
             SELECT tenant, user_key, min(seen) AS a, max(seen) AS z, {latest}
-            FROM (SELECT *, CASE WHEN clock_suspect THEN {table.received} ELSE {table.time} END AS seen FROM {source})
+            FROM {source}
             WHERE user_key IS NOT NULL
             GROUP BY tenant, user_key
         ) AS s ON t.tenant = s.tenant AND t.user_key = s.user_key

@@ -21,22 +21,25 @@ _POSITION = "position"
 _MARKS = ("<content>", "<REDACTED>", "")
 
 
-def add(cursor: Any, table: Table, load: Load) -> int:
+def add(cursor: Any, table: Table, load: Load) -> pa.Table:
     """Add records to a table; those that it has already, or that come twice, are left out.
 
-    Returns: how many were left out.
+    Returns: the rows that were added.
     """
     rows = load.rows
-    resent = _resent(cursor, table, rows) if table.key else []
+    resent = _resent(cursor, table, rows) if table.key else set()
     if resent:
-        keep = sorted(set(range(rows.num_rows)) - set(resent))
+        keep = sorted(set(range(rows.num_rows)) - resent)
         rows = rows.take(pa.array(keep, pa.int64()))
     if rows.num_rows:
         _insert(cursor, table, rows)
-        if table in people.SOURCES:
-            with _registered(cursor, rows.select(people.columns_read(table))):
-                cursor.execute(people.merge(table, _Registered.NAME))
-    return len(resent)
+    return rows
+
+
+def merge_people(cursor: Any, seen: pa.Table) -> None:
+    """Bring `people` up to date.  seen: of people.seen."""
+    with _registered(cursor, seen):
+        cursor.execute(people.merge(_Registered.NAME))
 
 
 def add_unreadable(cursor: Any, rows: pa.Table) -> None:
@@ -97,7 +100,7 @@ def _empty(table: Table) -> str:
     return f"({zero}{active}) AS {EMPTY_COLUMN}"
 
 
-def _resent(cursor: Any, table: Table, rows: pa.Table) -> list[int]:
+def _resent(cursor: Any, table: Table, rows: pa.Table) -> set[int]:
     """Positions of records that the table has, or that come later in `rows` as well."""
     narrow = rows.select([*table.key, table.time, table.received])
     timeless = bool(pc.any(pc.equal(rows[table.time], rows[table.received])).as_py())
@@ -119,7 +122,7 @@ def _resent(cursor: Any, table: Table, rows: pa.Table) -> list[int]:
             f"ON {same} AND e.{table.time} = e.{table.received} AND s.{table.time} = s.{table.received}"
         )
     with _registered(cursor, narrow):
-        return [position for query in queries for (position,) in cursor.execute(query).fetchall()]
+        return {position for query in queries for (position,) in cursor.execute(query).fetchall()}
 
 
 def _insert(cursor: Any, table: Table, rows: pa.Table) -> None:
@@ -149,8 +152,9 @@ class _Registered:
     def __enter__(self) -> None:
         self._cursor.register(self.NAME, self._rows)
 
-    def __exit__(self, *_: object) -> None:
-        self._cursor.unregister(self.NAME)
+    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
+        if failed is None:  # a transaction that failed takes no more statements, and the cursor is given up with it
+            self._cursor.unregister(self.NAME)
 
 
 def _registered(cursor: Any, rows: pa.Table) -> _Registered:

@@ -6,11 +6,13 @@ reads one snapshot, bounded by time, memory, rows, bytes and the client's patien
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -28,6 +30,9 @@ _CHUNK_ROWS = 1000
 _INTERRUPT_EVERY_S = 0.05
 # How long an interrupted query may still hold up its answer; its place stays taken until it has really ended.
 _INTERRUPT_GRACE_S = 2.0
+# A query that made the process grow by less is not the one to stop.
+_GROWTH_BYTES = 128 << 20
+_OUT_OF_MEMORY = "the query needs more memory than there is for it: filter or aggregate more"
 
 # What a non-admin hears of an error on the data: nothing of the data.
 _WORDS: dict[type[Exception], str] = {
@@ -46,7 +51,8 @@ class Limits:
 
     seconds: from the request to the last row, its wait included.  rows: without a limit of the asker's own.
     rows_max: whatever the asker says.  bytes_max: of the rows as JSON.  running: at once.  waiting: beyond those; more
-    are refused.  sql_bytes: of the text.
+    are refused.  sql_bytes: of the text.  uncounted_mb: what the process may take beyond DuckDB's own limit, which does
+    not see texts that grow inside of an expression.
     """
 
     seconds: float = 30.0
@@ -56,6 +62,7 @@ class Limits:
     running: int = 4
     waiting: int = 32
     sql_bytes: int = 100_000
+    uncounted_mb: int = 1024
 
 
 @dataclass(frozen=True)
@@ -71,9 +78,10 @@ class Answer:
 
 
 class _Job:
-    """A query on its thread, and how to stop it from another one."""
+    """A query on its thread, and how to stop it from another one.  resident: the process's bytes when it began."""
 
-    def __init__(self) -> None:
+    def __init__(self, resident: int) -> None:
+        self.resident = resident
         self._guard = threading.Lock()
         self._cursor: Any = None
         self.stopped: str | None = None
@@ -121,6 +129,7 @@ class Runner:
         self._running = 0
         self._waiting = 0
         self._jobs: set[_Job] = set()
+        self._watching: asyncio.Task[None] | None = None
 
     async def run(self, access: Access, sql: str, limit: int | None, gone: Callable[[], Any]) -> Answer:
         """Answer one query.
@@ -147,10 +156,12 @@ class Runner:
             job.stop("cancelled")
 
     async def close(self) -> None:
-        """Stop what runs and give back the threads."""
+        """Stop what runs and give back the threads; waits for a query that does not heed an interrupt."""
         while self._jobs:
             self.stop_all()
             await asyncio.sleep(_INTERRUPT_EVERY_S)
+        if self._watching is not None:
+            self._watching.cancel()
         self._pool.shutdown()
         self._shadows.close()
 
@@ -160,10 +171,12 @@ class Runner:
         deadline = asyncio.get_running_loop().time() + self.limits.seconds
         rows = min(self.limits.rows if limit is None else limit, self.limits.rows_max)
         await self._place()
-        job = _Job()
+        job = _Job(_resident_bytes())
         self._jobs.add(job)
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.create_task(self._watch_memory(), name="query-memory")
         future = asyncio.get_running_loop().run_in_executor(self._pool, self._answer, job, access, sql, rows)
-        future.add_done_callback(lambda _: self._free(job))
+        future.add_done_callback(lambda done: self._free(job, done))
         leaving = asyncio.ensure_future(gone())
         try:
             remaining = deadline - asyncio.get_running_loop().time()
@@ -198,7 +211,9 @@ class Runner:
         self._running += 1
         self._note()
 
-    def _free(self, job: _Job) -> None:
+    def _free(self, job: _Job, done: "asyncio.Future[Answer]") -> None:
+        if not done.cancelled():
+            done.exception()  # of a query that was given up nobody else asks
         self._jobs.discard(job)
         self._places.release()
         self._running -= 1
@@ -224,7 +239,20 @@ class Runner:
             job.stop("time_limit")
             await asyncio.sleep(_INTERRUPT_EVERY_S)
 
+    async def _watch_memory(self) -> None:
+        """Stop queries under which the process grows beyond all limits, while there are any."""
+        bound = (self._database.resources.memory_mb + self.limits.uncounted_mb) << 20
+        while self._jobs:
+            resident = _resident_bytes()
+            for job in self._jobs:
+                # An allocator may keep what an earlier query took, which is not the fault of this one.
+                if resident > bound and resident - job.resident > _GROWTH_BYTES:
+                    job.stop("memory_limit")
+            await asyncio.sleep(_INTERRUPT_EVERY_S)
+
     def _stopped(self, job: _Job) -> QueryError:
+        if job.stopped == "memory_limit":
+            return QueryError(_OUT_OF_MEMORY, reason="memory_limit")
         if job.stopped == "time_limit":
             return QueryError(f"the query took longer than {self.limits.seconds:g} s", reason="time_limit")
         return QueryError("the query was cancelled", reason="cancelled")
@@ -233,9 +261,28 @@ class Runner:
         """On the query's thread."""
         try:
             checked = self._checked(job, access, sql)
-            return self._executed(job, access, checked, limit)
+            try:
+                return self._executed(job, access, checked, limit)
+            except QueryError as error:
+                if error.reason == "runtime_error" and not access.sees_all:
+                    raise self._own_fault(job, access, sql) or error from error
+                raise
         except duckdb.InterruptException as error:
             raise _Stopped from error
+
+    def _own_fault(self, job: _Job, access: Access, sql: str) -> QueryError | None:
+        """The error in full, if the query fails without any data as well: then every value in it is the asker's."""
+        cursor = self._shadows.of(access).cursor()
+        try:
+            job.use(cursor).execute(sql).fetchall()
+        except duckdb.InterruptException:
+            raise
+        except duckdb.Error as error:
+            return guard.from_duckdb(error, sql, reason="runtime_error")
+        finally:
+            job.done()
+            cursor.close()
+        return None
 
     def _checked(self, job: _Job, access: Access, sql: str) -> guard.Checked:
         cursor = self._shadows.of(access).cursor()
@@ -280,8 +327,7 @@ class Runner:
                 # One more than asked for tells whether there is more.
                 fetched = cursor.fetchmany(min(_CHUNK_ROWS, limit + 1 - count))
             except (ValueError, OverflowError) as error:
-                message = "a time in the result lies outside of the years 1 to 9999"
-                raise QueryError(message, reason="runtime_error") from error
+                raise QueryError("a value of the result is out of range", reason="runtime_error") from error
             kept = fetched[: limit - count]
             if kept:
                 fragments.append(values.encode_rows(kept, types))
@@ -293,11 +339,19 @@ class Runner:
                 return Answer(columns, types, tuple(fragments), count, truncated=False)
 
 
+def _resident_bytes() -> int:
+    """Memory that the process holds now; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def _wrapped(error: duckdb.Error, access: Access) -> QueryError:
     """An error of a running query, without any value that the asker may not see."""
     if isinstance(error, duckdb.OutOfMemoryException):
-        message = "the query needs more memory than there is for it: filter or aggregate more"
-        return QueryError(message, reason="memory_limit")
+        return QueryError(_OUT_OF_MEMORY, reason="memory_limit")
     if isinstance(error, duckdb.FatalException | duckdb.InternalException):
         logger.error("the query store failed on a query: %s", type(error).__name__)
         return QueryError("the query store failed on this query", reason="internal")

@@ -36,6 +36,7 @@ class Shadow:
             },
         )
         self._connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        self._connection.execute("SET GLOBAL lambda_syntax = 'ENABLE_SINGLE_ARROW'")
         self._connection.execute(f"CREATE SCHEMA {_BASE}")
         for name in access.names:
             columns = ", ".join(f"{quoted(c.name)} {c.type}" for c in access.columns(name))

@@ -10,11 +10,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from schemas.errors import MillraceError, PermanentError, RetryableError
+from schemas.errors import PermanentError, RetryableError
 from sinks.errors import StoreUnavailable
 from sinks.metrics import SinkMetrics
 from sinks.protocol import Batch, Identity, Offset, uncovered
-from sinks.query import ddl, rows
+from sinks.query import ddl, people, rows
 from sinks.query.database import Database
 from sinks.query.decode import Load, Unreadable, load, rejected_rows
 from sinks.query.tables import BY_TOPIC, CATALOGS, TOPICS, File, file_of
@@ -83,8 +83,7 @@ class QueryStore:
         if not self._database.is_open:
             self._database.open(self.name)
         try:
-            self._cursor = self._database.cursor()
-            self._load_offsets()
+            self._restore()
             for (topic, partition), offset in self._offsets.items():
                 if topic in identity.topic_ids:
                     identity.check(self.name, topic, partition, offset)
@@ -100,16 +99,18 @@ class QueryStore:
         self._database.close()
         self._offsets = {}
 
-    def _load_offsets(self) -> None:
+    def _load_offsets(self, cursor: Any) -> None:
         self._offsets = {
             (topic, partition): Offset(cluster_id, topic_id, next_offset)
             for file in CATALOGS
-            for topic, partition, next_offset, cluster_id, topic_id in self._cursor.execute(
+            for topic, partition, next_offset, cluster_id, topic_id in cursor.execute(
                 f"SELECT topic, partition, next_offset, cluster_id, topic_id FROM {ddl.offsets_path(file)}"
             ).fetchall()
         }
 
     def _write(self, batches: Sequence[Batch]) -> None:
+        if self._cursor is None:
+            self._restore()
         ranges = [rest for batch in batches if (rest := self._rest(batch)) is not None]
         loads: dict[str, Load] = {}
         unreadable: list[Unreadable] = []
@@ -144,6 +145,7 @@ class QueryStore:
         assert self._identity is not None, "open comes first"
         offsets = {(b.topic, b.partition): self._identity.offset(b.topic, b.next_offset) for b in moved}
         resent: dict[str, int] = {}
+        seen: list[pa.Table] = []
         try:
             self._cursor.execute("BEGIN TRANSACTION")
             if unreadable:
@@ -153,17 +155,24 @@ class QueryStore:
                     if table.versioned:
                         rows.replace(self._cursor, table, part)
                     elif part.rows.num_rows:
-                        resent[part.topic] = rows.add(self._cursor, table, part)
+                        added = rows.add(self._cursor, table, part)
+                        resent[part.topic] = part.rows.num_rows - added.num_rows
+                        if table in people.SOURCES and added.num_rows:
+                            seen.append(people.seen(table, added))
+            if seen:
+                rows.merge_people(self._cursor, pa.concat_tables(seen))
             self._store_offsets(file, offsets)
             self._cursor.execute("COMMIT")
         except BaseException as error:
-            self._undo()
+            # A COMMIT that failed may have happened: what is durable is read anew before anything else is written.
+            self._cursor.close()
+            self._cursor = None
             if isinstance(error, duckdb.Error):
                 raise _wrapped(self.name, error) from error
             raise
         self._offsets |= offsets
-        for topic, count in resent.items():
-            if count and self._metrics is not None:
+        if self._metrics is not None:
+            for topic, count in resent.items():
                 self._metrics.resent(self.name, topic, count)
 
     def _store_offsets(self, file: File, offsets: dict[tuple[str, int], Offset]) -> None:
@@ -181,14 +190,15 @@ class QueryStore:
         )
         rows.replace_all(self._cursor, path, arriving, ("topic", "partition"))
 
-    def _undo(self) -> None:
-        """Back to what is durable; a COMMIT that failed may have happened, so the offsets are read again."""
+    def _restore(self) -> None:
+        """After a failed write: a new cursor, and the offsets as they are."""
+        cursor = self._database.cursor()
         try:
-            self._cursor.close()  # rolls back
-            self._cursor = self._database.cursor()
-            self._load_offsets()
-        except (duckdb.Error, MillraceError):
-            logger.exception("query store: cannot read the offsets after a failed write")
+            self._load_offsets(cursor)
+        except duckdb.Error as error:
+            cursor.close()
+            raise _wrapped(self.name, error) from error
+        self._cursor = cursor
 
 
 def _wrapped(sink: str, error: duckdb.Error) -> RetryableError | PermanentError:

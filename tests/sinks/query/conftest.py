@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from schemas.keys import KeyRecord
 from sinks.metrics import SinkMetrics
@@ -82,13 +83,13 @@ class Sql:
     async def ask(self, sql: str, key: str = "acme-key", **members: Any) -> list[dict[str, Any]]:
         """Rows as objects; fails on any refusal."""
         answer = await self.post(sql, key, **members)
-        assert answer.status_code == 200, answer.text
+        assert answer.status_code == 200, answer.text[:500]
         body = answer.json()
         return [dict(zip(body["columns"], row, strict=True)) for row in body["rows"]]
 
     async def error(self, sql: Any, key: str | None = "acme-key", status: int = 400, **members: Any) -> dict[str, Any]:
         answer = await self.post(sql, key, **members)
-        assert answer.status_code == status, answer.text
+        assert answer.status_code == status, answer.text[:500]
         error: dict[str, Any] = answer.json()["error"]
         return error
 
@@ -148,12 +149,18 @@ async def fill(store: QueryStore) -> None:
         await store.write(batches)
 
 
-@pytest.fixture
-async def sql(store: QueryStore, database: Database) -> AsyncIterator[Sql]:
-    """The service over a filled store."""
-    await fill(store)
-    async with serving(database) as sql:
-        yield sql
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def sql(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sql]:
+    """The service over one filled store, for all tests that only read: mark them with loop_scope="session"."""
+    database = Database(tmp_path_factory.mktemp("filled") / "query", RESOURCES)
+    store = QueryStore(database)
+    await store.open(samples.IDENTITY)
+    try:
+        await fill(store)
+        async with serving(database) as sql:
+            yield sql
+    finally:
+        await store.close()
 
 
 class serving:  # noqa: N801 - reads as the phrase `async with serving(...)`

@@ -1,18 +1,13 @@
 """What analysts ask, with the answers."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
-from sinks.query.database import Database
-from sinks.query.store import QueryStore
-from tests.sinks.query import samples
-from tests.sinks.query.conftest import RESOURCES, Sql, fill, serving
+from tests.sinks.query.conftest import Sql
 from tests.sinks.query.samples import T0
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 QUESTIONS: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "group by": (
@@ -90,6 +85,10 @@ QUESTIONS: dict[str, tuple[str, list[dict[str, Any]]]] = {
         "select [x || '!' for x in workspace_host_paths if x <> 'a'] as l from events limit 1",
         [{"l": ["b!"]}],
     ),
+    "lambdas": (
+        "select list_transform([1, 2], x -> x + 1) as old, list_filter([1, 2], lambda x: x > 1) as new",
+        [{"old": [2, 3], "new": [2]}],
+    ),
     "subqueries": (
         "select (select max(cost_usd) from events) as top, count(*) as n from events e where exists "
         "(select 1 from sessions s where s.session_id = e.session_id)",
@@ -146,20 +145,6 @@ QUESTIONS: dict[str, tuple[str, list[dict[str, Any]]]] = {
     ),
     "padding": ("select lpad('7', 3, '0') as a, format('{:>5}', 'x') as b", [{"a": "007", "b": "    x"}]),
 }
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def sql(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sql]:
-    """One filled store for all questions: they only read."""
-    database = Database(tmp_path_factory.mktemp("analyst") / "query", RESOURCES)
-    store = QueryStore(database)
-    await store.open(samples.IDENTITY)
-    try:
-        await fill(store)
-        async with serving(database) as sql:
-            yield sql
-    finally:
-        await store.close()
 
 
 @pytest.mark.parametrize("question", QUESTIONS)

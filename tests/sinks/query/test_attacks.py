@@ -1,17 +1,10 @@
 """Attempts of one tenant's key to see what is not its own. Every one is refused, or answers with nothing hidden."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
-import pytest_asyncio
 
-from sinks.query.database import Database
-from sinks.query.store import QueryStore
-from tests.sinks.query import samples
-from tests.sinks.query.conftest import RESOURCES, Sql, fill, serving
+from tests.sinks.query.conftest import Sql
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 # Parts of every hidden value: other tenants, and text of class content.
 HIDDEN = ("globex", "hare", "secret")
@@ -266,30 +259,11 @@ def _lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("attacks") / "query"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def attacked(folder: Path) -> AsyncIterator[Sql]:
-    """One filled store for all attempts: none may change it."""
-    database = Database(folder, RESOURCES)
-    store = QueryStore(database)
-    await store.open(samples.IDENTITY)
-    try:
-        await fill(store)
-        async with serving(database) as sql:
-            yield sql
-    finally:
-        await store.close()
-
-
 @pytest.mark.parametrize("attempt", _lines(ATTACKS))
-async def test_nothing_hidden_is_shown(attacked: Sql, folder: Path, attempt: str) -> None:
-    attempt = attempt.replace("{folder}", str(folder))
+async def test_nothing_hidden_is_shown(sql: Sql, attempt: str) -> None:
+    attempt = attempt.replace("{folder}", str(sql.database.folder))
     for key in ("acme-key", "acme-admin-key"):
-        answer = await attacked.post(attempt, key)
+        answer = await sql.post(attempt, key)
         assert answer.status_code in (400, 403), answer.text
         shown = answer.text.lower()
         for word in HIDDEN:
@@ -297,14 +271,14 @@ async def test_nothing_hidden_is_shown(attacked: Sql, folder: Path, attempt: str
 
 
 @pytest.mark.parametrize("attempt", _lines(HARMLESS))
-async def test_what_may_be_asked_shows_only_the_own(attacked: Sql, attempt: str) -> None:
-    answer = await attacked.post(attempt)
+async def test_what_may_be_asked_shows_only_the_own(sql: Sql, attempt: str) -> None:
+    answer = await sql.post(attempt)
     assert answer.status_code == 200, answer.text
     assert not [word for word in HIDDEN if word in answer.text.lower()]
 
 
-async def test_the_store_is_as_before(attacked: Sql) -> None:
-    assert await attacked.ask("select count(*) as n, count(distinct tenant) as t from events", "admin-key") == [
+async def test_the_store_is_as_before(sql: Sql) -> None:
+    assert await sql.ask("select count(*) as n, count(distinct tenant) as t from events", "admin-key") == [
         {"n": 30, "t": 3}
     ]
 
@@ -322,16 +296,16 @@ async def test_the_store_is_as_before(attacked: Sql) -> None:
         "select * from events a join events b on a.user_email::int = b.event_sequence",
     ],
 )
-async def test_a_failure_on_the_data_tells_no_value(attacked: Sql, attempt: str) -> None:
+async def test_a_failure_on_the_data_tells_no_value(sql: Sql, attempt: str) -> None:
     for key in ("acme-key", "acme-admin-key"):
-        error = await attacked.error(attempt, key)
+        error = await sql.error(attempt, key)
         assert error["code"] == "runtime_error"
         assert not [word for word in (*HIDDEN, "acme", "command") if word in error["message"]]
 
 
-async def test_a_condition_of_the_asker_sees_only_own_rows(attacked: Sql) -> None:
+async def test_a_condition_of_the_asker_sees_only_own_rows(sql: Sql) -> None:
     # Were it to run before the tenant's predicate, the other tenants' addresses would fail to convert.
-    sql = "select count(*) as n from events where case when tenant = 'acme' then 1 else user_email::int end = 1"
-    assert await attacked.ask(sql) == [{"n": 10}]
+    statement = "select count(*) as n from events where case when tenant = 'acme' then 1 else user_email::int end = 1"
+    assert await sql.ask(statement) == [{"n": 10}]
     # A quote in a tenant's name stays inside of the literal.
-    assert await attacked.ask("select distinct tenant from events", "ohare-key") == [{"tenant": "o'hare"}]
+    assert await sql.ask("select distinct tenant from events", "ohare-key") == [{"tenant": "o'hare"}]

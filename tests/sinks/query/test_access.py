@@ -1,0 +1,152 @@
+"""Who may ask what, and how a refusal looks."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas import records
+from schemas.keys import KeyRecord
+from sinks.query import catalogue
+from sinks.query.database import Database
+from tests.sinks.query.conftest import RESOURCES, Sql, serving
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_a_key_is_taken_from_either_header(sql: Sql) -> None:
+    for headers in (
+        {"Authorization": "Bearer acme-key"},
+        {"authorization": "bearer  acme-key"},
+        {"X-API-KEY": "acme-key"},
+    ):
+        answer = await sql.http.post(f"{sql.base}/sql", json={"sql": "select 1 as one"}, headers=headers)
+        assert (answer.status_code, answer.json()["rows"]) == (200, [[1]])
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic acme-key"}])
+async def test_without_a_known_key_nothing_is_read(sql: Sql, headers: dict[str, str]) -> None:
+    for method, path in (("POST", "/sql"), ("GET", "/schema")):
+        answer = await sql.http.request(method, f"{sql.base}{path}", content=b"\xff not json", headers=headers)
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert answer.json()["error"]["code"] == "unauthorized"
+
+
+async def test_an_ingest_key_may_not_ask(sql: Sql) -> None:
+    error = await sql.error("select 1", "ingest-key", status=403)
+    assert error == {
+        "code": "forbidden",
+        "message": "an ingest key may only send telemetry; ask with a query or an admin key",
+    }
+    answer = await sql.http.get(f"{sql.base}/schema", headers={"X-API-KEY": "ingest-key"})
+    assert answer.status_code == 403
+
+
+async def test_a_query_key_sees_its_tenant_only(sql: Sql) -> None:
+    for key, tenant in (("acme-key", "acme"), ("globex-key", "globex"), ("ohare-key", "o'hare")):
+        for name in ("events", "metrics", "spans", "sessions", "session_hours", "user_hours", "user_days", "people"):
+            assert await sql.ask(f"select distinct tenant from {name}", key) == [{"tenant": tenant}]
+    assert await sql.ask("select count(*) as n from events", "nobody-key") == [{"n": 0}]
+
+
+@pytest.mark.parametrize("name", ["content", "rejected", "CONTENT", '"Rejected"'])
+async def test_content_needs_an_admin_key(sql: Sql, name: str) -> None:
+    error = await sql.error(f"select * from {name}", status=403)
+    assert error["code"] == "forbidden"
+    assert error["message"] == f"'{name.lower().strip(chr(34))}' can only be read with an admin key"
+
+
+async def test_an_admin_key_sees_every_tenant_unless_it_has_one(sql: Sql) -> None:
+    for name in catalogue.NAMES:
+        statement = f"select list(distinct tenant order by tenant) as tenants from {name}"
+        for key in ("admin-key", "root-key"):
+            assert await sql.ask(statement, key) == [{"tenants": ["acme", "globex", "o'hare"]}]
+        assert await sql.ask(statement, "acme-admin-key") == [{"tenants": ["acme"]}]
+
+
+async def test_an_admin_joins_content_with_its_events(sql: Sql) -> None:
+    found = await sql.ask(
+        "select e.event_name, c.text from content c join events e using (tenant, event_id) where c.tenant = 'acme' "
+        "order by c.event_id limit 1",
+        "admin-key",
+    )
+    assert found == [{"event_name": "tool_result", "text": "secret words 0 of acme"}]
+
+
+async def test_an_admin_hears_what_went_wrong_and_others_do_not(sql: Sql) -> None:
+    statement = "select user_email::int from events"
+    assert "someone@acme.example" in (await sql.error(statement, "admin-key"))["message"]
+    assert "someone" not in (await sql.error(statement, "acme-admin-key"))["message"]
+
+
+async def test_a_query_key_without_a_tenant_sees_nothing() -> None:
+    for tenant in (None, ""):
+        with pytest.raises(catalogue.QueryError, match="belongs to no tenant"):
+            catalogue.access_of(KeyRecord("1", "query", tenant, "", ""))
+    star = catalogue.access_of(KeyRecord("1", "query", "*", "", ""))
+    assert star.tenants == ("*",)  # a tenant's name like any other, not a wildcard
+
+
+async def test_a_class_that_is_not_granted_has_no_columns() -> None:
+    access = catalogue.Access(("acme",), ("events",), frozenset({"usage"}))
+    names = {column.name for column in access.columns("events")}
+    event = records.record("claude_event")
+    assert names == {f.name for f in event.fields if f.cls == "usage" or (f.cls == "content" and f.type == "string")}
+    assert "user_email" not in access.view("events")
+
+
+async def test_the_schema_names_what_the_key_may_read(sql: Sql) -> None:
+    answer = await sql.http.get(f"{sql.base}/schema", headers={"X-API-KEY": "acme-key"})
+    tables: dict[str, Any] = {table["name"]: table for table in answer.json()["tables"]}
+    assert set(tables) == set(catalogue.NAMES) - {"content", "rejected"}
+    event = records.record("claude_event")
+    assert [c["name"] for c in tables["events"]["columns"]] == [f.name for f in event.fields]
+    assert next(c for c in tables["events"]["columns"] if c["name"] == "cost_usd") == {
+        "name": "cost_usd",
+        "type": "DOUBLE",
+        "class": "usage",
+        "unit": "USD",
+        "doc": event.field("cost_usd").doc,
+    }
+    assert tables["user_hours"]["doc"]
+    answer = await sql.http.get(f"{sql.base}/schema", headers={"X-API-KEY": "admin-key"})
+    assert {table["name"] for table in answer.json()["tables"]} == set(catalogue.NAMES)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "says"),
+    [
+        (b"", 400, "must be JSON"),
+        (b"{", 400, "must be JSON"),
+        (b"[" * 100_000, 400, "must be JSON"),
+        (b'["select 1"]', 400, 'with a text "sql"'),
+        (b"{}", 400, 'with a text "sql"'),
+        (b'{"sql": 1}', 400, 'with a text "sql"'),
+        (b'{"sql": "select 1", "limit": -1}', 400, "whole number"),
+        (b'{"sql": "select 1", "limit": 1.5}', 400, "whole number"),
+        (b'{"sql": "select 1", "limit": true}', 400, "whole number"),
+        (b'{"sql": "select 1", "tenant": "globex"}', 400, "unknown member 'tenant'"),
+        (b'{"sql": "' + b" " * 200_000 + b'"}', 413, "longer than"),
+        (b'{"sql": "' + b" " * 2_000_000 + b'"}', 413, "longer than"),
+    ],
+)
+async def test_a_bad_request_says_what_is_wrong(sql: Sql, body: bytes, status: int, says: str) -> None:
+    answer = await sql.http.post(f"{sql.base}/sql", content=body, headers={"X-API-KEY": "acme-key"})
+    assert answer.status_code == status
+    assert says in answer.json()["error"]["message"]
+
+
+async def test_other_paths_and_methods_are_errors_of_the_same_form(sql: Sql) -> None:
+    for method, path, status in (("GET", "/sql", 405), ("POST", "/schema", 405), ("GET", "/", 404)):
+        answer = await sql.http.request(method, f"{sql.base}{path}", headers={"X-API-KEY": "acme-key"})
+        assert answer.status_code == status
+        assert answer.json()["error"]["message"] == "the paths are POST /sql and GET /schema"
+
+
+async def test_a_store_that_is_not_open_is_an_answer_to_wait(tmp_path: Path) -> None:
+    async with serving(Database(tmp_path / "query", RESOURCES)) as sql:
+        answer = await sql.post("select count(*) from events")
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "1"
+        assert answer.json()["error"]["code"] == "unavailable"
