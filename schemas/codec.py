@@ -104,7 +104,8 @@ def reader(record: str, fields: Sequence[str]) -> Reader:
     """A function that reads those fields, in that order, of every message of a chunk. Build it once and keep it.
 
     Fields that stand early in the schema are cheap, since nothing after the last one is looked at.
-    The function raises CodecError(malformed_record) with the message's `index`, and then returns nothing.
+    The function raises CodecError(malformed_record) with the message's `index`, and then returns nothing. A tombstone
+    has no bytes to read: its None is the caller's business.
     Raises:  KeyError: a field that the newest version does not have.
     """
     newest = records.record(record)

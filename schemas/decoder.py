@@ -103,21 +103,38 @@ def _read_map(read: Callable[[bytes, int], tuple[Any, int]]) -> Callable[[bytes,
     return read_map
 
 
-def _read_strings(data: bytes, p: int) -> tuple[list[str], int]:
+def _read_strings(data: bytes, p: int, of_each: int = 1) -> tuple[list[str], int]:
+    """The strings of an array, or with `of_each` = 2 those of a map, key and value in turn."""
     out: list[str] = []
+    limit = len(data)
     count, p = _block(data, p)
     while count:
-        for _ in range(count):
-            item, p = read_string(data, p)
-            out.append(item)
+        for _ in range(count * of_each):
+            size = data[p]
+            if size < 128 and not size & 1:
+                p += 1
+                end = p + (size >> 1)
+                if end > limit:
+                    raise Malformed("string length out of range")
+                out.append(data[p:end].decode())
+                p = end
+            else:
+                item, p = read_string(data, p)
+                out.append(item)
         count, p = _block(data, p)
     return out, p
+
+
+def _read_map_string(data: bytes, p: int) -> tuple[dict[str, str], int]:
+    """Every record has one (the resource's attributes), so it is worth its own lines."""
+    flat, p = _read_strings(data, p, 2)
+    return dict(zip(flat[::2], flat[1::2], strict=True)), p
 
 
 _HELPERS: dict[str, Any] = {
     "read_long": read_long,
     "read_time": read_time,
-    "read_map_string": _read_map(read_string),
+    "read_map_string": _read_map_string,
     "read_map_double": _read_map(_read_double),
     "read_map_long": _read_map(read_long),
     "read_array_string": _read_strings,
@@ -128,7 +145,10 @@ _HELPERS: dict[str, Any] = {
 
 
 def _value_code(kind: str, target: str) -> list[str]:
-    """Statements that read a value of type `kind` at p into `target`, or pass over it where that is empty."""
+    """Statements that read a value of type `kind` at p into `target`, or pass over it where that is "".
+
+    A `target` of a map or array holds an empty one already.
+    """
     if kind in ("string", "bytes"):
         take = [f"{target} = d[p:p + n]" + (".decode()" if kind == "string" else "")] if target else []
         return [
@@ -151,7 +171,7 @@ def _value_code(kind: str, target: str) -> list[str]:
         return ["n = d[p]", "p += 1", "if n > 1: raise Malformed('boolean')", *take]
     if kind == "double":
         return ([f"{target} = unpack_double(d, p)[0]"] if target else []) + ["p += 8"]
-    return [f"{target or '_'}, p = read_{kind}(d, p)"]
+    return ["if d[p]:", f"    {target or '_'}, p = read_{kind}(d, p)", "else:", "    p += 1"]
 
 
 def _field_code(field: Field, target: str) -> list[str]:

@@ -30,9 +30,9 @@ NAN, INF = math.nan, math.inf
         *[
             (bad, None)
             for bad in (
-                56.5, "56.5", True, False, None, "", "undefined", "abc", " 56", "5_6", "0x38", "٥٦", "²", "1e400", "nan",
-               
-                NAN, INF, -INF, 2.0**63, str(2**63), str(-(2**63) - 1), "9" * 400, [1], {"a": 1}, b"56", "--5", "1e",
+                56.5, "56.5", True, False, None, "", "undefined", "abc", " 56", "5_6", "0x38", "٥٦", "²", "1e400",
+                "nan", NAN, INF, -INF, 2.0**63, str(2**63), str(-(2**63) - 1), "9" * 400, [1], {"a": 1}, b"56",
+                "--5", "1e",
             )
         ],
     ],
