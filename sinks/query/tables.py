@@ -98,9 +98,14 @@ class Table:
 TABLES: tuple[Table, ...] = (
     Table("events", "events", "claude_event", "events", ("event_id",), "event_time"),
     Table("metrics", "metrics", "metric_point", "events", ("point_id",), "event_time"),
-    Table("spans", "spans", "claude_span", "events", ("trace_id", "span_id"), "start_time"),
+    Table("spans", "spans", "claude_span", "events", ("tenant", "trace_id", "span_id"), "start_time"),
     Table(
-        "content", "content", "claude_content", "content", ("event_id", "trace_id", "span_id", "field"), "event_time"
+        "content",
+        "content",
+        "claude_content",
+        "content",
+        ("tenant", "event_id", "trace_id", "span_id", "field"),
+        "event_time",
     ),
     Table("rejected", "rejected", "rejected", "content", received="received_at"),
     Table("sessions", "sessions", "session", "events", versioned=True),

@@ -1,4 +1,4 @@
-"""kill -9 of each process in the middle of a replay, the sender re-sending what was not acknowledged: all of it once."""
+"""kill -9 of each process during a replay, the sender re-sending what was not acknowledged: each record once."""
 
 from __future__ import annotations
 

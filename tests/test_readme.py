@@ -1,0 +1,35 @@
+"""What the README says of settings, metrics and questions is so."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from service.metrics import MetricSet
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+MODULES = ("ingest_gateway.metrics", "streams.metrics", "sinks.metrics", "sinks.query.metrics")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_metric_stands_in_the_readme_as_it_is_declared(module: str) -> None:
+    found = vars(importlib.import_module(module)).values()
+    sets = [one for one in found if isinstance(one, type) and issubclass(one, MetricSet) and one.SPECS]
+    assert sets
+    for spec in (spec for one in sets for spec in one.SPECS):
+        line = f"| `{spec.name}` | {spec.kind} | {', '.join(spec.labels)} | {spec.meaning} |"
+        assert line in README, line
+
+
+def test_the_readme_names_no_metric_that_is_not() -> None:
+    declared = {
+        spec.name
+        for module in MODULES
+        for one in vars(importlib.import_module(module)).values()
+        if isinstance(one, type) and issubclass(one, MetricSet)
+        for spec in one.SPECS
+    }
+    assert set(re.findall(r"^\| `(\w+)` \| (?:counter|gauge|histogram) ", README, re.MULTILINE)) == declared
