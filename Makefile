@@ -1,6 +1,6 @@
 # Needs make and a Python 3.11, 3.12 or 3.13 with venv; everything else is fetched by the first target that needs it.
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check fmt unit chaos clean
+.PHONY: help run demo test check fmt unit chaos bench clean
 SHELL := /bin/sh
 
 VENV := .venv
@@ -33,6 +33,9 @@ unit: $(INSTALLED) ## the tests that need no Kafka, in seconds
 
 chaos: $(INSTALLED) ## the tests that kill, restart and replay real processes
 	@$(BIN)/python -m pytest -m slow
+
+bench: $(INSTALLED) ## CPU seconds per million records of gateway, streams and sinks on this machine
+	@$(BIN)/python -m tests.bench
 
 clean: ## remove the virtual environment and caches; data stays
 	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -23,7 +23,15 @@ HOST = "127.0.0.1"
 DEFAULT_PORT = 9092
 
 # Start matters more than peak speed on one machine: C1 only and the serial collector halve it (2 to 4 s).
-_JAVA = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-Djava.awt.headless=true")
+_JAVA = (
+    "-XX:TieredStopAtLevel=1",
+    "-XX:+UseSerialGC",
+    "-Xshare:auto",
+    "-Djava.awt.headless=true",
+    # What Kafka does is known; Java 25 would warn of it at every start.
+    "--enable-native-access=ALL-UNNAMED",
+    "--sun-misc-unsafe-memory-access=allow",
+)
 _CHILD = Path(__file__).with_name("child.py")
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 8.0
@@ -197,7 +205,7 @@ class Broker:
     def last_words(self) -> str:
         """The last line of its logs that names an error, else the last line."""
         lines: list[str] = []
-        for path in (self.log, self._console_path()):
+        for path in (self._console_path(), self.log):
             if path.exists():
                 lines += path.read_text(errors="replace")[-20_000:].splitlines()
         return _telling(lines)

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable
 
 from millrace import jars, local_keys, preflight, screen
+from millrace.errors import KafkaFault
 from millrace.kafka import Broker
 from millrace.screen import Place
 from millrace.settings import StackSettings
 from millrace.supervisor import FEEDER, KafkaProgram, PythonProgram, Supervisor
 from schemas.topics import CATALOGUE
 from service.cluster import ensure_topics
+from service.errors import ClusterUnavailable
 from service.settings import kafka_kwargs
 
 Say = Callable[[str], None]
@@ -27,18 +29,18 @@ def run(settings: StackSettings, *, demo: bool, say: Say) -> None:
     Raises: Fault (millrace.errors) or another MillraceError, with one clear line, when it cannot start.
     """
     supervisor = Supervisor(lambda line: say(f"{time.strftime('%H:%M:%S')} {line}"))
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, supervisor.ask_stop)
     with preflight.data_folder(settings.data, free_min_mb=settings.disk_free_min_mb):
         preflight.ports(_ports(settings))
         broker = None if settings.external_kafka else _broker(settings, say)
-        if supervisor.stopping():
-            return
+        # From here on there is something to stop in order; until here an interrupt simply ends it.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, supervisor.ask_stop)
         try:
             _start(settings, supervisor, broker, demo=demo, say=say)
             supervisor.run()
         finally:
-            say("stopping")
+            if supervisor.busy():
+                say("stopping")
             supervisor.stop(settings.stop_timeout_s)
     say("stopped")
 
@@ -118,8 +120,11 @@ def _start(settings: StackSettings, supervisor: Supervisor, broker: Broker | Non
     if supervisor.stopping():
         return
     kafka = {**kafka_kwargs(settings), "bootstrap_servers": bootstrap}
-    asyncio.run(ensure_topics(kafka, CATALOGUE.values(), settings.prefix, settings.profile))
-    keys = asyncio.run(local_keys.ensure(kafka, settings.prefix, settings.data, settings.tenant))
+    try:
+        asyncio.run(ensure_topics(kafka, CATALOGUE.values(), settings.prefix, settings.profile))
+        keys = asyncio.run(local_keys.ensure(kafka, settings.prefix, settings.data, settings.tenant))
+    except ClusterUnavailable as error:
+        raise KafkaFault(str(error), "is it up, and is BOOTSTRAP (MILLRACE_BOOTSTRAP) its address?") from error
     secret = settings.identity_secret
     identity = local_keys.identity_secret(settings.data) if secret is None else secret.get_secret_value()
     say("starting gateway, streams and sinks")

@@ -42,7 +42,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     cells = [
         ["yes" if value is True else "NO" if value is False else _text(value) for value in _cells(row)] for row in rows
     ]
-    head = ["process", "ready", "lag", "waits for", "last error"]
+    head = ["process", "ready", "lag", "state", "last error"]
     widths = [max(len(line[i]) for line in [head, *cells]) for i in range(len(head))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()

@@ -5,6 +5,7 @@ Knows nothing of what the processes do. One thread, no event loop: it polls a fe
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ _STABLE_S = 60.0
 _DEATHS_BEFORE_READY_MAX = 3
 _EXIT_BAD_SETTINGS = 2
 _STOP_RESERVE_S = 1.5
+_LOGS_EVERY_S = 30.0
 _LOG_BYTES_MAX = 32 * 1024 * 1024
 
 KAFKA, FEEDER = "kafka", "demo"
@@ -69,8 +71,6 @@ class PythonProgram:
     def launch(self) -> subprocess.Popen[bytes]:
         """Start it; its output goes to the log."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        if self.log.exists() and self.log.stat().st_size > _LOG_BYTES_MAX:
-            os.replace(self.log, self.log.with_name(self.log.name + ".1"))
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-IS", str(_CHILD), str(os.getpid()), sys.executable, *self.arguments],
@@ -142,6 +142,7 @@ class Supervisor:
         self._say = say
         self._running: list[_Running] = []
         self._stop_asked = 0
+        self._next_logs = 0.0
 
     def ask_stop(self, *_: object) -> None:
         """Ask it to stop; usable as a signal handler. A second time: kill -9 at once."""
@@ -150,6 +151,10 @@ class Supervisor:
     def stopping(self) -> bool:
         """Whether somebody asked it to stop."""
         return self._stop_asked > 0
+
+    def busy(self) -> bool:
+        """Whether there is anything to stop."""
+        return bool(self._running)
 
     def start(self, program: Program) -> None:
         """Start one program, without waiting."""
@@ -180,9 +185,14 @@ class Supervisor:
             time.sleep(_POLL_S)
 
     def tend(self) -> None:
-        """One look at every program: note deaths, restart what is due, note readiness."""
+        """One look at every program: note deaths, restart what is due, note readiness, keep logs bounded."""
         for running in self._running:
             self._tend(running)
+        if time.monotonic() >= self._next_logs:
+            self._next_logs = time.monotonic() + _LOGS_EVERY_S
+            for running in self._running:
+                if isinstance(running.program, PythonProgram):  # Kafka turns its own logs
+                    turn_log(running.program.log)
 
     def stop(self, timeout_s: float) -> None:
         """Stop all in the direction of the flow: who feeds, the gateway, streams, sinks; Kafka, which all need, last.
@@ -265,6 +275,14 @@ def kill_session(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def turn_log(path: Path, bytes_max: int = _LOG_BYTES_MAX) -> None:
+    """Move what a log holds aside when it has grown too long; its writer, which appends, goes on in the empty file."""
+    with contextlib.suppress(OSError):  # a full disk: the log is the least of it
+        if path.stat().st_size > bytes_max:
+            shutil.copyfile(path, path.with_name(path.name + ".1"))
+            os.truncate(path, 0)
 
 
 def ask_health(url: str, timeout_s: float = 2.0) -> dict[str, Any]:

@@ -130,7 +130,7 @@ async def _asked(kafka: Mapping[str, Any], question: Any) -> Any:
     try:
         return await question
     except (KafkaError, OSError, TimeoutError) as error:
-        raise ClusterUnavailable(str(kafka["bootstrap_servers"]), _words(error)) from error
+        raise ClusterUnavailable(str(kafka["bootstrap_servers"]), _words(error, kafka)) from error
 
 
 @asynccontextmanager
@@ -163,7 +163,9 @@ async def _wait_for_brokers(client: AIOKafkaClient) -> None:
         await client.force_metadata_update()
 
 
-def _words(error: BaseException) -> str:
+def _words(error: BaseException, kafka: Mapping[str, Any]) -> str:
     if isinstance(error, KafkaConnectionError):
-        return "no connection"
+        # The client does not tell one from the other.
+        secured = kafka.get("security_protocol", "PLAINTEXT") != "PLAINTEXT"
+        return "no connection, or it refuses our TLS or SASL settings" if secured else "no connection"
     return str(error) or type(error).__name__

@@ -18,7 +18,9 @@ def test_every_process_shows_its_settings(shown: config.Config) -> None:
     assert {"all", "millrace", "gateway", "streams", "sinks"} <= processes
     names = [row["env"] for row in shown.settings]
     assert len(names) == len(set(names))
-    assert {"MILLRACE_DATA", "MILLRACE_GATEWAY_GRPC_PORT", "MILLRACE_STREAMS_HEALTH_PORT", "MILLRACE_SQL_PORT"} <= set(names)
+    assert {"MILLRACE_DATA", "MILLRACE_GATEWAY_GRPC_PORT", "MILLRACE_STREAMS_HEALTH_PORT", "MILLRACE_SQL_PORT"} <= set(
+        names
+    )
     assert all(row["meaning"] for row in shown.settings), [row["env"] for row in shown.settings if not row["meaning"]]
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from millrace.errors import ProcessFault
 from millrace.kafka import free_port
-from millrace.supervisor import PythonProgram, Supervisor, ask_health
+from millrace.supervisor import PythonProgram, Supervisor, ask_health, turn_log
 
 ROOT = Path(__file__).parents[2]
 
@@ -169,3 +169,16 @@ def test_children_die_with_a_killed_supervisor(tmp_path: Path) -> None:
     while ask_health(str(program.health_url))["ready"] and time.monotonic() < deadline:
         time.sleep(0.05)
     assert ask_health(str(program.health_url))["why"] == "does not run"
+
+
+def test_a_log_is_turned_under_its_writer(tmp_path: Path) -> None:
+    path = tmp_path / "streams.log"
+    with path.open("ab") as writer:
+        writer.write(b"x" * 100)
+        writer.flush()
+        turn_log(path, bytes_max=50)
+        writer.write(b"y" * 10)
+    assert path.read_bytes() == b"y" * 10
+    assert (tmp_path / "streams.log.1").read_bytes() == b"x" * 100
+    turn_log(path, bytes_max=50)
+    assert path.read_bytes() == b"y" * 10
