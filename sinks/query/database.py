@@ -58,7 +58,8 @@ class Database:
         Raises: StoreUnavailable: the folder cannot be written, or another process owns it.  TableMismatch.
         """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            # What people wrote lies here: nobody else on the machine may read it.
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock(sink)
             connection = self._connect()
         except (OSError, duckdb.IOException) as error:

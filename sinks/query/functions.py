@@ -2,8 +2,8 @@
 
 Left out on purpose: whatever reads files, settings, catalogues, variables or statistics (read_*, glob, query*,
 current_setting, getvariable, stats, duckdb_*, pragma_*), writes or waits (write_log, setseed, nextval, sleep_ms), runs
-SQL of its own (json_execute_serialized_sql), and what makes much out of nothing in one call that cannot be
-interrupted (range, generate_series, repeat, list_resize, bar).
+SQL of its own (json_execute_serialized_sql), and what makes much out of nothing, or takes the product of two texts, in
+one call that cannot be interrupted (range, generate_series, repeat, list_resize, bar, levenshtein and its like).
 """
 
 AGGREGATES = """
@@ -39,15 +39,14 @@ TIMES = """
     transaction_timestamp try_strptime week weekday weekofyear year yearweek
 """
 TEXTS = """
-    ascii base64 bit_length char_length character_length chr concat concat_ws contains damerau_levenshtein decode
-    editdist3 encode ends_with format_bytes formatreadabledecimalsize formatreadablesize from_base64 from_hex
-    hamming hash instr jaccard jaro_similarity jaro_winkler_similarity lcase left left_grapheme len length
-    length_grapheme levenshtein lower lpad ltrim md5 mismatches nfc_normalize octet_length ord overlay parse_dirname
-    parse_dirpath parse_filename parse_path position prefix format printf regexp_escape regexp_extract
-    regexp_extract_all regexp_full_match regexp_matches regexp_replace regexp_split_to_array replace reverse right
-    right_grapheme rpad rtrim sha1 sha256 split split_part starts_with str_split str_split_regex string_split
-    string_split_regex string_to_array strip_accents strlen strpos substr substring substring_grapheme suffix to_base64
-    to_hex translate trim ucase unhex unicode upper url_decode url_encode uuid gen_random_uuid
+    ascii base64 bit_length char_length character_length chr concat concat_ws contains decode encode ends_with
+    format_bytes formatreadabledecimalsize formatreadablesize from_base64 from_hex hamming hash instr jaccard lcase
+    left left_grapheme len length length_grapheme lower lpad ltrim md5 mismatches nfc_normalize octet_length ord
+    overlay parse_dirname parse_dirpath parse_filename parse_path position prefix format printf regexp_escape
+    regexp_extract regexp_extract_all regexp_full_match regexp_matches regexp_replace regexp_split_to_array replace
+    reverse right right_grapheme rpad rtrim sha1 sha256 split split_part starts_with str_split str_split_regex
+    string_split string_split_regex string_to_array strip_accents strlen strpos substr substring substring_grapheme
+    suffix to_base64 to_hex translate trim ucase unhex unicode upper url_decode url_encode uuid gen_random_uuid
 """
 NESTED = """
     apply array_aggr array_aggregate array_append array_apply array_cat array_concat array_contains array_distinct
@@ -78,7 +77,7 @@ ALLOWED: frozenset[str] = frozenset(
 TABLE_FUNCTIONS: frozenset[str] = frozenset({"unnest"})
 
 # The functions whose result is as long as an argument says, and which argument that is.
-LENGTH_ARGUMENT = {"lpad": 1, "rpad": 1}
+LENGTH_ARGUMENT = {"lpad": 1, "rpad": 1, "to_base": 2}
 LENGTH_MAX = 10_000
 # Their first argument can ask for any width, so it must be a constant whose numbers are short.
 FORMATS = frozenset({"format", "printf"})

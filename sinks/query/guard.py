@@ -195,6 +195,8 @@ class _Walk:
             hint = f"; did you mean {close[0]}()?" if close else ""
             raise self._error(node, f"{name}() does not exist or is not allowed{hint}", "unknown_function")
         arguments = [argument.get("expression", {}) for argument in node.get("arguments", [])]
+        if any(argument.get("name") for argument in node.get("arguments", [])) and folded in _CHECKED:
+            raise self._error(node, f"{folded}() takes no names for its arguments here", "unsupported")
         at = functions.LENGTH_ARGUMENT.get(folded)
         if at is not None and at < len(arguments):
             text = _constant(arguments[at], "INTEGER")
@@ -248,6 +250,7 @@ def _constant(node: dict[str, Any], kind: str) -> str | None:
     return str(found.get("text", "")) if node.get("class") == "CONSTANT" and found.get("kind") == kind else None
 
 
+_CHECKED = functions.LENGTH_ARGUMENT.keys() | functions.FORMATS
 # A width of many digits, or one taken from another argument.
 _WIDE = re.compile(rf"\d{{{functions.FORMAT_DIGITS_MAX + 1}}}|[*]|\{{[^}}]*\{{")
 

@@ -42,9 +42,12 @@ def check(explained: str, tables: Collection[str]) -> None:
     Args:    explained: the second column of EXPLAIN (FORMAT JSON).  tables: full names that may be read.
     Raises:  QueryError(too_expensive); QueryError(unsupported) for a scan that should not be there.
     """
-    for root in json.loads(explained):
-        for node in _nodes(root):
-            _check_node(node, tables)
+    try:
+        for root in json.loads(explained):
+            for node in _nodes(root):
+                _check_node(node, tables)
+    except RecursionError as error:
+        raise QueryError("the query is nested too deeply", reason="unsupported") from error
 
 
 def _check_node(node: dict[str, Any], tables: Collection[str]) -> None:

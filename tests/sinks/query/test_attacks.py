@@ -204,6 +204,12 @@ ATTACKS = """
     select list_resize([1], 1000000000)
     select lpad('x', 2000000000, 'y')
     select lpad('x', event_sequence::int, 'y') from events
+    select ('x').lpad(2000000000, 'y')
+    select lpad(string := 'x', count := 2000000000, pad := 'y')
+    select rpad('x', 1000000 * 1000, 'y')
+    select to_base(1, 2, 2000000000)
+    select printf('%*d', 2000000000, 1)
+    select levenshtein(command_line, command_line) from events
     select printf('%2000000000d', 1)
     select format('{:2000000000}', 1)
     select format('{:{}}', 1, 2000000000)

@@ -34,6 +34,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
         ("select '\0'", "syntax_error", "a character that is no text", None),
         ("select " + "(" * 3000 + "1" + ")" * 3000, "syntax_error", "depth", None),
         ("select " + "+".join(["1"] * 20_000), "unsupported", "", None),
+        ("select * from (" * 900 + "select 1" + ")" * 900, "unsupported", "", None),
+        ("select * from events where " + " or ".join(["event_id = 'x'"] * 900), "", "", None),
         ("select 1 as " + "x" * 70_000, "", "", None),
     ],
 )

@@ -74,8 +74,8 @@ async def test_bytes_are_bounded_whatever_the_rows(database: Database) -> None:
         ENDLESS,
         "select count(*) from events a join events b on a.tenant = b.tenant and a.event_id < b.event_id",
         "with recursive t(x) as (select 1 union all select x + 1 from t) select x from t",
-        "select sum(list_sum(list_transform(string_split(a.command_line, ''), c -> levenshtein(a.command_line, "
-        "c || a.command_line)))) from events a join events b using (tenant) where a.event_sequence < 1000",
+        "select sum(length(sha256(a.command_line || b.event_id))) from events a join events b using (tenant) "
+        "where a.event_sequence < 1000",
     ],
 )
 async def test_a_query_ends_at_its_time(database: Database, statement: str) -> None:

@@ -437,6 +437,12 @@ async def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     await store.close()
 
 
+async def test_only_the_owner_of_the_process_may_look_into_the_folder(tmp_path: Path) -> None:
+    store, _ = await opened(tmp_path / "data" / "q")
+    assert (tmp_path / "data" / "q").stat().st_mode & 0o077 == 0
+    await store.close()
+
+
 async def test_a_field_that_is_new_becomes_a_column(tmp_path: Path) -> None:
     store, database = await opened(tmp_path / "q")
     await store.write([batch("events", [samples.event(1, model="opus")])])
@@ -470,14 +476,19 @@ async def test_a_failed_write_leaves_nothing_and_may_come_again(store: QueryStor
     # The content file's transaction comes first and stays; the other one fails after its rows are in.
     other = database.cursor()
     other.execute("alter table _events.raw.offsets rename to aside")
+    both = [
+        of_records("events", [*samples.records("events", [samples.event(2)], 1), SinkRecord(2, b"k", b"?")], 1),
+        batch("content", [samples.content(1)]),
+    ]
     with pytest.raises(PermanentError, match="offsets does not exist"):
-        await store.write([batch("events", [samples.event(2)], first_offset=1), batch("content", [samples.content(1)])])
+        await store.write(both)
     other.execute("alter table _events.raw.aside rename to offsets")
     other.close()
     assert rows(database, "select count(*) from raw.events") == [(1,)]
-    await store.write([batch("events", [samples.event(2)], first_offset=1), batch("content", [samples.content(1)])])
+    await store.write(both)
     assert rows(database, "select count(*) from raw.events") == [(2,)]
     assert rows(database, "select count(*) from raw.content") == [(1,)]
+    assert rows(database, "select source_offset from raw.rejected") == [(2,)]
 
 
 async def test_readers_keep_their_snapshot_while_rows_are_written(store: QueryStore, database: Database) -> None:
