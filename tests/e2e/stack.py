@@ -117,6 +117,11 @@ class Stack:
 
         return ask
 
+    def sinks_lag(self) -> int:
+        """Records that query tables and lake together have not stored yet, as the sinks process says."""
+        answer = httpx.get(f"http://127.0.0.1:{self.ports['SINKS_HEALTH']}/readyz", timeout=5, trust_env=False)
+        return int(answer.json()["lag_total"])
+
     def log(self) -> str:
         texts = [self.data / "stack.log", *sorted((self.data / "logs").glob("*.log"))]
         return "\n".join(f"--- {p.name}\n{p.read_text(errors='replace')[-3000:]}" for p in texts if p.exists())

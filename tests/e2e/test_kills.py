@@ -102,6 +102,7 @@ async def test_after_kills_tables_and_lake_equal_the_ledger(
     await asyncio.to_thread(eventually, lambda: differences(sql, want), timeout_s=120.0)
 
     stored = {"events": unique["events"], "metrics": unique["points"], "spans": unique["spans"]}
+    await asyncio.to_thread(eventually, stack.sinks_lag)
     await asyncio.to_thread(
         eventually, lambda: None if (got := lake.counts(stack.data, tenant)) == stored else (got, stored)
     )
