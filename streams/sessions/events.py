@@ -32,6 +32,8 @@ COUNTS = (
 """What Half.counts and Hour.counts of this half hold, in this order."""
 MONEY = ("cost_usd",)
 AT = {name: index for index, name in enumerate(COUNTS)}
+UNNAMED = "unknown"
+"""The model of requests that name none, so that the map of models sums up to the cost."""
 TOKENS_MOST = 10**10
 """Tokens of one request beyond this are no tokens: refused and flagged, so that sums stay within 64 bits."""
 
@@ -143,8 +145,8 @@ def _fold_half(half: Half, at: fold.Place, event: Event, adding: Addends, settin
     fold.add_to_map(half.maps, event.event_name, 1)
     half.flags |= adding[2]
     _add(half, adding)
-    if event.event_name == "api_request" and event.model:
-        fold.add_to_sums(half.sums, event.model, adding[1])
+    if event.event_name == "api_request":
+        fold.add_to_sums(half.sums, event.model or UNNAMED, adding[1])
 
 
 def fold_events(

@@ -20,6 +20,8 @@ from streams.sessions.rows import Rows
 from streams.sessions.state import Half, Hour, Identity, Named
 
 ID_SLOT_US = 600_000_000
+LATEST_US = ((1 << 32) - 1) * ID_SLOT_US - 1
+"""The last time whose slot fits a key: far beyond what nanoseconds in 64 bits can say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +117,8 @@ class Place:
 
 def place(key: bytes, record: Record, record_id: str, sequence: int | None) -> Place:
     """Records without a session count for their user, under a pseudo-session a day."""
-    time = record.event_time
+    # A time before 1970 has no hour that a key could hold; whatever stands in the log must not stop the partition.
+    time = min(max(record.event_time, 0), LATEST_US)
     user = record.user_key or ""
     if record.session_id:
         session, session_id, pseudo = key, record.session_id, False
@@ -133,7 +136,7 @@ def place(key: bytes, record: Record, record_id: str, sequence: int | None) -> P
         (time, -1 if sequence is None else sequence, digest),
         time // state.HOUR_US,
         time // beating.SLOT_US,
-        record.received_time // ID_SLOT_US,
+        min(max(record.received_time, 0), LATEST_US) // ID_SLOT_US,
     )
 
 
@@ -153,7 +156,7 @@ def _id_keys(session: bytes, id_slot: int, horizon_us: int) -> tuple[bytes, ...]
 
     One slot ahead as well: the first copy may have come through a gateway whose clock is a little ahead.
     """
-    first = id_slot - -(-horizon_us // ID_SLOT_US)
+    first = max(0, id_slot - -(-horizon_us // ID_SLOT_US))
     return tuple(state.ids_key(session, slot) for slot in (*range(first, id_slot), id_slot + 1, id_slot))
 
 
@@ -229,6 +232,9 @@ def see(half: Half, at: Place, record: Record, names: Sequence[str | None], sett
     kept = half.names
     for index, value in enumerate(names):
         if value:
+            if len(value) > state.NAME_CHARS:
+                value = state.bounded(value)
+                half.flags |= state.FLAG_NAME
             name = kept[index]
             if name is None:
                 kept[index] = Named(value, *stamp)
@@ -293,7 +299,7 @@ def add_to_map(kept: dict[str, int], name: str, amount: int) -> None:
     def merge(entries: dict[str, int], leaving: str) -> None:
         entries[state.OTHER] = entries.get(state.OTHER, 0) + entries.pop(leaving)
 
-    slot = state.slot_of_map(kept, name, merge)
+    slot = state.slot_of_map(kept, state.bounded(name), merge)
     kept[slot] = kept.get(slot, 0) + amount
 
 
@@ -305,4 +311,4 @@ def add_to_sums(kept: dict[str, list[float]], name: str, amount: float) -> None:
         for partial in entries.pop(leaving):
             exact.add(other, partial)
 
-    exact.add(kept.setdefault(state.slot_of_map(kept, name, merge), []), amount)
+    exact.add(kept.setdefault(state.slot_of_map(kept, state.bounded(name), merge), []), amount)

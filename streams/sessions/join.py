@@ -107,7 +107,7 @@ def session_row(
         "session_id": named.session,
         "user_key": known.user,
         **{field: None if name is None else name.value for field, name in zip(NAMES, named.names, strict=True)},
-        "model": min(models, key=lambda model: (-models[model], model)) if models else None,
+        "model": min(models.keys() - {events.UNNAMED}, key=lambda model: (-models[model], model), default=None),
         "models": models,
         "start_time": named.first,
         "last_time": named.last,

@@ -113,10 +113,14 @@ def grow(series: Series, hour: int, end: int, value: float) -> Shares:
     return shares
 
 
+def _series_key(at: Place, point: Point) -> bytes:
+    return state.series_key(at.session, point.series, min(max(point.start_time or 0, 0), fold.LATEST_US))
+
+
 def _shares(rows: Rows, at: Place, offset: int, point: Point, value: float) -> Shares:
     if point.temporality == "delta":
         return [(at.hour, (value,))]
-    row = rows.change(state.series_key(at.session, point.series, point.start_time or 0), lambda: Series([], False))
+    row = rows.change(_series_key(at, point), lambda: Series([], False))
     if offset <= row.offset:
         return []
     row.offset = offset
@@ -127,7 +131,7 @@ def _touch_again(rows: Rows, at: Place, point: Point) -> None:
     """Have every row written again that a redelivered point went into."""
     hours = [at.hour]
     if point.temporality == "cumulative":
-        key = state.series_key(at.session, point.series, point.start_time or 0)
+        key = _series_key(at, point)
         rows.touch(key)
         series = rows.get(key)
         if series is not None:

@@ -17,6 +17,7 @@ The two tables (one fed by events, one by metric points) hold rows of the same k
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -35,8 +36,10 @@ IDENTITIES = 16
 IDS_PER_ROW = 32_768
 HOURS = 4096
 
+NAME_CHARS = 200
+"""Names of events, models, metrics, teams, users … are cut here: a row must fit a message, whatever a client says."""
 OTHER = "other"
-FLAG_IDENTITIES, FLAG_SLOTS, FLAG_BEATS, FLAG_IDS, FLAG_VALUE, FLAG_HOURS = 1, 2, 4, 8, 16, 32
+FLAG_IDENTITIES, FLAG_SLOTS, FLAG_BEATS, FLAG_IDS, FLAG_VALUE, FLAG_HOURS, FLAG_NAME = 1, 2, 4, 8, 16, 32, 64
 FLAGS = {
     FLAG_IDENTITIES: "identities_capped",
     FLAG_SLOTS: "late_beats_dropped",
@@ -44,6 +47,7 @@ FLAGS = {
     FLAG_IDS: "ids_capped",
     FLAG_VALUE: "value_refused",
     FLAG_HOURS: "hours_capped",
+    FLAG_NAME: "name_cut",
 }
 """Bits of ``flags`` and their published names: which bound a session has met, so that its numbers say so."""
 
@@ -166,7 +170,15 @@ def ids_key(session: bytes, slot: int) -> bytes:
 
 def ids_range(until_slot: int) -> tuple[bytes, bytes]:
     """Keys of every ids row whose slot is older than ``until_slot``."""
-    return b"i", b"i" + _SLOT.pack(max(0, until_slot))
+    return b"i", b"i" + _SLOT.pack(min(max(0, until_slot), 0xFFFFFFFF))
+
+
+def bounded(name: str) -> str:
+    """The name, cut where it is too long; a digest of the whole keeps two of them apart."""
+    if len(name) <= NAME_CHARS:
+        return name
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return f"{name[:NAME_CHARS]}~{digest}"
 
 
 def slot_of_map(kept: dict[str, Any], name: str, merge: Callable[[dict[str, Any], str], None]) -> str:

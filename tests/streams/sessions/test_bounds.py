@@ -5,10 +5,15 @@ from __future__ import annotations
 import random
 import uuid
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas import codec
 from streams.sessions import state
 from streams.sessions.state import MAP_KEYS, OTHER
 from tests.streams.simulation import World
-from tests.streams.test_stages import START, an_event, log
+from tests.streams.test_stages import START, a_point, an_event, log
 
 
 def test_maps_keep_the_smallest_names_and_count_the_rest_as_other_in_any_order() -> None:
@@ -67,3 +72,50 @@ def test_records_without_a_session_count_for_their_user_under_a_pseudo_session_a
     assert sum(row["prompts"] for row in days) == 4
     assert {row["sessions"] for row in days} == {0}
     assert len(days) == len(world.sessions) > 1
+
+
+@given(time=st.integers(-(2**63), 2**63 - 1), received=st.integers(-(2**63), 2**63 - 1))
+@settings(max_examples=50, deadline=None)
+def test_no_time_that_a_record_can_carry_stops_a_partition(time: int, received: int) -> None:
+    rnd = random.Random(4)
+    event = an_event(rnd, "s", 1, START)._replace(event_time=time, received_time=received, event_name="user_prompt")
+    point = a_point(rnd, "s", START)._replace(
+        event_time=time, start_time=time, received_time=received, temporality="cumulative"
+    )
+    world = World(log([event]), log([point]), 1).run()
+    assert world.sessions["s"]["prompts"] == 1
+    codec.encode("session", world.sessions["s"])
+
+
+def test_names_as_long_as_messages_leave_rows_that_fit_a_message() -> None:
+    rnd = random.Random(6)
+    events = [
+        an_event(rnd, "s", n, START + n)._replace(
+            event_name=f"{n}" * 20_000,
+            model=f"{n}" * 20_000,
+            team="t" * 300_000,
+            user_email="e" * 300_000,
+            received_time=START,
+        )
+        for n in range(200)
+    ]
+    requests = [event._replace(event_name="api_request", event_id=str(uuid.uuid4())) for event in events]
+    world = World(log(events + requests), [], 1).run()
+    row = world.sessions["s"]
+    assert "name_cut" in row["flags"]
+    assert sum(row["event_counts"].values()) == 400
+    assert sum(row["models"].values()) == pytest.approx(row["cost_usd"])
+    assert max(len(payload) for _, payload in world.of_events.rows.values()) < 100_000
+    assert len(codec.encode("session", row)) < 100_000
+    assert all(len(key) < 2000 for key in world.users.rows)
+
+
+def test_costs_of_requests_without_a_model_stand_in_the_map_and_name_no_model() -> None:
+    rnd = random.Random(6)
+    request = an_event(rnd, "s", 1, START)._replace(
+        event_name="api_request", model=None, cost_usd=2.0, cost_usd_micros=None, received_time=START
+    )
+    named = request._replace(model="opus", cost_usd=1.0, event_id=str(uuid.uuid4()), event_sequence=2)
+    row = World(log([request, named]), [], 1).run().sessions["s"]
+    assert row["models"] == {"unknown": 2.0, "opus": 1.0}
+    assert row["model"] == "opus"

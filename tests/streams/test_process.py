@@ -1,0 +1,56 @@
+"""The streams process around the engine: exit codes and metrics."""
+
+from __future__ import annotations
+
+import pytest
+from aiokafka.errors import KafkaConnectionError
+from prometheus_client import CollectorRegistry
+
+from schemas.errors import MillraceError
+from streams.engine import RowTooLarge, StageFailed, StateMismatch, Status, WorkerFenced
+from streams.engine.engine import SourceStatus, TableStatus
+from streams.errors import SourcesDiffer, exit_code
+from streams.metrics import StreamsMetrics
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (WorkerFenced("expelled"), 75),
+        (StateMismatch("here", "another topic"), 2),
+        (SourcesDiffer(("a", 4), ("b", 8)), 2),
+        (StageFailed("t", 0, 1, 2, "ValueError"), 70),
+        (RowTooLarge("t", key_bytes=1, row_bytes=2, limit=1), 70),
+        (MillraceError("unnamed"), 70),
+        (RuntimeError("a bug"), 70),
+        (KafkaConnectionError("gone"), 75),
+    ],
+)
+def test_the_exit_code_says_whether_a_new_start_helps(error: BaseException, code: int) -> None:
+    assert exit_code(error) == code
+
+
+def status(records: int, lag: int | None) -> Status:
+    source = SourceStatus(partitions=(0, 1), lag=lag, records=records, chunks=2, duplicates=1, lost=0)
+    return Status(
+        ready=True,
+        why="",
+        failure=None,
+        recovery_s=0.5,
+        rebalances=1,
+        messages_sent=9,
+        sources={"t": source},
+        tables={"rows": TableStatus(rows_written=5, foreign_rows=0, repaired_rows=0)},
+    )
+
+
+def test_metrics_follow_the_counts_of_the_engine() -> None:
+    metrics = StreamsMetrics(CollectorRegistry())
+    metrics.record(status(records=10, lag=None))
+    metrics.record(status(records=25, lag=3))
+    assert metrics.value("streams_records_total", topic="t") == 25
+    assert metrics.value("streams_chunks_total", topic="t") == 2
+    assert metrics.value("streams_lag_records", topic="t") == 3
+    assert metrics.value("streams_rows_written_total", table="rows") == 5
+    assert metrics.value("streams_messages_sent_total") == 9
+    assert metrics.value("streams_ready") == 1
