@@ -7,8 +7,10 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -20,8 +22,8 @@ from service.cluster import TopicState, describe
 from service.errors import ClusterUnavailable, TopicMissing
 from service.health import Health
 from service.settings import kafka_kwargs, load
-from streams.engine import Cluster, Engine, EngineSettings
-from streams.errors import EXIT_TRY_AGAIN, SourcesDiffer, exit_code
+from streams.engine import Cluster, Engine, EngineSettings, collector
+from streams.errors import EXIT_TRY_AGAIN, FolderUnusable, SourcesDiffer, exit_code
 from streams.metrics import StreamsMetrics
 from streams.sessions import agent as sessions
 from streams.sessions.fold import FoldSettings
@@ -161,6 +163,8 @@ async def _work(
             return 0
         cluster_id, states = waiting.result()
         engine = build(settings, kafka, cluster_id, states, on_fatal=die)
+        _check_folder(engine.settings.datadir)
+        collector.calm()
         reporting = asyncio.ensure_future(report(engine, health, metrics))
         try:
             await engine.run(stop)
@@ -169,11 +173,21 @@ async def _work(
     except (MillraceError, KafkaError) as error:
         health.failed(error)
         logger.critical("%s", error)
-        return EXIT_TRY_AGAIN if isinstance(error, KafkaError) else exit_code(error)
+        return exit_code(error)
     finally:
         waiting.cancel()
         stopping.cancel()
     return 0
+
+
+def _check_folder(folder: Path) -> None:
+    """Raises: FolderUnusable."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise FolderUnusable(folder, error.strerror or str(error)) from error
 
 
 async def main() -> int:

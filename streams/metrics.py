@@ -17,6 +17,7 @@ class StreamsMetrics(MetricSet):
         Metric("streams_records_total", "counter", "records", ("topic",), "Source records folded, re-reads included."),
         Metric("streams_chunks_total", "counter", "chunks", ("topic",), "Chunks folded."),
         Metric("streams_duplicates_total", "counter", "records", ("topic",), "Records read again and already counted."),
+        Metric("streams_lost_total", "counter", "records", ("topic",), "Records deleted by retention before a read."),
         Metric("streams_lag_records", "gauge", "records", ("topic",), "Records of our partitions not yet folded."),
         Metric("streams_partitions", "gauge", "partitions", ("topic",), "Partitions that this worker owns."),
         Metric("streams_rows_written_total", "counter", "rows", ("table",), "Rows written by stages."),
@@ -38,6 +39,7 @@ class StreamsMetrics(MetricSet):
             self._grow("streams_records_total", source.records, topic=topic)
             self._grow("streams_chunks_total", source.chunks, topic=topic)
             self._grow("streams_duplicates_total", source.duplicates, topic=topic)
+            self._grow("streams_lost_total", source.lost, topic=topic)
             self.set("streams_partitions", len(source.partitions), topic=topic)
             if source.lag is not None:
                 self.set("streams_lag_records", source.lag, topic=topic)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -53,6 +54,8 @@ class EngineApp(faust.App):
         self._on_fatal = on_fatal
         self.stage_topics: dict[str, int] = {}
         self.stage_tables: list[Table] = []
+        #: Records of a topic that its retention took before they were read.
+        self.lost: Counter[str] = Counter()
         self.rocks_options = RocksOptions(settings)
         # One lock around a chunk: rows that a stage has read stand still until it has written.
         self.apply_lock = asyncio.Lock()
@@ -90,8 +93,10 @@ class EngineApp(faust.App):
     def stage(self, topic: str, partitions: int, fold: Callable[[Chunk], Awaitable[None]], name: str) -> None:
         """Let `fold` have every chunk of a topic, one after the other."""
         self.stage_topics[topic] = partitions
-        # maxsize counts chunks: it bounds what waits between the fetch and the stage.
-        channel = self.topic(topic, schema=ChunkSchema(), partitions=partitions, maxsize=self.settings.queued_chunks)
+        channel: Any = self.topic(topic, schema=ChunkSchema(), partitions=partitions)
+        # It counts chunks and bounds what waits between the fetch and the stage. (topic() drops its argument of this
+        # name: a backlog then grew the process without end.)
+        channel.maxsize = self.settings.queued_chunks
 
         async def loop(stream: Any) -> None:
             async for chunk in stream:
@@ -102,8 +107,9 @@ class EngineApp(faust.App):
 
     async def _apply(self, chunk: Chunk, fold: Callable[[Chunk], Awaitable[None]]) -> None:
         async with self.apply_lock:
-            # in_order() is false for a chunk fetched before a rebalance.
-            if self.failure is not None or self.rebalancing or not self.consumer.in_order(chunk):
+            # in_order() is false for a chunk fetched before a rebalance. (Faust's own flag, `rebalancing`, falls after
+            # the first chunks have come: to drop those would be a hole.)
+            if self.failure is not None or not self.consumer.in_order(chunk):
                 return
             try:
                 await fold(chunk)
@@ -161,7 +167,7 @@ class EngineApp(faust.App):
     async def _consumer_wait_empty(self, consumer: Any, logger: Any) -> None:
         # Called on revocation and on shutdown, before tables are closed.
         await self.quiesce()
-        await consumer.commit()
+        await consumer.commit_now()
 
     def partitions_revoked(self) -> None:
         for table in self.stage_tables:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _WATCH_INTERVAL_S = 1.0
+_WATCH_FIRST_S = 0.2
 _READ_WAIT_MS = 1000
 
 
@@ -29,8 +31,7 @@ class Audit:
 
     def __init__(self, app: EngineApp) -> None:
         self._app = app
-        #: source topic -> partition of ours -> records not yet applied.
-        self.lag: dict[str, dict[int, int]] = {}
+        self._ends: Mapping[TP, int] = {}
 
     @property
     def _quiet(self) -> bool:
@@ -66,8 +67,10 @@ class Audit:
                     records = await self._read(table, partition, gap)
                     async with app.apply_lock:  # not while a chunk holds rows that it has read
                         table.merge_foreign(partition, gap, records)
-                        if partition in table.owned():
-                            await table.rewrite_stale(partition)
+            for partition in table.owned():  # recovery finds stale copies, too
+                async with app.apply_lock:
+                    if partition in table.owned() and not self._quiet:
+                        await table.rewrite_stale(partition)
 
     async def _read(self, table: Table, partition: int, gap: tuple[int, int]) -> list[ChangelogRecord]:
         position, stop = gap
@@ -83,19 +86,21 @@ class Audit:
         return [(r.key, r.value, b"" if r.value is not None else rows.tombstone_version(r.headers)) for r in found]
 
     async def watch(self) -> None:
-        """Keep the lag of our partitions: the source's end less what is applied."""
+        """Keep the ends of our partitions of the sources."""
         app = self._app
         while True:
-            await asyncio.sleep(_WATCH_INTERVAL_S)
-            if self._quiet:
-                continue
+            mine = {} if self._quiet else app.consumer.applied()
             try:
-                applied = app.consumer.applied()
-                ends = await app.consumer.highwaters(*applied) if applied else {}
+                self._ends = await app.consumer.highwaters(*mine) if mine else {}
             except (KafkaError, OSError, TimeoutError) as error:
                 logger.warning("the ends of the topics are not known: %r", error)
-                continue
-            lag: dict[str, dict[int, int]] = {}
-            for tp, end in ends.items():
-                lag.setdefault(tp.topic, {})[tp.partition] = max(0, end - applied[TP(tp.topic, tp.partition)])
-            self.lag = lag
+            await asyncio.sleep(_WATCH_INTERVAL_S if self._ends else _WATCH_FIRST_S)
+
+    def lag(self, topic: str) -> tuple[list[int], int | None]:
+        """Our partitions of a source, and how many of their records are not applied; None while that is not known."""
+        mine = {} if self._quiet else self._app.consumer.applied()
+        applied = {tp: offset for tp, offset in mine.items() if tp.topic == topic}
+        partitions = sorted(tp.partition for tp in applied)
+        if any(tp not in self._ends for tp in applied):
+            return partitions, None
+        return partitions, sum(max(0, self._ends[tp] - offset) for tp, offset in applied.items())

@@ -58,6 +58,8 @@ async def _create(admin: AIOKafkaAdminClient, settings: EngineSettings, changelo
         "cleanup.policy": "compact",
         "min.compaction.lag.ms": str(settings.compaction_lag_ms),
         "min.insync.replicas": str(min(2, settings.replication)),
+        # A segment is compacted once it is full; with Kafka's 1 GiB a laptop would keep gigabytes of dead copies.
+        "segment.bytes": str(64 * 1024 * 1024),
     }
     topics = [NewTopic(name, count, settings.replication, topic_configs=config) for name, count in changelogs.items()]
     response = await admin.create_topics(topics)

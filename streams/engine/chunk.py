@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 
 class Record(NamedTuple):
@@ -13,6 +15,20 @@ class Record(NamedTuple):
     timestamp_ms: int
     key: bytes
     value: bytes
+
+
+_new_record: Callable[[tuple[int, int, bytes, bytes]], Record] = partial(tuple.__new__, Record)
+_fields = attrgetter("offset", "timestamp", "key", "value")
+
+
+def records_of(fetched: Sequence[Any]) -> list[Record]:
+    """Records of aiokafka's, which has None for an absent key or value. In C but for those, which are rare."""
+    records = list(map(_new_record, map(_fields, fetched)))
+    return [_absent_as_empty(record) if None in record else record for record in records]
+
+
+def _absent_as_empty(record: Record) -> Record:
+    return Record(record.offset, record.timestamp_ms, record.key or b"", record.value or b"")
 
 
 class Chunk:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import aiokafka
@@ -17,15 +16,13 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
 from streams.engine import lease, rows
-from streams.engine.chunk import Chunk, Record
+from streams.engine.chunk import Chunk, Record, records_of
 from streams.engine.errors import StageFailed, WorkerFenced
 
 if TYPE_CHECKING:
     from streams.engine.app import EngineApp
 
 logger = logging.getLogger(__name__)
-
-_fields = attrgetter("offset", "timestamp", "key", "value")
 
 # A stage slower than this per fetch is stuck: the member leaves the group.
 _POLL_INTERVAL_MAX_MS = 1_000_000
@@ -158,10 +155,7 @@ class Consumer(driver.Consumer):
     def _chunks(self, tp: TP, fetched: list[Any], seek: int) -> Iterator[Chunk]:
         size = self.app.settings.chunk_records
         for start in range(0, len(fetched), size):
-            records = [
-                Record(offset, timestamp, key or b"", value or b"")
-                for offset, timestamp, key, value in map(_fields, fetched[start : start + size])
-            ]
+            records = records_of(fetched[start : start + size])
             follows = min(self._fetch_position[tp], records[0].offset)
             yield Chunk(tp.topic, tp.partition, records, follows=follows, seek=seek)
 
@@ -192,6 +186,17 @@ class Consumer(driver.Consumer):
             offsets[tp] = todo[-1].offset
         return self._to_message(tp, fetched[-1])
 
+    async def verify_all_partitions_active(self) -> None:
+        """Faust would take a partition without new messages for a stuck one, and say so every few seconds."""
+
+    # A full queue simply holds up the fetching: all stages share one thread, so nothing is gained by going on with
+    # other topics, and Faust's way (partitions taken out of the fetch, and back) lets a revoked partition back in.
+    def on_buffer_full(self, tp: TP) -> None:
+        """Nothing: the put into the queue waits."""
+
+    def on_buffer_drop(self, tp: TP) -> None:
+        """Nothing was taken out."""
+
     # -- order --------------------------------------------------------------------
     # A row's version only recognises a redelivery if a partition is applied strictly in order:
     # applying offset 200 before 100 would make 100 look like a duplicate.
@@ -203,7 +208,10 @@ class Consumer(driver.Consumer):
         if first <= expected:
             return True  # in order, or read again
         if self._gap_seen.get(tp) == first:  # still there after a seek: there are no such records
-            logger.info("no records in %s[%s] from %s to %s", tp.topic, tp.partition, expected, first - 1)
+            start = (await self.earliest_offsets(tp))[tp]
+            if start > expected:
+                self.app.lost[tp.topic] += start - expected
+                logger.error("records of %s were deleted before they were read, %s to %s", tp, expected, start - 1)
             return True
         # Fetched before a seek, handed over after it. Read from the right place.
         self._gap_seen[tp] = first
@@ -286,6 +294,11 @@ class Consumer(driver.Consumer):
             self._durable.update(offsets)
         return done
 
+    async def commit_now(self) -> None:
+        """Commit what is applied. (commit() alone does nothing while an earlier one is under way.)"""
+        await self.maybe_wait_for_commit_to_finish()
+        await self.commit()
+
     # -- rebalance ----------------------------------------------------------------
     async def on_partitions_revoked(self, revoked: Any) -> None:
         """Finish the running chunk, flush and commit BEFORE the partitions can move.
@@ -293,19 +306,20 @@ class Consumer(driver.Consumer):
         The stock method forgets what is acknowledged first, so that every rebalance would replay.
         """
         app = self.app
+        # From here on what is queued is void; the running chunk may end.
+        self._seek_number += 1
         self.stop_flow()
         app.flow_control.suspend()
         app.flow_control.clear()
         if self._thread.is_member(app.consumer_generation_id):
             await app.quiesce()
-            await self.commit()
+            await self.commit_now()
         elif revoked and app.lease.enabled:
             # Somebody else owns the partitions already, what is still buffered here is stale: do not flush it.
             app.fatal(WorkerFenced("expelled from the group"))
         else:
             await app.quiesce()
         app.partitions_revoked()
-        self._seek_number += 1
         self._fetch_position.clear()
         self._applied.clear()
         self._durable.clear()

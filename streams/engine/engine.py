@@ -39,13 +39,16 @@ class Source:
 
 @dataclass(frozen=True)
 class SourceStatus:
-    """lag: records not yet applied, of our partitions; None until it is known."""
+    """lag: records of our partitions that are not yet applied; None until it is known, which takes a moment.
+    lost: records that the topic's retention took before they were read.
+    """
 
     partitions: tuple[int, ...]
     lag: int | None
     records: int
     chunks: int
     duplicates: int
+    lost: int
 
 
 @dataclass(frozen=True)
@@ -226,13 +229,14 @@ class Engine:
             self._assigned_at = None
         sources = {}
         for topic, source in self._sources.items():
-            mine = self._audit.lag.get(topic, {}) if recovered else {}
+            partitions, lag = self._audit.lag(topic) if recovered else ([], None)
             sources[topic] = SourceStatus(
-                partitions=tuple(sorted(mine)),
-                lag=sum(mine.values()) if mine else None,
+                partitions=tuple(partitions),
+                lag=lag,
                 records=source.records,
                 chunks=source.chunks,
                 duplicates=source.duplicates,
+                lost=app.lost[topic],
             )
         return Status(
             ready=recovered and app.failure is None,
@@ -257,8 +261,7 @@ class Engine:
         if app.should_stop:
             return "stopping"
         if recovered:
-            count = len(self._audit.lag) and sum(len(ends) for ends in self._audit.lag.values())
-            return f"owns {count} partitions"
+            return f"owns {len(app.consumer.applied())} partitions"
         if app.in_recovery:
             return "recovering tables"
         return "joining the group" if app.rebalancing or not app.rebalancing_count else "waiting for partitions"

@@ -25,9 +25,10 @@ def now() -> float:
 class Lease:
     """seconds: how long an acknowledged heartbeat is trusted.  enabled: off only in tests of what comes behind it."""
 
-    def __init__(self, seconds: float, *, enabled: bool = True) -> None:
+    def __init__(self, seconds: float, *, enabled: bool = True, clock: Callable[[], float] = now) -> None:
         self.seconds = seconds
         self.enabled = enabled
+        self._clock = clock
         self._renewed: float | None = None
 
     def renew(self, sent_at: float) -> None:
@@ -37,7 +38,7 @@ class Lease:
     @property
     def age(self) -> float:
         """Seconds since the last acknowledged heartbeat was sent; 0 before the first."""
-        return 0.0 if self._renewed is None else now() - self._renewed
+        return 0.0 if self._renewed is None else self._clock() - self._renewed
 
     @property
     def expired(self) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from streams.engine.errors import WrongRow
@@ -46,17 +47,37 @@ def pack(epoch: int, offset: int, payload: bytes) -> bytes:
     return pack_prefix(epoch, offset, FORMAT) + payload
 
 
-def unpack(stored: bytes) -> Row:
-    """The row in its stored form.
+_new_row: Callable[[tuple[int, int, bytes]], Row] = partial(tuple.__new__, Row)
+
+
+def unpack_all(stored: Iterable[bytes | None]) -> list[Row | None]:
+    """Rows from their stored form; None stays None.
 
     Raises: WrongRow: too short, or a format that this version of the engine does not know.
     """
-    if len(stored) < PREFIX_BYTES:
-        raise WrongRow(f"a row of {len(stored)} bytes is shorter than its version")
-    epoch, offset, layout = unpack_prefix(stored)
-    if layout != FORMAT:
-        raise WrongRow(f"row format {layout}, this engine knows {FORMAT}; it was written by a newer release")
-    return Row(epoch, offset, stored[PREFIX_BYTES:])
+    found: list[Row | None] = []
+    for value in stored:
+        if value is None:
+            found.append(None)
+            continue
+        try:
+            epoch, offset, layout = unpack_prefix(value)
+        except struct.error as error:
+            raise WrongRow(f"a row of {len(value)} bytes is shorter than its version") from error
+        if layout != FORMAT:
+            raise WrongRow(f"row format {layout}, this engine knows {FORMAT}; it was written by a newer release")
+        found.append(_new_row((epoch, offset, value[PREFIX_BYTES:])))
+    return found
+
+
+def unpack(stored: bytes) -> Row:
+    """One row from its stored form.
+
+    Raises: as unpack_all.
+    """
+    (row,) = unpack_all((stored,))
+    assert row is not None
+    return row
 
 
 def older(one: bytes, other: bytes) -> bool:

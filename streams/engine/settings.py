@@ -64,11 +64,13 @@ class EngineSettings:
 
     # One request; must not exceed the broker's message.max.bytes (1 MiB by default), nor a row this.
     batch_bytes: int = 512 * 1024
-    compression: Literal["gzip", "snappy", "lz4", "zstd"] | None = "lz4"
+    # aiokafka packs lz4 at level 9 (2.7 ms for 150 KB of rows); snappy takes 0.2 ms for nearly the same size, zstd 0.7.
+    compression: Literal["gzip", "snappy", "lz4", "zstd"] | None = "snappy"
     # On the disk a zombie's older copy must not be the only one left before its owner has noticed.
     compaction_lag_ms: int = 3_600_000
+    # Of all tables and partitions together; what is written and not yet on disk counts against the write buffers.
     block_cache_bytes: int = 32 * 1024 * 1024
-    write_buffer_bytes: int = 16 * 1024 * 1024
+    write_buffers_bytes: int = 64 * 1024 * 1024
 
     @property
     def group(self) -> str:

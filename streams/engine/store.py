@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from streams.engine import rows
 from streams.engine.marks import Mark
 from streams.engine.settings import EngineSettings
 
+logger = logging.getLogger(__name__)
+
 ChangelogRecord = tuple[bytes, bytes | None, bytes]
 """(key, stored row or None for a tombstone, version of the tombstone or b"")."""
 
@@ -24,11 +27,14 @@ _BLOOM_BITS = 10
 
 
 class RocksOptions:
-    """How databases are opened: one block cache for all tables and partitions of the process."""
+    """How databases are opened: one block cache and one budget of memtables for all tables and partitions."""
 
     def __init__(self, settings: EngineSettings) -> None:
-        self._cache = rocksdict.Cache(settings.block_cache_bytes)
-        self._write_buffer_bytes = settings.write_buffer_bytes
+        self._cache = rocksdict.Cache(settings.block_cache_bytes + settings.write_buffers_bytes)
+        self._buffers = rocksdict.WriteBufferManager.new_write_buffer_manager_with_cache(
+            settings.write_buffers_bytes, False, self._cache
+        )
+        self._write_buffer_bytes = settings.write_buffers_bytes // 4
 
     def open(self, path: Path) -> Any:
         """The database in this folder, made where there is none."""
@@ -37,6 +43,7 @@ class RocksOptions:
         options.set_max_open_files(_OPEN_FILES_MAX)
         options.set_write_buffer_size(self._write_buffer_bytes)
         options.set_max_write_buffer_number(_WRITE_BUFFERS_MAX)
+        options.set_write_buffer_manager(self._buffers)
         options.set_keep_log_file_num(2)
         table = rocksdict.BlockBasedOptions()
         table.set_block_cache(self._cache)
@@ -132,7 +139,15 @@ class Store(faust_rocksdb.Store):
     # -- life cycle ---------------------------------------------------------------
     def _open_for_partition(self, partition: int) -> Any:
         path = self.partition_path(partition)
-        database = self._opener.open(path)
+        try:
+            database = self._opener.open(path)
+        except Exception as error:
+            if "Corruption" not in str(error):
+                raise
+            # Never ahead of the changelog, so nothing is lost with it.
+            logger.error("%s is damaged and will be recovered from the changelog: %s", path, error)
+            shutil.rmtree(path)
+            database = self._opener.open(path)
         stored = database.get(rows.MARK_KEY)
         if stored is not None:
             # Before the changelog is read on from our offset: that offset means nothing in another cluster.

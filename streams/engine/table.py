@@ -53,8 +53,7 @@ class Table:
         Raises: NotCopartitioned: the partition's rows are not here.  WrongRow: written by a newer release.
         """
         self._check_owned(partition)
-        unpack = rows.unpack
-        return [None if stored is None else unpack(stored) for stored in self.store.get_many(partition, keys)]
+        return rows.unpack_all(self.store.get_many(partition, keys))
 
     def scan(self, partition: int, start: bytes, stop: bytes, limit: int) -> list[tuple[bytes, Row]]:
         """Ordered (key, row) with start <= key < stop, at most `limit`.
@@ -84,7 +83,7 @@ class Table:
         stored: dict[bytes, bytes] = {}
         prefix, epoch, layout, limit = rows.pack_prefix, self._epoch, rows.FORMAT, self._app.outbox.limit
         for key, row in puts.items():
-            offset, payload = row[-2:]
+            offset, payload = row[-2], row[-1]
             if not 0 <= offset < end:
                 raise WrongRow(f"table {self.name}: a row with offset {offset}, {chunk.topic} ends at {end}")
             if key < b"\x01":

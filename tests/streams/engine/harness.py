@@ -12,19 +12,21 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from streams.engine import rows
 from tests.streams.engine.worker import HALF, JOINED, PARTITIONS, RECORD, TOTAL
 
 ROOT = Path(__file__).parents[3]
+_SLICE = 500
 
 
 @dataclass
@@ -51,30 +53,44 @@ class Pipeline:
         self.workers: list[Worker] = []
 
     async def create_topics(self, out_config: dict[str, str] | None = None) -> None:
-        async with _admin(self.bootstrap) as admin:
+        async with Admin(self.bootstrap) as client:
             topics = [NewTopic(f"{self.app}-{name}", PARTITIONS, 1) for name in self.names]
-            await admin.create_topics([*topics, NewTopic(f"{self.app}-out", PARTITIONS, 1, topic_configs=out_config)])
+            await client.create_topics([*topics, NewTopic(f"{self.app}-out", PARTITIONS, 1, topic_configs=out_config)])
 
     async def delete_topic(self, name: str) -> None:
-        async with _admin(self.bootstrap) as admin:
-            await admin.delete_topics([name])
-            while name in await admin.list_topics():  # deletion ends in the background
+        async with Admin(self.bootstrap) as client:
+            await client.delete_topics([name])
+            while name in await client.list_topics():  # deletion ends in the background
                 await asyncio.sleep(0.1)
             await asyncio.sleep(0.5)
 
-    async def produce(self, count: int, *, keys: int = 300, seconds: float = 0.0, seed: int = 1) -> None:
-        """Send records to every source, spread over the time, and enter them in the ledger."""
-        randomly = random.Random(seed)
-        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, compression_type="lz4", enable_idempotence=True)
-        await producer.start()
-        start = time.monotonic()
-        slices = 100
-        for part in range(slices):
+    async def produce(self, count: int, *, keys: int = 300, seed: int = 1, padding: int = 0) -> None:
+        """Send records to every source and enter them in the ledger.  padding: bytes more each."""
+        async with self._load(keys, seed, padding) as send:
+            for start in range(0, count, _SLICE):
+                await send(min(_SLICE, count - start))
+
+    async def produce_until(self, stop: asyncio.Event, *, rate: int, keys: int = 300, seed: int = 1) -> None:
+        """The same, so many a second."""
+        async with self._load(keys, seed, 0) as send:
+            while not stop.is_set():
+                await send(rate // 10)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), 0.1)
+
+    @asynccontextmanager
+    async def _load(self, keys: int, seed: int, padding: int) -> AsyncIterator[Callable[[int], Awaitable[None]]]:
+        randomly, more = random.Random(seed), bytes(padding)
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.bootstrap, compression_type="snappy", enable_idempotence=True
+        )
+
+        async def send(count: int) -> None:
             sent = []
-            for _ in range(count // slices):
+            for _ in range(count):
                 key, number = b"k%d" % randomly.randrange(keys), randomly.randrange(1000)
                 for name in self.names:
-                    future = await producer.send(f"{self.app}-{name}", RECORD.pack(number), key=key)
+                    future = await producer.send(f"{self.app}-{name}", RECORD.pack(number) + more, key=key)
                     sent.append((name, key, number, future))
             await producer.flush()
             for name, key, number, future in sent:
@@ -83,8 +99,12 @@ class Pipeline:
                 self.ledger.sums[name][key] += number
                 self.ledger.last[name][key] = metadata.offset
                 self.ledger.partition[key] = metadata.partition
-            await asyncio.sleep(max(0.0, start + seconds * (part + 1) / slices - time.monotonic()))
-        await producer.stop()
+
+        await producer.start()
+        try:
+            yield send
+        finally:
+            await producer.stop()
 
     def worker(self, **options: Any) -> Worker:
         worker = Worker(self, len(self.workers), {**self.options, **options})
@@ -98,8 +118,11 @@ class Pipeline:
     # -- what Kafka holds -----------------------------------------------------------
     async def committed(self) -> dict[str, int]:
         """Committed offsets of the group, summed over the partitions of each source."""
-        async with _admin(self.bootstrap) as admin:
-            found = await admin.list_consumer_group_offsets(self.app)
+        async with Admin(self.bootstrap) as client:
+            try:
+                found = await client.list_consumer_group_offsets(self.app)
+            except GroupCoordinatorNotAvailableError:  # Kafka is just making the topic for it
+                found = {}
         total = dict.fromkeys(self.names, 0)
         for tp, offset in found.items():
             total[tp.topic.removeprefix(f"{self.app}-")] += max(offset.offset, 0)
@@ -123,29 +146,29 @@ class Pipeline:
     def tails(self) -> str:
         return "\n".join(worker.tail() for worker in self.workers)
 
-    async def read(self, topic: str) -> list[tuple[bytes, bytes | None]]:
-        """(key, value) of a whole topic, in log order within each partition."""
+    async def read(self, topic: str) -> list[tuple[int, bytes, bytes | None]]:
+        """(partition, key, value) of a whole topic, in log order within each partition."""
         consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, auto_offset_reset="earliest")
         await consumer.start()
         try:
             tps = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
             consumer.assign(tps)
             ends = await consumer.end_offsets(tps)
-            found: list[tuple[bytes, bytes | None]] = []
+            found: list[tuple[int, bytes, bytes | None]] = []
             for tp, end in ends.items():
                 while await consumer.position(tp) < end:
                     got = await consumer.getmany(tp, timeout_ms=500)
-                    found += [(record.key, record.value) for record in got.get(tp, ())]
+                    found += [(tp.partition, record.key, record.value) for record in got.get(tp, ())]
             return found
         finally:
             await consumer.stop()
 
-    async def changelog(self, name: str) -> Changelog:
+    async def changelog(self, name: str, *, group: str | None = None) -> Changelog:
         last: dict[bytes, bytes] = {}
         best: dict[bytes, bytes] = {}
         stale = 0
-        for key, value in await self.read(f"{self.app}-{name}-changelog"):
-            if key == rows.MARK_KEY:
+        for _, key, value in await self.read(f"{group or self.app}-{name}-changelog"):
+            if key in (rows.MARK_KEY, TOTAL):
                 continue
             assert value is not None
             last[key] = value
@@ -174,7 +197,7 @@ class Pipeline:
     async def output(self) -> dict[bytes, bytes]:
         """Of each key the message with the highest version (its first 8 bytes)."""
         best: dict[bytes, bytes] = {}
-        for key, value in await self.read(f"{self.app}-out"):
+        for _, key, value in await self.read(f"{self.app}-out"):
             assert value is not None
             if key not in best or value[:8] >= best[key][:8]:
                 best[key] = value
@@ -258,6 +281,12 @@ class Worker:
             assert time.monotonic() < deadline, f"it did not come to that: {self.state}\n{self.tail()}"
             await asyncio.sleep(0.05)
 
+    async def ready(self) -> None:
+        """Until it owns its partitions, since its start."""
+        assert self.process is not None
+        pid = self.process.pid
+        await self.until(lambda: self.state.get("pid") == pid and self.state["ready"])
+
     async def working(self) -> None:
         """Until it has applied something since its start."""
         assert self.process is not None
@@ -296,7 +325,9 @@ class Worker:
         return "\n".join((self.folder / "log").read_text().splitlines()[-12:])
 
 
-class _admin:
+class Admin:
+    """An admin client for a while."""
+
     def __init__(self, bootstrap: str) -> None:
         self._client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
 
@@ -309,7 +340,7 @@ class _admin:
 
 
 def _halves(stored: dict[bytes, bytes]) -> dict[bytes, tuple[int, int]]:
-    return {key: HALF.unpack(rows.unpack(value).payload) for key, value in stored.items() if not key.startswith(TOTAL)}
+    return {key: HALF.unpack(rows.unpack(value).payload) for key, value in stored.items() if key != TOTAL}
 
 
 def _difference(got: dict[bytes, Any], wanted: dict[bytes, Any]) -> dict[bytes, tuple[Any, Any]]:

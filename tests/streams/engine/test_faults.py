@@ -8,7 +8,7 @@ import random
 import pytest
 
 from tests.streams.engine.conftest import MakePipeline
-from tests.streams.engine.harness import Pipeline
+from tests.streams.engine.harness import Pipeline, Worker
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
@@ -26,7 +26,8 @@ async def kill_again_and_again(pipeline: Pipeline, kills: int, *, wipe: float, s
     randomly = random.Random(seed)
     worker = pipeline.worker(instance_id="one")
     worker.start()
-    load = asyncio.ensure_future(pipeline.produce(30_000, seconds=kills * 3.5, seed=seed))
+    enough = asyncio.Event()
+    load = asyncio.ensure_future(pipeline.produce_until(enough, rate=1_500, seed=seed))
     for _ in range(kills):
         await worker.working()
         await asyncio.sleep(randomly.uniform(0, 1.2))
@@ -34,31 +35,33 @@ async def kill_again_and_again(pipeline: Pipeline, kills: int, *, wipe: float, s
         if randomly.random() < wipe:
             worker.wipe()
         worker.start(chunk_records=randomly.choice([7, 50, 400, 2000]))
+    enough.set()
     await load
     await pipeline.drain()
+    await worker.ready()
     await worker.stop()
 
 
 async def test_kill_9_loses_and_doubles_nothing(pipeline: MakePipeline) -> None:
-    """          kill   kill wiped   kill ...
+    """kill   kill wiped   kill ...
     records ──▶ rows ──▶ rows ──▶ rows == ledger"""
     counting = pipeline("count")
     await counting.create_topics()
-    await kill_again_and_again(counting, 9, wipe=0.5, seed=3)
+    await kill_again_and_again(counting, 7, wipe=0.5, seed=3)
     await counting.check()
 
 
 async def test_without_the_version_check_the_ledger_is_missed(pipeline: MakePipeline) -> None:
-    """Control: the same faults on a stage that adds every record it is given. If this is exact, the test above is blind."""
+    """Control: the same faults on a stage that adds whatever it is given. If this is exact, the test above is blind."""
     counting = pipeline("count", check_versions=False)
     await counting.create_topics()
-    await kill_again_and_again(counting, 4, wipe=0.0, seed=3)
+    await kill_again_and_again(counting, 3, wipe=0.0, seed=3)
     with pytest.raises(AssertionError, match="changelog by version"):
         await counting.check()
 
 
 async def test_a_changelog_cut_anywhere_loses_nothing(pipeline: MakePipeline) -> None:
-    """A chunk's rows reach the changelog in part; the folder is kept, then lost, and chunks are cut elsewhere each time.
+    """A chunk's rows reach the changelog in part; the folder is kept or lost, and chunks are cut elsewhere each time.
 
     log      0 ........ 90 | 91 ... 100        the rows of 91-100 in part
     again                  | 91 .. 95 | 96 ..   in part again, from kept rows
@@ -84,19 +87,22 @@ async def test_joined_rows_are_exact_after_kill_9(pipeline: MakePipeline) -> Non
     """Two sources, two tables, one row: its halves and its version (both offsets) are those of the last records."""
     joining = pipeline("join")
     await joining.create_topics()
-    await kill_again_and_again(joining, 8, wipe=0.5, seed=5)
+    await kill_again_and_again(joining, 7, wipe=0.5, seed=5)
     await joining.check()
 
 
-@pytest.mark.parametrize("fencing", [True, False], ids=["lease", "no lease"])
-async def test_two_workers_stay_exact_while_partitions_move(pipeline: MakePipeline, fencing: bool) -> None:
-    joining = pipeline("join", fencing=fencing, slow=0.02, chunk_records=200)
+@pytest.mark.parametrize(("fencing", "standbys"), [(True, 1), (False, 0)], ids=["lease and standby", "no lease"])
+async def test_two_workers_stay_exact_while_partitions_move(
+    pipeline: MakePipeline, fencing: bool, standbys: int
+) -> None:
+    joining = pipeline("join", fencing=fencing, standbys=standbys, slow=0.02, chunk_records=200)
     await joining.create_topics()
     randomly = random.Random(11)
     workers = [joining.worker(), joining.worker()]
     for worker in workers:
         worker.start()
-    load = asyncio.ensure_future(joining.produce(20_000, seconds=35, seed=7))
+    enough = asyncio.Event()
+    load = asyncio.ensure_future(joining.produce_until(enough, rate=600, seed=7))
     await asyncio.gather(*(worker.working() for worker in workers))
     for action in ["zombie", "kill", "term", "zombie", "kill wiped"]:
         worker = randomly.choice(workers)
@@ -114,6 +120,7 @@ async def test_two_workers_stay_exact_while_partitions_move(pipeline: MakePipeli
             if action == "kill wiped":
                 worker.wipe()
             worker.start()
+    enough.set()
     await load
     await joining.drain()
     await asyncio.sleep(4)  # one audit, which repairs what idle partitions still have
@@ -121,7 +128,7 @@ async def test_two_workers_stay_exact_while_partitions_move(pipeline: MakePipeli
     await joining.check()
 
 
-async def a_zombie_wakes(pipeline: Pipeline) -> tuple[object, object]:
+async def a_zombie_wakes(pipeline: Pipeline) -> tuple[Worker, Worker]:
     """A worker is paused in the middle of a chunk; the other one does its work; then it wakes and writes its rows.
 
     zombie  fold 0-99 ... paused ................... writes rows of 0-99
@@ -130,13 +137,13 @@ async def a_zombie_wakes(pipeline: Pipeline) -> tuple[object, object]:
     zombie, other = pipeline.worker(slow=4.0, chunk_records=100), pipeline.worker()
     await pipeline.produce(4_000, keys=40)
     zombie.start()
-    await zombie.until(lambda: zombie.state.get("why") == "owns 0 partitions" or zombie.state.get("ready", False))
+    await zombie.ready()
     await asyncio.sleep(1.0)
     zombie.pause()
     other.start()
     await pipeline.drain(revive=False)
     zombie.resume()
-    await asyncio.sleep(9)  # its fold ends, the other one's audit comes round
+    await asyncio.sleep(7)  # its fold ends, the other one's audit (every 3 s) comes round
     return zombie, other
 
 
@@ -157,13 +164,10 @@ async def test_rows_of_a_zombie_are_repaired(pipeline: MakePipeline) -> None:
     counting = pipeline("count", fencing=False)
     await counting.create_topics()
     zombie, other = await a_zombie_wakes(counting)
-    assert other.total("foreign_rows", "tables") > 0
-    assert other.total("repaired_rows", "tables") > 0
+    assert zombie.total("repaired_rows", "tables") + other.total("repaired_rows", "tables") > 0
     await stop_all(counting)
     assert (await counting.changelog("a")).stale > 0
-    counting.workers.remove(zombie)
-    changelog = await counting.changelog("a")
-    assert changelog.last == changelog.best == counting.wanted("a")
+    await counting.check()
 
 
 async def test_without_versions_a_zombie_spoils_the_rows(pipeline: MakePipeline) -> None:

@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import random
+import resource
+import signal
 import struct
 import sys
 import time
@@ -64,7 +65,7 @@ class Half:
             acc[key] = [-1, 0, 0] if row is None else [row.offset, *HALF.unpack(row.payload)]
         again = 0
         for record in chunk.records:
-            number = RECORD.unpack(record.value)[0]
+            number = RECORD.unpack_from(record.value)[0]
             if number == self.options.get("poison"):
                 raise RuntimeError(f"poisoned by {number}")
             for row in (acc[record.key], acc[TOTAL]):
@@ -73,12 +74,17 @@ class Half:
                 else:
                     again += 1
         self.seen(again)
-        if slow := self.options.get("slow"):
-            time.sleep(slow)
-        puts = {key: (row[0], HALF.pack(*row[1:])) for key, row in acc.items()}
+        compute(self.options.get("slow", 0.0))
+        padding = b"x" * self.options.get("padding", 0)
+        puts = {key: (row[0], HALF.pack(*row[1:]) + padding) for key, row in acc.items()}
         await self.table.apply(chunk, puts)
         del puts[TOTAL]
         return puts
+
+
+def compute(seconds: float) -> None:
+    """Hold the event loop as a long fold would."""
+    time.sleep(seconds)
 
 
 def build(options: dict[str, Any], cluster: Cluster, **kwargs: Any) -> Engine:
@@ -161,10 +167,13 @@ async def report(engine: Engine, path: Path) -> None:
     while True:
         await asyncio.sleep(0.2)
         status = engine.status()
+        if status.why == "stopping":
+            return  # what it owned last stays told
         state = {
             "pid": os.getpid(),
             "ready": status.ready,
             "why": status.why,
+            "max_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
             "recovery_s": status.recovery_s,
             "sources": {name: vars(source) for name, source in status.sources.items()},
             "tables": {name: vars(table) for name, table in status.tables.items()},

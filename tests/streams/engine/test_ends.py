@@ -1,0 +1,188 @@
+"""What must stop a worker or keep it from starting, each with one clear line and with nothing committed."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import NewTopic, RecordsToDelete
+
+from tests.streams.engine.conftest import MakePipeline
+from tests.streams.engine.harness import Admin, Pipeline, Worker
+from tests.streams.engine.worker import PARTITIONS
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
+
+
+async def ran_once(pipeline: Pipeline, records: int = 1_000) -> Worker:
+    """A pipeline whose worker has done everything and stopped."""
+    await pipeline.create_topics()
+    await pipeline.produce(records)
+    worker = pipeline.worker(instance_id="one")
+    worker.start()
+    await pipeline.drain(revive=False)
+    assert await worker.stop() == 0
+    return worker
+
+
+async def refused(worker: Worker, *words: str) -> None:
+    """It ends by itself, its last line says these words, and it had folded nothing."""
+    records = worker.total("records")
+    assert await worker.ended() == 70
+    last = worker.tail().splitlines()[-1]
+    for word in words:
+        assert word in last
+    assert worker.total("records") in (0, records)
+
+
+@pytest.mark.parametrize("wiped", [False, True], ids=["folder kept", "changelog alone"])
+async def test_a_topic_that_was_made_again_is_refused(pipeline: MakePipeline, wiped: bool) -> None:
+    counting = pipeline()
+    worker = await ran_once(counting)
+    await counting.delete_topic(f"{counting.app}-a")
+    async with Admin(counting.bootstrap) as client:
+        await client.create_topics([NewTopic(f"{counting.app}-a", PARTITIONS, 1)])
+    if wiped:
+        worker.wipe()
+    worker.start()
+    await refused(worker, "table a[", f"topic {counting.app}-a was deleted and made again", "higher epoch")
+
+
+async def test_rows_of_another_cluster_are_refused(pipeline: MakePipeline) -> None:
+    worker = await ran_once(pipeline())
+    worker.start(cluster_id="another")
+    await refused(worker, "rows were made in Kafka cluster", "this cluster is another", "higher epoch")
+
+
+@pytest.mark.parametrize(
+    ("wiped", "words"),
+    [(True, "the changelog is empty, but the source was read up to offset"), (False, "the changelog ends at")],
+)
+async def test_a_lost_changelog_is_refused(pipeline: MakePipeline, wiped: bool, words: str) -> None:
+    counting = pipeline()
+    worker = await ran_once(counting)
+    await counting.delete_topic(f"{counting.app}-a-changelog")
+    if wiped:
+        worker.wipe()
+    worker.start()
+    await refused(worker, words, "higher epoch")
+
+
+async def test_a_changelog_of_other_partitions_is_refused(pipeline: MakePipeline) -> None:
+    counting = pipeline()
+    await counting.create_topics()
+    async with Admin(counting.bootstrap) as client:
+        await client.create_topics([NewTopic(f"{counting.app}-a-changelog", 3, 1)])
+    worker = counting.worker()
+    worker.start()
+    assert await worker.ended() != 0
+    assert "it has 3 partitions, its source has 4" in worker.tail()
+
+
+async def test_a_higher_epoch_starts_from_the_beginning(pipeline: MakePipeline) -> None:
+    """Beside the old state: other group, other changelogs, other folder; the old ones stay as they are."""
+    counting = pipeline()
+    worker = await ran_once(counting)
+    worker.start(epoch=2)
+    await worker.until(lambda: worker.total("records") == 1_000 and worker.state["why"] == "owns 4 partitions")
+    assert worker.total("duplicates") == 0
+    assert await worker.stop() == 0
+    rebuilt = await counting.changelog("a", group=f"{counting.app}-e2")
+    assert rebuilt.best == (await counting.changelog("a")).best == counting.wanted("a")
+
+
+async def test_an_exception_in_a_fold_stops_the_worker_and_the_record_comes_back(pipeline: MakePipeline) -> None:
+    counting = pipeline(chunk_records=50)
+    await counting.create_topics()
+    await counting.produce(2_000)
+    worker = counting.worker(instance_id="one", poison=999)
+    worker.start()
+    assert await worker.ended() == 70
+    assert "poisoned by 999" in worker.tail()
+    committed = (await counting.committed())["a"]
+    assert committed < 2_000
+    worker.start(poison=None)
+    await counting.drain(revive=False)
+    assert await worker.stop() == 0
+    await counting.check()
+
+
+async def test_a_refused_message_stops_the_worker_before_the_commit(pipeline: MakePipeline) -> None:
+    counting = pipeline(padding=2_000)
+    await counting.create_topics({"max.message.bytes": "1000"})
+    await counting.produce(500)
+    worker = counting.worker()
+    worker.start()
+    assert await worker.ended() == 70
+    assert f"Kafka did not acknowledge {counting.app}-out[" in worker.tail()
+    assert (await counting.committed())["a"] == 0
+
+
+async def test_a_row_over_the_limit_stops_the_worker_and_is_named(pipeline: MakePipeline) -> None:
+    counting = pipeline(padding=600_000)
+    await counting.create_topics()
+    await counting.produce(100, keys=1)
+    worker = counting.worker()
+    worker.start()
+    assert await worker.ended() == 70
+    assert "a: a row of 600029 bytes with a key of 6 bytes exceeds" in worker.tail()
+    assert (await counting.committed())["a"] == 0
+
+
+async def test_sigterm_stops_within_seconds_with_the_work_committed(pipeline: MakePipeline) -> None:
+    counting = pipeline(slow=0.05, chunk_records=50)
+    await counting.create_topics()
+    await counting.produce(10_000)
+    worker = counting.worker()
+    worker.start()
+    await worker.working()
+    assert await worker.stop(seconds=5) == 0
+    committed = (await counting.committed())["a"]
+    assert 0 < committed < 10_000
+    worker.start(slow=0, chunk_records=2_000)
+    await counting.drain(revive=False)
+    assert worker.total("records") == 10_000 - committed
+    assert worker.total("duplicates") == 0
+    assert await worker.stop() == 0
+    await counting.check()
+
+
+async def test_a_backlog_does_not_grow_the_worker(pipeline: MakePipeline) -> None:
+    """150 MB wait, and the stage is slow: what is fetched ahead is bounded, in chunks and in bytes."""
+    counting = pipeline(slow=0.2, chunk_records=100)
+    await counting.create_topics()
+    await counting.produce(30_000, padding=5_000)
+    worker = counting.worker()
+    worker.start()
+    await worker.working()
+    await asyncio.sleep(8)
+    assert worker.total("records") < 10_000
+    assert worker.state["max_rss_mib"] < 140
+
+
+async def test_records_deleted_before_they_were_read_are_counted(pipeline: MakePipeline) -> None:
+    counting = pipeline()
+    worker = await ran_once(counting)
+    first_unread = 1 + max(o for k, o in counting.ledger.last["a"].items() if counting.ledger.partition[k] == 0)
+    await counting.produce(1_000, seed=2)
+    async with Admin(counting.bootstrap) as client:
+        source = TopicPartition(f"{counting.app}-a", 0)
+        await client.delete_records({source: RecordsToDelete(first_unread + 25)})
+    worker.start()
+    await worker.until(lambda: worker.total("records") == 975 and worker.total("lost") == 25)
+    assert "were deleted before they were read" in worker.tail()
+    assert await worker.stop() == 0
+
+
+async def test_a_damaged_database_is_recovered_from_the_changelog(pipeline: MakePipeline) -> None:
+    counting = pipeline()
+    worker = await ran_once(counting)
+    for manifest in worker.folder.glob("data/**/tables/a-*.db/MANIFEST-*"):
+        manifest.write_bytes(b"not a manifest" * 100)
+    await counting.produce(1_000, seed=2)
+    worker.start()
+    await counting.drain(revive=False)
+    assert "is damaged and will be recovered" in worker.tail()
+    assert await worker.stop() == 0
+    await counting.check()

@@ -1,0 +1,66 @@
+"""What a worker refuses, told from the mark of its rows."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams.engine import StateLost, StateMismatch, WrongRow, rows
+from streams.engine.marks import Mark, check_progress, check_source
+
+MARK = Mark(cluster_id="c1", topic="t", topic_id="id-1", partitions=4, epoch=1, applied=99)
+
+
+def test_a_packed_mark_unpacks_to_itself() -> None:
+    assert Mark.unpack(MARK.pack()) == MARK
+    assert Mark.unpack(MARK._replace(applied=-1).pack()).applied == -1
+
+
+def test_the_farther_mark_wins_as_rows_do() -> None:
+    assert rows.older(MARK.pack(), MARK._replace(applied=100).pack())
+
+
+def test_a_mark_of_a_newer_release_is_an_error() -> None:
+    with pytest.raises(WrongRow):
+        Mark.unpack(rows.pack(1, 99, b'["c1"]'))
+
+
+def test_rows_of_the_same_source_are_accepted() -> None:
+    check_source("here", MARK, MARK._replace(applied=-1))
+    check_source("here", MARK, MARK._replace(applied=-1, epoch=2))
+
+
+@pytest.mark.parametrize(
+    ("ours", "words"),
+    [
+        ({"cluster_id": "c2"}, "rows were made in Kafka cluster c1, this cluster is c2"),
+        ({"topic_id": "id-2"}, r"topic t was deleted and made again since \(its id was id-1, is id-2\)"),
+        ({"topic": "u"}, "rows were made from topic t, now fed by u"),
+        ({"partitions": 8}, "rows were made from 4 partitions of t, it has 8"),
+    ],
+)
+def test_rows_of_something_else_are_refused(ours: dict[str, object], words: str) -> None:
+    with pytest.raises(StateMismatch, match=f"^here: {words}; start with a higher epoch"):
+        check_source("here", MARK, MARK._replace(**ours))
+
+
+def test_rows_of_a_newer_epoch_are_refused() -> None:
+    with pytest.raises(StateMismatch, match="rows are of epoch 2, this worker has epoch 1"):
+        check_source("here", MARK._replace(epoch=2), MARK)
+
+
+@pytest.mark.parametrize(
+    ("mark", "committed", "end"), [(None, None, 50), (MARK, 100, 100), (MARK, 80, 200), (MARK, None, 100)]
+)
+def test_rows_at_or_ahead_of_the_commit_are_accepted(mark: Mark | None, committed: int | None, end: int) -> None:
+    check_progress("here", mark, committed=committed, end=end)
+
+
+@pytest.mark.parametrize(("mark", "committed"), [(None, 0), (None, 100), (MARK, 101)])
+def test_rows_behind_the_commit_are_lost_state(mark: Mark | None, committed: int) -> None:
+    with pytest.raises(StateLost, match=r"^here: the changelog"):
+        check_progress("here", mark, committed=committed, end=1_000)
+
+
+def test_rows_beyond_the_end_of_the_source_are_refused() -> None:
+    with pytest.raises(StateMismatch, match="t ends at 99: records were lost"):
+        check_progress("here", MARK, committed=50, end=99)

@@ -1,0 +1,84 @@
+"""Settings, chunks, and the lease."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from streams.engine import Chunk, EngineSettings, Record
+from streams.engine.chunk import records_of
+from streams.engine.lease import Lease, guard_producer
+
+SETTINGS: dict[str, Any] = {"app_id": "app", "bootstrap": "h:1", "datadir": Path("d"), "partitions": 4}
+
+
+def test_an_epoch_above_one_has_a_group_of_its_own() -> None:
+    assert EngineSettings(**SETTINGS).group == "app"
+    assert EngineSettings(**SETTINGS, epoch=2).group == "app-e2"
+
+
+def test_faults_of_settings_are_told_together() -> None:
+    with pytest.raises(ValueError, match=r"epoch must be.*chunk_records must be.*session_timeout_s must be"):
+        EngineSettings(**SETTINGS, epoch=0, chunk_records=0, session_timeout_s=1)
+
+
+def test_absent_keys_and_values_are_empty_bytes() -> None:
+    fetched = [
+        SimpleNamespace(offset=7, timestamp=1_000, key=b"k", value=b"v"),
+        SimpleNamespace(offset=8, timestamp=1_001, key=None, value=None),
+    ]
+    assert records_of(fetched) == [Record(7, 1_000, b"k", b"v"), Record(8, 1_001, b"", b"")]
+
+
+def test_a_chunk_knows_its_offsets() -> None:
+    chunk = Chunk("t", 2, [Record(7, 0, b"", b""), Record(9, 0, b"", b"")], follows=7, seek=1)
+    assert (chunk.first_offset, chunk.last_offset, len(chunk)) == (7, 9, 2)
+
+
+class Clock:
+    """The lease's clock, set by the test."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_lease_runs_from_the_moment_the_heartbeat_was_sent() -> None:
+    clock = Clock()
+    lease = Lease(5.0, clock=clock)
+    assert not lease.expired  # before the first heartbeat there is nothing to lose
+    lease.renew(100.0)
+    clock.now = 105.0
+    assert not lease.expired
+    clock.now = 105.1
+    assert lease.expired
+
+
+class ProduceRequest:
+    pass
+
+
+class MetadataRequest:
+    pass
+
+
+async def test_no_produce_request_leaves_on_an_expired_lease() -> None:
+    clock, left = Clock(), []
+
+    async def send(node_id: int, request: object) -> None:
+        left.append(type(request).__name__)
+
+    producer = SimpleNamespace(client=SimpleNamespace(send=send))
+    lease, expired = Lease(5.0, clock=clock), []
+    guard_producer(producer, lease, lambda: expired.append(True))
+    lease.renew(100.0)
+    await producer.client.send(1, ProduceRequest())
+    clock.now = 106.0
+    await producer.client.send(1, MetadataRequest())
+    with pytest.raises(ConnectionError):
+        await producer.client.send(1, ProduceRequest())
+    assert (left, expired) == (["ProduceRequest", "MetadataRequest"], [True])
