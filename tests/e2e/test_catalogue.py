@@ -184,3 +184,24 @@ async def test_what_is_unknown_or_malformed_comes_out_unharmed(stack: Stack, ten
     eventually(lambda: [] if sql("select 1 as one from sessions") else ["no session"], timeout_s=30)
     (session,) = sql("select event_counts, ghost from sessions")
     assert session == {"event_counts": {"never_heard_of": 1}, "ghost": True}
+
+
+async def test_no_record_of_one_client_stops_the_others(stack: Stack, tenant: str) -> None:
+    def event(name: str, session: str, sequence: int, **more: str) -> dict[str, Any]:
+        values = {"event.name": name, "session.id": session, "event.sequence": str(sequence), **more}
+        return {"attributes": [{"key": k, "value": {"stringValue": v}} for k, v in values.items()]}
+
+    hostile = [
+        event("user_prompt", "h", 0, **{"event.timestamp": "1960-01-01T00:00:00Z"}),
+        event("user_prompt", "h", 1, **{"event.timestamp": "9999-12-31T23:59:59Z"}),
+        event("user_prompt", "h", 2, **{"team.id": "t" * 200_000, "model": "m" * 200_000}),
+        *(event(f"{n}" * 10_000, "h", n) for n in range(3, 60)),
+    ]
+    good = [event("user_prompt", f"good-{n}", 0) | {"timeUnixNano": str(NOW_NS)} for n in range(8)]
+    for record_ in (*hostile, *good):
+        await send(stack, tenant, _request("logs", "resourceLogs", "scopeLogs", "logRecords", [record_]), "http/json")
+    sql = stack.sql(stack.key(tenant, "query"))
+    eventually(lambda: None if len(got := sql("select session_id from sessions")) == 9 else got, timeout_s=60)
+    (row,) = sql("select prompts, flags from sessions where session_id = 'h'")
+    assert row["prompts"] == 3
+    assert "name_cut" in row["flags"]
