@@ -85,7 +85,7 @@ def recut(requests: list[Request], per_request: int, count: int) -> list[Request
     return out
 
 
-# -- gateway -----------------------------------------------------------------------------------------------------------
+# -- gateway -----------------------------------------------------------------------------------------
 
 
 async def bench_gateway(bootstrap: str, folder: Path, requests: list[Request]) -> None:
@@ -147,7 +147,7 @@ async def _flood(gateway: Gateway, protocol: str, key: str, bodies: list[bytes],
         await asyncio.gather(*(over_http() for _ in range(IN_FLIGHT)))
 
 
-# -- streams and sinks ---------------------------------------------------------------------------------------------------
+# -- streams and sinks -----------------------------------------------------------------------------------------
 
 
 class Process:
@@ -256,7 +256,7 @@ async def bench_pipeline(bootstrap: str, folder: Path, requests: list[Request]) 
     row("sinks: lake", stored, both - query, "the same, without hours and windows")
 
 
-# -- latency ---------------------------------------------------------------------------------------------------------------
+# -- latency -----------------------------------------------------------------------------------------
 
 
 def bench_latency(bootstrap: str, folder: Path) -> None:
