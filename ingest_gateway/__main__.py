@@ -8,8 +8,7 @@ import hashlib
 import logging
 import signal
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -17,10 +16,11 @@ from aiokafka.errors import KafkaError
 from ingest_gateway.batcher import Batcher
 from ingest_gateway.credentials import Credentials
 from ingest_gateway.grpc_front import GrpcFront
-from ingest_gateway.handler import Handler
+from ingest_gateway.handler import Handler, Outcome, Request
 from ingest_gateway.http_front import HttpFront
 from ingest_gateway.metrics import GatewayMetrics
 from ingest_gateway.publisher import Publisher
+from ingest_gateway.room import Room
 from ingest_gateway.settings import GatewaySettings
 from schemas.errors import MillraceError
 from schemas.otlp import Context, Limits
@@ -73,20 +73,20 @@ class Gateway:
         self.metrics = GatewayMetrics()
         self._control = ControlView(on_error=self.health.failed)
         self._publisher: Publisher | None = None
+        self._handler: Handler | None = None
+        room = Room(settings.in_flight_bytes_max, settings.retry_after_s, self.metrics)
         self._batcher = Batcher(
             self._handle,
-            self.metrics,
-            in_flight_bytes_max=settings.in_flight_bytes_max,
+            room,
             ack_timeout_s=settings.ack_timeout_s,
             retry_after_s=settings.retry_after_s,
             rounds_max=settings.flushes_max,
         )
         credentials = Credentials(self._control.authenticate, lambda: self._publisher is not None)
-        self.grpc = GrpcFront(settings, self._batcher, credentials, self.metrics)
-        self.http = HttpFront(settings, self._batcher, credentials, self.metrics)
-        self._handler: Handler | None = None
+        self.grpc = GrpcFront(settings, self._batcher, room, credentials, self.metrics)
+        self.http = HttpFront(settings, self._batcher, room, credentials, self.metrics)
 
-    async def _handle(self, requests: Any) -> Any:
+    async def _handle(self, requests: Sequence[Request]) -> list[Outcome]:
         assert self._handler is not None, "nobody is let in before"
         return await self._handler(requests)
 
@@ -97,23 +97,34 @@ class Gateway:
         await self.grpc.start()
         await self.http.start()
         logger.info("OTLP over gRPC on port %d, over HTTP on port %d", self.grpc.port, self.http.port)
-        connecting = asyncio.create_task(self._connect())
-        reporting = asyncio.create_task(self._report())
-        await stop.wait()
+        operating, stopping = asyncio.create_task(self._operate()), asyncio.create_task(stop.wait())
+        await asyncio.wait({operating, stopping}, return_when=asyncio.FIRST_COMPLETED)
         logger.info("stopping")
         self.health.set_ready(False, "stopping")
-        connecting.cancel()
-        await asyncio.gather(
-            self.grpc.stop(settings.stop_timeout_s),
-            self.http.stop(settings.stop_timeout_s),
-            self._batcher.close(settings.stop_timeout_s),
-        )
-        reporting.cancel()
+        broken = operating.done()
+        operating.cancel()
+        try:
+            async with asyncio.timeout(settings.stop_timeout_s):
+                await self._stop()
+        except (KafkaError, TimeoutError):
+            logger.warning(
+                "not everything ended within %g s; what was not answered was not stored", settings.stop_timeout_s
+            )
+        if broken:
+            operating.result()  # a bug of ours, to be seen
+
+    async def _stop(self) -> None:
+        grace_s = self._settings.stop_timeout_s
+        await asyncio.gather(self.grpc.stop(grace_s), self.http.stop(grace_s), self._batcher.close(grace_s))
         if self._publisher is not None:
-            with suppress(KafkaError, TimeoutError):
-                await asyncio.wait_for(self._publisher.stop(), settings.stop_timeout_s)
+            await self._publisher.stop()
         await self._control.stop()
         await self.health.close()
+
+    async def _operate(self) -> None:
+        await self.grpc.set_ready(False)
+        await self._connect()
+        await self._report()
 
     async def _connect(self) -> None:
         """Wait for Kafka, the topics and the keys, however long they take; then let requests in."""
@@ -160,16 +171,14 @@ class Gateway:
 
     async def _report(self) -> None:
         """Keep health as the publisher is."""
-        serving = None
+        assert self._publisher is not None
+        publisher = self._publisher
         while True:
-            publisher = self._publisher
-            if publisher is not None:
-                self.health.set_ready(publisher.ready, publisher.last_error or "")
-                if publisher.last_error is not None and not publisher.ready:
-                    self.health.failed(publisher.last_error)
-            if serving != self.health.ready:
-                serving = self.health.ready
-                await self.grpc.set_ready(serving)
+            if publisher.ready != self.health.ready:
+                await self.grpc.set_ready(publisher.ready)
+                if not publisher.ready:
+                    self.health.failed(publisher.last_error or "")
+            self.health.set_ready(publisher.ready, publisher.last_error or "")
             await asyncio.sleep(_REPORT_S)
 
 

@@ -17,15 +17,15 @@ class Credentials:
         self._authenticate = authenticate
         self._ready = ready
 
-    def tenant(self, authorization: str | None, api_key: str | None) -> str:
-        """The tenant of the key in a request's headers.
+    def tenant(self, authorization: str, api_key: str) -> str:
+        """The tenant of the key in a request's headers ("" for one that is not there).
 
         Raises: Refused (no_key, wrong_key, not_an_ingest_key); Busy before the keys are known.
         """
         if not self._ready():
             raise Busy("the gateway is starting; send it again")
         key = api_key
-        if authorization is not None:
+        if authorization:
             scheme, _, rest = authorization.partition(" ")
             if scheme.lower() != "bearer":
                 raise Refused("the Authorization header must be `Bearer KEY`", reason="no_key")

@@ -38,13 +38,16 @@ REASONS = {
     "not_an_ingest_key": Meaning(grpc.StatusCode.PERMISSION_DENIED, 403),
     "unknown_path": Meaning(grpc.StatusCode.UNIMPLEMENTED, 404),
     "wrong_method": Meaning(grpc.StatusCode.UNIMPLEMENTED, 405),
-    "too_slow": Meaning(grpc.StatusCode.INVALID_ARGUMENT, 408),
     "too_large": Meaning(grpc.StatusCode.INVALID_ARGUMENT, 413),
     "too_many_records": Meaning(grpc.StatusCode.INVALID_ARGUMENT, 413),
     "unsupported_content_type": Meaning(grpc.StatusCode.INVALID_ARGUMENT, 415),
     "unsupported_encoding": Meaning(grpc.StatusCode.INVALID_ARGUMENT, 415),
+    "large_head": Meaning(grpc.StatusCode.INVALID_ARGUMENT, 431),
+    "malformed_head": Meaning(grpc.StatusCode.INVALID_ARGUMENT, 400),
     "malformed_body": Meaning(grpc.StatusCode.INVALID_ARGUMENT, 400),
 }
+TEXT_CHARS_MAX = 400
+"""Over gRPC the text goes twice into trailers, of which clients take 8 KiB."""
 _MALFORMED = REASONS["malformed_body"]
 _BUSY = Meaning(grpc.StatusCode.UNAVAILABLE, 503)
 _INTERNAL = Meaning(grpc.StatusCode.INTERNAL, 500)
@@ -77,4 +80,4 @@ def retry_after_s(error: BaseException) -> float | None:
 
 def text(error: BaseException) -> str:
     """What the client may read: our own errors speak, anything else is an internal error."""
-    return str(error) if isinstance(error, MillraceError) else "internal error"
+    return str(error)[:TEXT_CHARS_MAX] if isinstance(error, MillraceError) else "internal error"

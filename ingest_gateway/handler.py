@@ -6,12 +6,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ingest_gateway.errors import Busy, Refused, text
+from ingest_gateway.errors import TEXT_CHARS_MAX, Busy, Refused, text
 from ingest_gateway.metrics import GatewayMetrics
 from ingest_gateway.publisher import Publisher, TooLarge
 from schemas import otlp
 from schemas.errors import OtlpError
 from schemas.otlp import Context, Message, Signal
+
+DECODED_BYTES = 4 << 20
+"""What a round decodes at most, but for its last request: bounds its memory and how long it keeps the loop busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +29,34 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a request: taken (but for so many rejected records, with a message), or an error."""
+    """What became of a request: taken (but for so many rejected records, with a message), or an error.
+
+    Do not raise `error`: it would know the frame that knows this outcome, and the body would stay in memory until the
+    collector of cycles comes by.
+    """
 
     rejected: int = 0
     message: str = ""
-    error: BaseException | None = None
+    error: Exception | None = None
+
+    def body(self, signal: Signal, content_type: str) -> bytes:
+        """The OTLP answer to a request that was taken."""
+        if not self.rejected and not self.message:
+            return _TAKEN[signal, content_type]
+        return otlp.response(signal, content_type, self.rejected, self.message)
 
 
-@dataclass(slots=True)
+_SIGNALS: tuple[Signal, ...] = ("logs", "metrics", "traces")
+_TAKEN = {(signal, kind): otlp.response(signal, kind) for signal in _SIGNALS for kind in (otlp.PROTOBUF, otlp.JSON)}
+
+
+@dataclass(frozen=True, slots=True)
 class _Work:
+    """A decoded request. bytes: of its messages, which may be many times its body's (each record has the resource)."""
+
+    request: Request
     messages: list[Message]
+    bytes: int
     records: int
     outcome: Outcome
 
@@ -52,19 +73,27 @@ class Handler:
         self._metrics = metrics
 
     async def __call__(self, requests: Sequence[Request]) -> list[Outcome]:
+        """The outcomes of the first requests, as many as make DECODED_BYTES; at least one."""
         received_us = time.time_ns() // 1000
-        works = [self._decode(request, received_us) for request in requests]
+        works: list[_Work] = []
+        size = 0
+        for request in requests:
+            work = self._decode(request, received_us)
+            works.append(work)
+            size += work.bytes
+            if size >= DECODED_BYTES:
+                break
         began = time.monotonic()
         errors = await self._publisher.publish([work.messages for work in works])
         self._metrics.acknowledged(time.monotonic() - began)
         outcomes = []
-        for request, work, error in zip(requests, works, errors, strict=True):
+        for work, error in zip(works, errors, strict=True):
             if isinstance(error, TooLarge):
-                outcomes.append(await self._reject_whole(request, received_us, error))
-            elif error is not None and work.outcome.error is None:
+                outcomes.append(await self._reject_whole(work.request, received_us, error))
+            elif error is not None:
                 outcomes.append(Outcome(error=error))
             else:
-                self._metrics.stored(request.signal, work.records)
+                self._metrics.stored(work.request.signal, work.records)
                 outcomes.append(work.outcome)
         return outcomes
 
@@ -76,20 +105,23 @@ class Handler:
             self._metrics.rejected(request.signal, error.reason)
             kept = self._whole(request, received_us, error.reason, str(error))
             refused = Refused(str(error), reason=error.reason)
-            return _Work([kept], 0, Outcome(error=refused))
+            return _Work(request, [kept], len(kept.value), 0, Outcome(error=refused))
         messages = [message for entry in decoded.entries for message in entry.messages]
-        if not decoded.rejections:
-            return _Work(messages, len(decoded.entries), Outcome())
-        for rejection in decoded.rejections:
-            self._metrics.rejected(request.signal, rejection.reason)
-            messages.append(otlp.rejected_message(rejection, context, "gateway"))
-        first = decoded.rejections[0]
-        message = f"{len(decoded.rejections)} rejected; the first: {first.reason}: {first.error}"
-        return _Work(messages, len(decoded.entries), Outcome(len(decoded.rejections), message))
+        outcome = Outcome()
+        if decoded.rejections:
+            for rejection in decoded.rejections:
+                self._metrics.rejected(request.signal, rejection.reason)
+                messages.append(otlp.rejected_message(rejection, context, "gateway"))
+            first = decoded.rejections[0]
+            words = f"{len(decoded.rejections)} rejected; the first: {first.reason}: {first.error}"
+            outcome = Outcome(len(decoded.rejections), words[:TEXT_CHARS_MAX])
+        size = sum([len(message.value) for message in messages])
+        return _Work(request, messages, size, len(decoded.entries), outcome)
 
     async def _reject_whole(self, request: Request, received_us: int, error: BaseException) -> Outcome:
         """A request with a record that Kafka itself calls too large. Re-sending it would fail for ever."""
         kept = self._whole(request, received_us, "too_large", str(error))
+        await self._publisher.connected()  # Kafka's refusal has cost the producer
         (failure,) = await self._publisher.publish([[kept]])
         if failure is not None:
             return Outcome(error=Busy(text(failure)))

@@ -1,13 +1,16 @@
 """Messages to Kafka: whole batches of many requests, an acknowledgement for each request.
 
 A batch is built for each (topic, partition) of a round, so that Kafka's cost is paid by the round and not by the
-record. The producer is idempotent and waits for all in-sync replicas. A producer that failed may have lost its place in
-the sequence; it is replaced, and what it had not acknowledged is answered as unknown: the client sends it again.
+record. The producer is idempotent and waits for all in-sync replicas. A producer that failed has lost its place in the
+sequence, and Kafka refuses whatever comes after the hole: it is replaced, and what it had not acknowledged is answered
+as unknown, so that the client sends it again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
+import itertools
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +18,7 @@ from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
 from ingest_gateway.errors import Busy
 from ingest_gateway.metrics import GatewayMetrics
@@ -30,7 +33,7 @@ _RETRY_S = 0.5
 
 
 class TooLarge(KafkaError):  # type: ignore[misc]  # aiokafka ships no annotations
-    """Kafka takes less than the topics' catalogue says: one message alone was refused for its size."""
+    """Kafka refuses a batch for its size: it takes less than the topics' catalogue says."""
 
 
 class Publisher:
@@ -51,9 +54,12 @@ class Publisher:
     ) -> None:
         self._kafka = dict(kafka)
         self._topics = {name: full_name(prefix, name) for name in partitions}
-        self._partitions = partitions
+        # murmur2 in Python costs as much as a seventh of a record's decoding, and sessions come again.
+        self._place = functools.lru_cache(maxsize=16_384)(
+            lambda topic, key: (topic, partition_for(key, partitions[topic]))
+        )
         self._metrics = metrics
-        self._request_timeout_ms = round(request_timeout_s * 1000)
+        self._request_timeout_s = request_timeout_s
         self._retry_after_s = retry_after_s
         self._producer: AIOKafkaProducer | None = None
         self._replacing: asyncio.Task[None] | None = None
@@ -78,19 +84,22 @@ class Publisher:
         for task in list(self._retired):
             task.cancel()
 
-    async def publish(self, groups: Sequence[Sequence[Message]]) -> list[BaseException | None]:
+    async def connected(self) -> None:
+        """Wait while a producer is being replaced, though not for ever."""
+        if self._replacing is not None:
+            await asyncio.wait({self._replacing}, timeout=self._request_timeout_s)
+
+    async def publish(self, groups: Sequence[Sequence[Message]]) -> list[Exception | None]:
         """Send the messages of several requests.
 
         Returns: for each group None when Kafka has acknowledged all of its messages, else why it may not have.
         """
-        outcomes: list[BaseException | None] = [None] * len(groups)
+        outcomes: list[Exception | None] = [None] * len(groups)
         producer = self._producer
         if producer is None:
-            return [Busy("Kafka is not connected", retry_after_s=self._retry_after_s)] * len(groups)
+            return [self._away()] * len(groups)
         batches = self._batches(producer, groups)
-        results = await asyncio.gather(
-            *(self._send_all(producer, place, parts) for place, parts in batches.items()), return_exceptions=False
-        )
+        results = await asyncio.gather(*(self._send_all(producer, place, parts) for place, parts in batches.items()))
         for failures in results:
             for index, error in failures:
                 outcomes[index] = outcomes[index] or error
@@ -104,28 +113,27 @@ class Publisher:
         batches: dict[tuple[str, int], list[tuple[Any, list[tuple[int, Message]]]]] = {}
         for index, group in enumerate(groups):
             for message in group:
-                topic, key, value, headers, partition_key = message
-                place = (topic, partition_for(partition_key, self._partitions[topic]))
+                place = self._place(message.topic, message.partition_key)
                 parts = batches.get(place)
                 if parts is None:
                     parts = batches[place] = [(producer.create_batch(), [])]
                 batch, members = parts[-1]
-                if batch.append(timestamp=now_ms, key=key or None, value=value, headers=list(headers)) is None:
+                if not _append(batch, message, now_ms):
                     batch, members = producer.create_batch(), []
                     parts.append((batch, members))
-                    batch.append(timestamp=now_ms, key=key or None, value=value, headers=list(headers))
+                    _append(batch, message, now_ms)
                 members.append((index, message))
         return batches
 
     async def _send_all(
         self, producer: AIOKafkaProducer, place: tuple[str, int], parts: list[tuple[Any, list[tuple[int, Message]]]]
-    ) -> list[tuple[int, BaseException]]:
+    ) -> list[tuple[int, Exception]]:
         """Send the batches of one partition, one after the other."""
-        failures: list[tuple[int, BaseException]] = []
+        failures: list[tuple[int, Exception]] = []
         for batch, members in parts:
             error = await self._send(producer, place, batch)
-            if isinstance(error, MessageSizeTooLargeError):
-                failures += await self._send_apart(producer, place, members)
+            if isinstance(error, TooLarge):
+                failures += await self._send_apart(place, members)
             elif error is not None:
                 failures += [(index, error) for index, _ in members]
             else:
@@ -133,40 +141,47 @@ class Publisher:
         return failures
 
     async def _send_apart(
-        self, producer: AIOKafkaProducer, place: tuple[str, int], members: list[tuple[int, Message]]
-    ) -> list[tuple[int, BaseException]]:
+        self, place: tuple[str, int], members: list[tuple[int, Message]]
+    ) -> list[tuple[int, Exception]]:
         """Each message of a batch that was too large in a batch of its own."""
-        failures: list[tuple[int, BaseException]] = []
+        failures: list[tuple[int, Exception]] = []
         for index, message in members:
+            await self.connected()
+            if (producer := self._producer) is None:
+                failures.append((index, self._away()))
+                continue
             batch = producer.create_batch()
-            now_ms = time.time_ns() // 1_000_000
-            batch.append(timestamp=now_ms, key=message.key or None, value=message.value, headers=list(message.headers))
+            _append(batch, message, time.time_ns() // 1_000_000)
             error = await self._send(producer, place, batch)
-            if isinstance(error, MessageSizeTooLargeError):
-                failures.append((index, TooLarge(f"{len(message.value)} bytes are too large for {place[0]}")))
-            elif error is not None:
+            if error is not None:
                 failures.append((index, error))
+            else:
+                self._metrics.published(place[0], 1)
         return failures
 
-    async def _send(self, producer: AIOKafkaProducer, place: tuple[str, int], batch: Any) -> BaseException | None:
+    async def _send(self, producer: AIOKafkaProducer, place: tuple[str, int], batch: Any) -> Exception | None:
         batch.close()
         topic, partition = place
         try:
-            acknowledged = await producer.send_batch(batch, self._topics[topic], partition=partition)
-            await acknowledged
+            # The client tries again for ever, to keep its place in the sequence; we do not wait as long.
+            async with asyncio.timeout(self._request_timeout_s):
+                await (await producer.send_batch(batch, self._topics[topic], partition=partition))
         except MessageSizeTooLargeError as error:
-            refused: BaseException = error
-            return refused
+            self._failed(producer, error)
+            return TooLarge(f"{batch.size()} bytes are too large for Kafka's topic {topic}")
         except (KafkaError, OSError, ValueError, AssertionError) as error:
             self._failed(producer, error)
             return Busy(f"Kafka did not acknowledge: {type(error).__name__}", retry_after_s=self._retry_after_s)
         return None
 
+    def _away(self) -> Busy:
+        return Busy("Kafka is not connected; send it again", retry_after_s=self._retry_after_s)
+
     # -- replacing a producer -------------------------------------------------------------------------------------
-    def _failed(self, producer: AIOKafkaProducer, error: BaseException) -> None:
-        self.last_error = f"{type(error).__name__}: {error}"
+    def _failed(self, producer: AIOKafkaProducer, error: Exception) -> None:
         if producer is not self._producer:
-            return
+            return  # a round that was still waiting for it
+        self.last_error = f"{type(error).__name__}: {error}"
         logger.warning("the producer failed (%s) and is replaced", self.last_error)
         self._producer = None
         self._metrics.producer_restarted()
@@ -176,8 +191,15 @@ class Publisher:
         self._replacing = asyncio.create_task(self._replace())
 
     async def _retire(self, producer: AIOKafkaProducer) -> None:
-        with suppress(KafkaError, OSError, asyncio.TimeoutError):
-            await asyncio.wait_for(producer.stop(), 2 * self._request_timeout_ms / 1000)
+        """Let it deliver what it can; what it still has after that, nobody waits for any more."""
+        stopping = asyncio.create_task(producer.stop())
+        await asyncio.wait({stopping}, timeout=self._request_timeout_s)
+        if not stopping.done():
+            producer._sender.sender_task.cancel()
+            await asyncio.wait({stopping}, timeout=2 * self._request_timeout_s)
+        # Also after a good end: a batch that waited for its turn is still taken in, and never sent.
+        _abandon(producer)
+        await asyncio.gather(stopping, return_exceptions=True)
 
     async def _replace(self) -> None:
         while True:
@@ -197,7 +219,7 @@ class Publisher:
             enable_idempotence=True,
             compression_type="lz4",
             max_batch_size=BATCH_BYTES,
-            request_timeout_ms=self._request_timeout_ms,
+            request_timeout_ms=round(self._request_timeout_s * 1000),
             metadata_max_age_ms=60_000,
         )
         try:
@@ -207,3 +229,20 @@ class Publisher:
                 await producer.stop()
             raise
         return producer
+
+
+def _append(batch: Any, message: Message, now_ms: int) -> bool:
+    """Whether the batch still had room. A batch takes its first message whatever its size."""
+    appended = batch.append(
+        timestamp=now_ms, key=message.key or None, value=message.value, headers=list(message.headers)
+    )
+    return appended is not None
+
+
+def _abandon(producer: AIOKafkaProducer) -> None:
+    """Fail what a stopped producer still holds; aiokafka has no public way, and its senders would wait for ever."""
+    queue = producer._message_accumulator
+    left = [*itertools.chain.from_iterable(queue._batches.values()), *queue._pending_batches]
+    queue.fail_all(KafkaTimeoutError())
+    for batch in left:
+        batch._drain_waiter.exception()  # seen, so that asyncio does not complain that nobody has

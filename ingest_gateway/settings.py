@@ -35,24 +35,29 @@ class GatewaySettings(ProcessSettings):
     tls_client_ca_file: Path | None = Field(None, description="PEM of the CA that clients must prove (mTLS)")
     body_bytes_max: int = Field(16 * MIB, ge=1024, le=512 * MIB, description="largest body, before and after inflation")
     in_flight_bytes_max: int = Field(
-        128 * MIB, ge=MIB, description="bodies not yet acknowledged by Kafka; beyond, requests are refused as retryable"
+        128 * MIB,
+        ge=MIB,
+        description="bodies being received, waiting or not yet acknowledged by Kafka; beyond, refusals as retryable",
     )
     records_max: int = Field(10_000, ge=1, description="log records, data points or spans of one request")
     attributes_max: int = Field(
         256, ge=1, le=4096, description="attributes of one record; more are dropped and counted"
     )
     depth_max: int = Field(32, ge=1, le=64, description="levels of nesting in an attribute's value")
-    connections_max: int = Field(4096, ge=1, description="open HTTP connections")
+    connections_max: int = Field(4096, ge=1, description="open connections of each of both ports")
     streams_max: int = Field(256, ge=1, description="concurrent gRPC requests of one connection")
+    reads_max: int = Field(
+        32, ge=1, description="gRPC requests of which the body is being received; others wait unread, 64 KiB each"
+    )
     header_bytes_max: int = Field(32 * 1024, ge=1024, description="headers of one HTTP request")
     header_timeout_s: float = Field(10.0, gt=0, description="seconds an HTTP client may take for its headers")
-    body_timeout_s: float = Field(30.0, gt=0, description="seconds an HTTP client may take for its body")
+    body_timeout_s: float = Field(30.0, gt=0, description="seconds a client may take for its body")
     ack_timeout_s: float = Field(8.0, gt=0, le=60, description="seconds that Kafka may take before a retryable refusal")
     retry_after_s: float = Field(2.0, gt=0, description="seconds after which a refused client should try again")
     flushes_max: int = Field(
-        4, ge=1, le=64, description="rounds of Kafka batches in flight; more requests wait and join"
+        2, ge=1, le=64, description="rounds of Kafka batches in flight; more requests wait and join"
     )
-    stop_timeout_s: float = Field(4.0, gt=0, description="seconds that requests in flight get when the gateway stops")
+    stop_timeout_s: float = Field(4.0, gt=0, description="seconds that stopping may take, with the requests in flight")
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -63,6 +68,8 @@ class GatewaySettings(ProcessSettings):
             faults.append("MILLRACE_GATEWAY_TLS_CLIENT_CA_FILE needs MILLRACE_GATEWAY_TLS_CERT_FILE")
         files = (self.tls_cert_file, self.tls_key_file, self.tls_client_ca_file)
         faults += [f"no such file: {path}" for path in files if path is not None and not path.is_file()]
+        if self.body_bytes_max > self.in_flight_bytes_max:
+            faults.append("MILLRACE_GATEWAY_IN_FLIGHT_BYTES_MAX must be at least MILLRACE_GATEWAY_BODY_BYTES_MAX")
         if len(self.identity_secret.get_secret_value()) < 32:
             faults.append("MILLRACE_IDENTITY_SECRET must have at least 32 characters")
         if faults:

@@ -63,7 +63,11 @@ def programs(settings: StackSettings, bootstrap: str, identity_secret: str) -> l
         "streams": (
             "streams",
             settings.streams_health_port,
-            {"MILLRACE_STREAMS_HEALTH_PORT": str(settings.streams_health_port)},
+            {
+                "MILLRACE_STREAMS_HEALTH_PORT": str(settings.streams_health_port),
+                # The only worker of its group: after kill -9 it takes its place again without waiting for the old one.
+                "MILLRACE_STREAMS_INSTANCE_ID": "local",
+            },
         ),
         "sinks": (
             "sinks",

@@ -56,7 +56,7 @@ class CodecError(PermanentError):
 class OtlpError(PermanentError):
     """An OTLP request that cannot be decoded or is over a limit; the whole request is refused.
 
-    Reasons: malformed_protobuf, malformed_json, too_deep, too_many_records, unsupported_content_type.
+    Reasons: malformed_protobuf, malformed_json, too_deep, too_many_records, too_large, unsupported_content_type.
     """
 
 

@@ -55,7 +55,8 @@ def transcode(signal: Signal, content_type: str, body: bytes, context: Context) 
 
     Args:    content_type: PROTOBUF or JSON, without parameters.  body: after decompression.
     Returns: an entry or a rejection for every log record, data point or span.
-    Raises:  OtlpError: unsupported_content_type, malformed_protobuf, malformed_json, too_deep, too_many_records.
+    Raises:  OtlpError: unsupported_content_type, malformed_protobuf, malformed_json, too_deep, too_many_records,
+             too_large.
     """
     decode = _DECODERS.get(content_type)
     if decode is None:
@@ -63,7 +64,7 @@ def transcode(signal: Signal, content_type: str, body: bytes, context: Context) 
     request = decode(signal, body, context.limits)
     normaliser: Any = _NORMALISERS[signal](context)
     decoded = Decoded()
-    most = context.limits.message_bytes
+    most, left = context.limits.message_bytes, context.limits.request_bytes
     for group in request.groups:
         if not group.records:
             continue
@@ -77,6 +78,7 @@ def transcode(signal: Signal, content_type: str, body: bytes, context: Context) 
                     if (size := len(message.value) + len(message.key)) > most:
                         error = f"{message.topic} record of {size} bytes, limit {most}"
                         raise CodecError(error, reason="too_large")
+                    left -= size
             except CodecError as error:
                 reason = "too_large" if error.reason == "too_large" else "malformed_record"
                 rejection = Rejection(reason, str(error), request.serialise(record.source), signal, content_type)
@@ -86,4 +88,7 @@ def transcode(signal: Signal, content_type: str, body: bytes, context: Context) 
                 decoded.rejections.append(rejection)
             else:
                 decoded.entries.append(entry)
+                if left < 0:
+                    most = context.limits.request_bytes
+                    raise OtlpError(f"the records are larger than {most} bytes together", reason="too_large")
     return decoded

@@ -58,19 +58,22 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on one request. Over `depth` and `records_per_request` it is refused as a whole.
+    """Bounds on one request. Over `depth`, `records_per_request` and `request_bytes` it is refused as a whole.
 
     records_per_request    log records, data points or spans
     attributes_per_record  those of a record (or a resource) after these are dropped, counted and flagged
     depth                  levels of nesting in an attribute value; 1 is a plain value
     message_bytes          key and value of one Kafka record; a larger one is rejected with its entry. Below the topics'
                            limit of 1 MiB, which counts key, headers and batch as well
+    request_bytes          keys and values of all Kafka records of a request. Each repeats what its resource says:
+                           100 KB of OTLP can stand for a gigabyte of records
     """
 
     records_per_request: int = 10_000
     attributes_per_record: int = 256
     depth: int = 32
     message_bytes: int = 1_000_000
+    request_bytes: int = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)

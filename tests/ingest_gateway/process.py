@@ -54,6 +54,8 @@ class Gateway:
     def wait_ready(self, timeout_s: float = 40.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not self.ready():
+            assert self.process is not None
+            assert self.process.poll() is None, self.log.read_text()[-3000:]
             assert time.monotonic() < deadline, self.log.read_text()[-3000:]
             time.sleep(0.1)
 

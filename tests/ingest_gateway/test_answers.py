@@ -5,20 +5,28 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import random
+import string
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
 import httpx
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from google.rpc import status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from schemas import keys
+from millrace.kafka import Broker
+from schemas import keys, topics
 from tests.ingest_gateway import otlp
 from tests.ingest_gateway.conftest import BODY_MAX
 from tests.ingest_gateway.otlp import JSON, PROTOBUF, as_json, as_protobuf, bearer, export, log, logs, refusal
 from tests.ingest_gateway.process import Gateway
 
+TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 POINT = {"timeUnixNano": otlp.TIME, "startTimeUnixNano": "1795178530000000000", "attributes": []}
 METRICS = otlp.metrics(
     {"name": "delta", "sum": {"aggregationTemporality": 1, "dataPoints": [{**POINT, "asInt": "7"}]}},
@@ -31,11 +39,22 @@ METRICS = otlp.metrics(
             "dataPoints": [{**POINT, "count": "3", "sum": 6.0, "bucketCounts": ["1", "2"], "explicitBounds": [2.0]}],
         },
     },
+    {
+        "name": "exponential",
+        "exponentialHistogram": {
+            "aggregationTemporality": 1,
+            "dataPoints": [{**POINT, "count": 3, "scale": 1, "positive": {"offset": 1, "bucketCounts": ["1", 2]}}],
+        },
+    },
+    {
+        "name": "summary",
+        "summary": {"dataPoints": [{**POINT, "count": 3, "quantileValues": [{"quantile": 0.5, "value": 2.0}]}]},
+    },
 )
 SPANS = otlp.spans(
     {
-        "traceId": "0af7651916cd43dd8448eb211c80319c",
-        "spanId": "b7ad6b7169203331",
+        "traceId": TRACE_ID,
+        "spanId": SPAN_ID,
         "name": "claude_code.interaction",
         "startTimeUnixNano": otlp.TIME,
         "endTimeUnixNano": otlp.TIME,
@@ -43,7 +62,7 @@ SPANS = otlp.spans(
 )
 LOGS = logs(log(prompt="hello", prompt_length="5"), log("api_request", 1, cost_usd_micros=7))
 BODIES = {"logs": LOGS, "metrics": METRICS, "traces": SPANS}
-STORED = {"logs": ("events", 2), "metrics": ("metrics", 4), "traces": ("spans", 1)}
+STORED = {"logs": ("events", 2), "metrics": ("metrics", 6), "traces": ("spans", 1)}
 
 
 @pytest.mark.parametrize("signal", BODIES)
@@ -64,7 +83,13 @@ async def test_every_signal_is_taken_over_every_transport(
         assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
         assert answer.content in (b"", b"{}")
     topic, count = STORED[signal]
-    assert len(await gateway.stored(topic, tenant)) == count
+    rows = await gateway.stored(topic, tenant)
+    assert len(rows) == count
+    if signal == "traces":
+        assert (rows[0]["trace_id"], rows[0]["span_id"]) == (TRACE_ID, SPAN_ID)
+    if signal == "metrics":
+        kinds = ["delta", "cumulative", "gauge", "histogram", "exponential", "summary"]
+        assert sorted(row["metric"] for row in rows) == sorted(kinds)
 
 
 async def test_content_stands_on_the_content_topic_and_nowhere_else(
@@ -177,6 +202,13 @@ def nested_protobuf(depth: int) -> bytes:
     return field(1, field(2, field(2, field(6, field(1, b"deep") + field(2, value)))))
 
 
+def swollen() -> bytes:
+    """A thousand empty records, each of which takes over all that its resource says."""
+    resource = {"attributes": otlp.attributes(**{f"a{n}": "x" * 250 for n in range(250)}, user__email="x" * 300_000)}
+    scopes = [{"logRecords": [{} for _ in range(1000)]}]
+    return as_json({"resourceLogs": [{"resource": resource, "scopeLogs": scopes}]})
+
+
 BAD: list[tuple[str, bytes, dict[str, str], int]] = [
     ("garbage JSON", b"{nonsense", {"content-type": JSON}, 400),
     ("JSON that is no request", b"[1, 2]", {"content-type": JSON}, 400),
@@ -196,6 +228,7 @@ BAD: list[tuple[str, bytes, dict[str, str], int]] = [
     ("no content type", as_json(LOGS), {}, 415),
     ("too many records", as_json(logs(*[log(sequence=i) for i in range(1001)])), {"content-type": JSON}, 413),
     ("too large", b" " * (BODY_MAX + 1), {"content-type": JSON}, 413),
+    ("400 KB that stand for 600 MB", swollen(), {"content-type": JSON}, 413),
     (
         "gzip bomb",
         gzip.compress(b" " * (64 << 20)),
@@ -249,6 +282,16 @@ async def test_bad_input_over_grpc(gateway: Gateway, channel: grpc.aio.Channel, 
     bomb = as_protobuf("logs", logs(log(prompt=" " * (64 << 20))))
     code, *_ = await refusal(channel, "logs", bomb, key, compression=grpc.Compression.Gzip)
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    many = as_protobuf("logs", logs(*[log(sequence=n) for n in range(1001)]))
+    code, message, status = await refusal(channel, "logs", many, key)
+    assert (code, status.code) == (grpc.StatusCode.INVALID_ARGUMENT, 3), message
+    nothing = channel.stream_unary(otlp.METHOD["logs"])
+    with pytest.raises(grpc.aio.AioRpcError) as empty:
+        await nothing(iter(()), metadata=[("authorization", f"Bearer {key}")])
+    assert empty.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    with pytest.raises(grpc.aio.AioRpcError) as large:
+        await channel.unary_unary(otlp.METHOD["logs"])(b"", metadata=[("x-api-key", "y" * 100_000)])
+    assert large.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     with pytest.raises(grpc.aio.AioRpcError) as unknown:
         await channel.unary_unary("/opentelemetry.proto.collector.logs.v1.LogsService/Import")(b"")
     assert unknown.value.code() is grpc.StatusCode.UNIMPLEMENTED
@@ -335,3 +378,52 @@ async def test_records_of_a_session_keep_their_order(
     for row in await gateway.stored("events", tenant):
         by_session.setdefault(row["session_id"], []).append(row["event_sequence"])
     assert by_session == {f"s{k}": list(range(k, 900, 3)) for k in range(3)}
+
+
+async def test_a_record_larger_than_a_batch_is_stored(
+    gateway: Gateway, http: httpx.Client, key: str, tenant: str
+) -> None:
+    body = logs(log(), log("api_request_body", 1, body="x" * 900_000), log("api_request", 2))
+    assert http.post("/v1/logs", content=as_json(body), headers=bearer(key)).json() == {}
+    (row,) = await gateway.stored("content", tenant)
+    assert len(row["text"]) == 900_000
+
+
+async def test_a_topic_that_takes_less_than_the_catalogue_says_stops_only_what_is_too_large(
+    kafka: Broker, tmp_path: Path, tenant: str
+) -> None:
+    gateway = Gateway(kafka.bootstrap, f"o{tenant[:8]}", tmp_path / "log")
+    await gateway.make_topics()
+    admin = AIOKafkaAdminClient(**gateway.kafka)
+    await admin.start()
+    name = topics.full_name(gateway.prefix, "content")
+    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, {"max.message.bytes": "100000"})])
+    await admin.close()
+    try:
+        gateway.start()
+        headers = bearer(await gateway.key(tenant))
+        url = f"http://127.0.0.1:{gateway.http_port}/v1/logs"
+        noise = "".join(random.Random(1).choices(string.printable, k=300_000))
+        async with httpx.AsyncClient(timeout=30) as client:
+
+            async def send(sequence: int, prompt: str) -> httpx.Response:
+                body = as_json(logs(log(sequence=sequence, prompt=prompt)))
+                return await client.post(url, content=body, headers=headers)
+
+            assert (await send(0, "small")).status_code == 200
+            answer = await send(1, noise)
+            assert (answer.status_code, answer.json()["code"]) == (413, 3), answer.content
+            for sequence in range(2, 6):
+                assert (await send(sequence, "small")).status_code == 200
+        assert len(await gateway.stored("content", tenant)) == 5
+        assert [row["reason"] for row in await gateway.stored("rejected", tenant)] == ["too_large"]
+        assert gateway.stop() == 0
+    finally:
+        gateway.kill()
+
+
+async def test_grpc_health_tells_that_it_serves(channel: grpc.aio.Channel) -> None:
+    for service in ("", "opentelemetry.proto.collector.logs.v1.LogsService"):
+        request = health_pb2.HealthCheckRequest(service=service)
+        answer = await health_pb2_grpc.HealthStub(channel).Check(request)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING

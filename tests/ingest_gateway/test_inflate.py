@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest_gateway.body import Inflate
 from ingest_gateway.errors import Refused
-from ingest_gateway.http_front import Inflate
 
 
 def inflated(data: bytes, most: int, step: int) -> bytes:
@@ -36,6 +36,11 @@ def test_the_bound_holds_to_the_byte() -> None:
     assert len(inflated(data, 1000, 7)) == 1000
     with pytest.raises(Refused, match="bound"):
         inflated(data, 999, 7)
+
+
+def test_members_without_end_are_refused() -> None:
+    with pytest.raises(Refused, match="members"):
+        inflated(gzip.compress(b"") * 1000, 999, 5000)
 
 
 def test_garbage_is_refused() -> None:

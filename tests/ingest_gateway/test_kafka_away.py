@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import httpx
 import pytest
 
 from millrace.kafka import Broker, cached_jars
-from tests.ingest_gateway.otlp import as_json, bearer, log, logs
+from tests.ingest_gateway.otlp import as_json, as_protobuf, bearer, log, logs, refusal, retry_delay_s
 from tests.ingest_gateway.process import Gateway
 
 ACK_TIMEOUT_S = 2
 IN_FLIGHT = 4 << 20
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    """A Kafka that this test may stop and kill."""
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A Kafka that these tests may pause and kill, and leave running."""
     cache = os.environ.get("MILLRACE_CACHE")
     jars = cached_jars(Path(cache) if cache else None)
-    with Broker(jars, tmp_path / "kafka", log=tmp_path / "kafka.log", port=0, heap_mb=256) as broker:
+    folder = tmp_path_factory.mktemp("away")
+    with Broker(jars, folder / "kafka", log=folder / "kafka.log", port=0, heap_mb=256) as broker:
         yield broker
 
 
@@ -37,6 +39,7 @@ def gateway(broker: Broker, tmp_path: Path) -> Iterator[Gateway]:
         tmp_path / "gateway.log",
         ACK_TIMEOUT_S=str(ACK_TIMEOUT_S),
         IN_FLIGHT_BYTES_MAX=str(IN_FLIGHT),
+        BODY_BYTES_MAX=str(1 << 20),
     )
     try:
         yield gateway
@@ -50,6 +53,7 @@ class Sending:
     def __init__(self, gateway: Gateway, key: str) -> None:
         self._url = f"http://127.0.0.1:{gateway.http_port}/v1/logs"
         self._headers = bearer(key)
+        self.key = key
         self.sent = 0
         self.acknowledged: set[int] = set()
         self.refusals: list[httpx.Response] = []
@@ -86,9 +90,8 @@ async def test_a_broker_that_hangs_means_retryable_refusals_and_bounded_memory(
     sending = Sending(gateway, await gateway.key(tenant))
     await sending.many(20)
     assert len(sending.acknowledged) == 20
-    assert broker.process is not None
     before = gateway.resident_mb()
-    os.kill(broker.process.pid, signal.SIGSTOP)
+    broker.pause()
     try:
         async with asyncio.timeout(25):
             await sending.many(300, filler=100_000)  # 30 MB against a bound of 4 MB
@@ -99,10 +102,44 @@ async def test_a_broker_that_hangs_means_retryable_refusals_and_bounded_memory(
             assert answer.json()["code"] == 14
             assert answer.json()["details"][0]["retryDelay"]
         assert gateway.resident_mb() - before < 64
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{gateway.grpc_port}") as channel:
+            code, _, status = await refusal(channel, "logs", as_protobuf("logs", logs(log())), sending.key)
+        assert (code, status.code, retry_delay_s(status)) == (grpc.StatusCode.UNAVAILABLE, 14, 2.0)
+        async with asyncio.timeout(40):  # it hangs on; the producer is given up
+            while gateway.ready():
+                await sending.many(1)
+        began = time.monotonic()
+        await sending.many(10)
+        assert time.monotonic() - began < 1, "nobody need wait for what is known to be away"
     finally:
-        os.kill(broker.process.pid, signal.SIGCONT)
+        broker.resume()
     await sending.until_acknowledged()
+    await asyncio.to_thread(gateway.wait_ready)
     assert sending.acknowledged <= await stored(gateway, tenant)
+    assert gateway.stop() == 0
+    for complaint in ("never retrieved", "was destroyed", "Traceback", "Unclosed"):
+        assert complaint not in gateway.log.read_text()
+
+
+async def test_sigterm_while_kafka_hangs_ends_it_within_5_seconds(
+    broker: Broker, gateway: Gateway, tenant: str
+) -> None:
+    await gateway.make_topics()
+    gateway.start()
+    sending = Sending(gateway, await gateway.key(tenant))
+    await sending.many(5)
+    broker.pause()
+    try:
+        flood = asyncio.create_task(sending.many(20))
+        await asyncio.sleep(0.5)
+        began = time.monotonic()
+        assert await asyncio.to_thread(gateway.stop) == 0
+        assert time.monotonic() - began < 5
+        await asyncio.wait({flood})
+        flood.exception()  # cut off or refused, but not acknowledged
+        assert len(sending.acknowledged) == 5
+    finally:
+        broker.resume()
 
 
 async def test_a_broker_that_dies_and_comes_back_loses_nothing_acknowledged(
@@ -116,7 +153,7 @@ async def test_a_broker_that_dies_and_comes_back_loses_nothing_acknowledged(
         await asyncio.sleep(0.01)
     broker.kill()
     await flood
-    await asyncio.to_thread(broker.start)
+    broker.start()  # not from a thread: Kafka ends with the thread that started it
     await sending.until_acknowledged(60)
     await asyncio.to_thread(gateway.wait_ready)
     assert sending.acknowledged <= await stored(gateway, tenant)
@@ -139,7 +176,7 @@ async def test_a_gateway_that_starts_before_kafka_says_so_and_works_when_it_come
                 await asyncio.sleep(0.1)
     assert sending.refusals[0].status_code == 503
     assert not gateway.ready()
-    await asyncio.to_thread(broker.start)
+    broker.start()  # not from a thread: Kafka ends with the thread that started it
     await sending.until_acknowledged(60)
     assert sending.acknowledged <= await stored(gateway, tenant)
 
