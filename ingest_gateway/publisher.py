@@ -217,7 +217,7 @@ class Publisher:
             **self._kafka,
             acks="all",
             enable_idempotence=True,
-            compression_type="lz4",
+            compression_type="zstd",
             max_batch_size=BATCH_BYTES,
             request_timeout_ms=round(self._request_timeout_s * 1000),
             metadata_max_age_ms=60_000,
