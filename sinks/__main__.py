@@ -39,6 +39,8 @@ _SAY_AGAIN_S = 10.0
 _REPORT_S = 0.25
 _WATCH_S = 10.0
 _QUERY_BATCH_BYTES = 32 << 20
+# Of the interval: a commit that begins here has usually ended when the interval has.
+_COMMIT_BEGINS = 0.9
 
 
 class Process:
@@ -116,7 +118,7 @@ class Process:
             seldom = Batching(
                 settings.lake_commit_records,
                 settings.lake_commit_mb << 20,
-                settings.lake_commit_interval_s,
+                _COMMIT_BEGINS * settings.lake_commit_interval_s,
                 eager=False,
             )
             sinks.append((lake, seldom))

@@ -58,7 +58,7 @@ class SinksSettings(ProcessSettings):
         ge=0.1,
         le=3600,
         validation_alias="MILLRACE_LAKE_COMMIT_INTERVAL_S",
-        description="seconds from the first record that waits to its commit",
+        description="seconds within which a record that waits is committed",
     )
     lake_commit_records: int = Field(
         100_000,

@@ -33,3 +33,14 @@ def test_the_readme_names_no_metric_that_is_not() -> None:
         for spec in one.SPECS
     }
     assert set(re.findall(r"^\| `(\w+)` \| (?:counter|gauge|histogram) ", README, re.MULTILINE)) == declared
+
+
+@pytest.mark.parametrize("what", ["gateway, gRPC", "gateway, HTTP protobuf", "gateway, HTTP JSON"])
+@pytest.mark.parametrize("size", [1, 20, 100])
+def test_the_readme_says_what_a_million_records_cost_the_gateway(what: str, size: int) -> None:
+    assert re.search(rf"^\| {what}, {size} a request \| [\d,]+ \| [\d.]+ \| ", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize("what", ["streams: ", "sinks: query tables", "sinks: lake"])
+def test_the_readme_says_what_a_million_records_cost_behind_kafka(what: str) -> None:
+    assert re.search(rf"^\| {what}[^|]*\| [\d,]+ \| [\d.]+ \| ", README, re.MULTILINE)

@@ -36,6 +36,7 @@ from millrace.kafka import Broker, cached_jars
 from millrace.sender import encode
 from schemas import otlp, topics
 from service.cluster import ensure_topics
+from tests.e2e import lake
 from tests.e2e.requests import METHOD
 from tests.e2e.stack import Stack, free_ports
 from tests.ingest_gateway.process import Gateway
@@ -206,7 +207,7 @@ def running(*arguments: Any, **settings: str) -> Iterator[Process]:
 async def publish(bootstrap: str, prefix: str, requests: list[Request]) -> dict[str, int]:
     """Put what the gateway would have made of the requests on Kafka; returns messages by short topic name."""
     producer = aiokafka.AIOKafkaProducer(
-        bootstrap_servers=bootstrap, acks="all", compression_type="lz4", linger_ms=20, max_batch_size=512 * 1024
+        bootstrap_servers=bootstrap, acks="all", compression_type="zstd", linger_ms=20, max_batch_size=512 * 1024
     )
     await producer.start()
     counts: dict[str, int] = {}
@@ -260,11 +261,13 @@ async def bench_pipeline(bootstrap: str, folder: Path, requests: list[Request]) 
 
 
 def bench_latency(bootstrap: str, folder: Path) -> None:
-    """From the acknowledgement to the answer of `select … from sessions`, on a stack that does nothing else."""
-    stack = Stack(bootstrap, f"b{uuid.uuid4().hex[:8]}", folder / "stack").start()
+    """From the acknowledgement to SQL and to the lake, on a stack that does nothing else."""
+    interval = {"MILLRACE_LAKE_COMMIT_INTERVAL_S": "60"}
+    stack = Stack(bootstrap, f"b{uuid.uuid4().hex[:8]}", folder / "stack", **interval).start()
     try:
         ingest, sql = stack.key("bench"), stack.sql(stack.key("bench", "query"))
         waits = []
+        first = time.monotonic()
         with httpx.Client(base_url=f"http://127.0.0.1:{stack.ports['GATEWAY_HTTP']}", timeout=30) as client:
             for number in range(20):
                 session = str(uuid.uuid4())
@@ -279,10 +282,14 @@ def bench_latency(bootstrap: str, folder: Path) -> None:
                     time.sleep(0.02)
                 waits.append(time.monotonic() - acknowledged)
                 time.sleep(0.5)
+        while not lake.rows(stack.data, "events", "bench", ("event_id",)).num_rows:
+            time.sleep(0.2)
+        stored = time.monotonic() - first
         stack.stop()
     finally:
         stack.kill_everything()
     print(f"\nack to `sessions`: median {statistics.median(waits):.2f} s, longest {max(waits):.2f} s of {len(waits)}")
+    print(f"first ack to the lake: {stored:.1f} s at a commit interval of 60 s")
 
 
 def main() -> None:
