@@ -88,6 +88,8 @@ def transcode(signal: Signal, content_type: str, body: bytes, context: Context) 
                 decoded.rejections.append(rejection)
             else:
                 decoded.entries.append(entry)
+                if shared.content:
+                    shared.content = []
                 if left < 0:
                     most = context.limits.request_bytes
                     raise OtlpError(f"the records are larger than {most} bytes together", reason="too_large")

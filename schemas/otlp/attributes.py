@@ -1,8 +1,7 @@
 """Attributes to fields: what the event, point and span normalisers share.
 
 An attribute with a field fills it, coerced. Everything else is kept: strings in `attributes`, other values as canonical
-JSON in `attributes_json`. Text of class content, and unknown text of more than LONG_TEXT characters, leaves only a
-mark.
+JSON in `attributes_json`. What is content (see content.py) leaves only a mark.
 """
 
 from __future__ import annotations
@@ -12,46 +11,37 @@ from typing import Any
 import orjson
 
 from schemas.encoder import Encoder
+from schemas.otlp import content
 from schemas.otlp.bindings import Binding, Bindings, Derivation
-from schemas.otlp.model import Attributes, Group
-from schemas.otlp.values import NOTHING, as_strings, canonical, text
-
-CONTENT_MARK = "<content>"
-REDACTED = "<REDACTED>"
-LONG_TEXT = 256
-_MARK_JSON = orjson.dumps(CONTENT_MARK).decode()
+from schemas.otlp.content import CONTENT_MARK, REDACTED
+from schemas.otlp.model import SCOPE_PREFIX, Attributes, Group
+from schemas.otlp.values import NOTHING, canonical, text
 
 
 class Filled:
     """What became of the attributes of one record.
 
-    values: field → value.  content: (field or wire name, text) pairs for the content topic.
+    values: field → value.  content: for the content topic; begins with what the group has for it.
     """
 
     __slots__ = ("content", "errors", "json", "problems", "ranks", "strings", "values")
 
-    def __init__(self) -> None:
+    def __init__(self, shared: content.Texts) -> None:
         self.values: dict[str, Any] = {}
         self.strings: dict[str, str] = {}
         self.json: dict[str, str] = {}
         self.errors: list[str] = []
         self.problems: list[str] = []
-        self.content: list[tuple[str, str | None]] = []
+        self.content = shared.copy()
         self.ranks: dict[str, tuple[int, str, Any]] = {}
 
     def keep(self, key: str, value: Any) -> None:
         """An attribute that no field takes."""
+        key, shown = content.attribute("", key, value, self.content)
         if value.__class__ is str:
-            if len(value) > LONG_TEXT:
-                self.content.append((key, value))
-                value = CONTENT_MARK
-            self.strings[key] = value
-            return
-        as_json = canonical(value)
-        if len(as_json) > LONG_TEXT:
-            self.content.append((key, as_json))
-            as_json = _MARK_JSON
-        self.json[key] = as_json
+            self.strings[key] = shown
+        else:
+            self.json[key] = canonical(shown)
 
     def finish(self, over_limit: int) -> dict[str, Any]:
         """The values, with the maps and flags in their fields."""
@@ -71,36 +61,58 @@ class Filled:
 
 
 class Shared:
-    """What the records of a group have in common: fields of the resource and the scope, encoded once."""
+    """What the records of a group have in common: fields of the resource and the scope, encoded once.
 
-    __slots__ = ("base", "fields")
+    content: what of it is for the content topic. The first record of the group that is stored takes it along, and the
+    others have only the marks: else one long text and many empty records were a long text for each of them.
+    """
+
+    __slots__ = ("base", "content", "fields")
 
     def __init__(self, encoder: Encoder, bindings: Bindings, group: Group, common: dict[str, Any]) -> None:
         self.fields: dict[str, Any] = {}
+        self.content: content.Texts = []
         ranks: dict[str, int] = {}
+        strings: dict[str, str] = {}
+        trees: dict[str, str] = {}
         for key, value in group.resource.items():
-            binding = bindings.default.get(key)
-            if binding is None or binding.content or ranks.get(binding.field, 99) < binding.rank:
-                continue
-            coerced = binding.coerce(value)
-            if coerced is not None and coerced != "":
-                self.fields[binding.field] = coerced
-                ranks[binding.field] = binding.rank
+            shown, binding = value, bindings.default.get(key)
+            if binding is None or binding.content:
+                key, shown = self._show(key, value)
+            else:
+                plain = value.__class__ is str and 0 < len(value) <= binding.most
+                coerced = value if plain else binding.coerce(value)
+                if coerced is None:
+                    key, shown = self._show(key, value)
+                elif coerced != "" and ranks.get(binding.field, 99) >= binding.rank:
+                    self.fields[binding.field] = coerced
+                    ranks[binding.field] = binding.rank
+            if value.__class__ is str:
+                strings[key] = shown
+            else:
+                trees[key] = canonical(shown)
         whole = {
             **self.fields,
             **common,
-            "resource_attributes": {k: v for k, v in group.resource.items() if v.__class__ is str},
-            "resource_attributes_json": {k: canonical(v) for k, v in group.resource.items() if v.__class__ is not str},
-            "scope_name": group.scope_name or None,
-            "scope_version": group.scope_version or None,
-            "schema_url": group.schema_url or None,
+            "resource_attributes": strings,
+            "resource_attributes_json": trees,
+            "scope_name": content.name("scope_name", group.scope_name, self.content) or None,
+            "scope_version": content.name("scope_version", group.scope_version, self.content) or None,
+            "schema_url": content.name("schema_url", group.schema_url, self.content) or None,
         }
         self.base = encoder.base(whole)
 
+    def _show(self, key: str, value: Any) -> tuple[str, Any]:
+        """An attribute of the resource, or of the scope, that no field takes."""
+        if not key.startswith(SCOPE_PREFIX):
+            return content.attribute("resource.", key, value, self.content)
+        key, shown = content.attribute("scope.", key.removeprefix(SCOPE_PREFIX), value, self.content)
+        return SCOPE_PREFIX + key, shown
 
-def fill(bindings: dict[str, Binding], attributes: Attributes, shared: dict[str, Any]) -> Filled:
-    """The attributes of one record as fields. `shared` are the resource's, which a record's own attribute replaces."""
-    filled = Filled()
+
+def fill(bindings: dict[str, Binding], attributes: Attributes, shared: Shared) -> Filled:
+    """The attributes of one record as fields. `shared` has the resource's, which a record's own attribute replaces."""
+    filled = Filled(shared.content)
     values = filled.values
     find = bindings.get
     for key, value in attributes.items():
@@ -108,17 +120,16 @@ def fill(bindings: dict[str, Binding], attributes: Attributes, shared: dict[str,
         if binding is None:
             filled.keep(key, value)
             continue
-        field, string, coerce, special, _, _ = binding
-        if special:
+        if value.__class__ is str and 0 < len(value) <= binding.most:
+            values[binding.field] = value
+        elif binding.special:
             _special(filled, binding, key, value)
-        elif string and value.__class__ is str and value:
-            values[field] = value
-        elif (coerced := coerce(value)) is not None and coerced != "":
-            values[field] = coerced
+        elif (coerced := binding.coerce(value)) is not None and coerced != "":
+            values[binding.field] = coerced
         else:
             _unfit(filled, key, value)
-            if field in shared:
-                values[field] = [] if coerce is as_strings else None
+            if binding.field in shared.fields:
+                values[binding.field] = [] if shared.fields[binding.field].__class__ is list else None
     return filled
 
 
@@ -142,8 +153,6 @@ def _special(filled: Filled, binding: Binding, key: str, value: Any) -> None:
             filled.keep(key, value)
             return
         filled.keep(other_key, other_value)
-        if binding.content:
-            filled.content = [pair for pair in filled.content if pair[0] != field]
     coerced = binding.coerce(value)
     if coerced is None or coerced == "":
         _unfit(filled, key, value)

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+import sys
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from schemas import records
+from schemas.otlp.content import LONG_NAME, has_content
 from schemas.otlp.values import COERCE, Coerce
 from schemas.records import Field
 
 AttributeNames = tuple[str, str, str]
 DEFAULT_NAMES: AttributeNames = ("team.id", "department", "cost_center")
 
+# Their fields take a text of any length: a session id that is too long rejects its record, and the name of an event is
+# not always its attribute's (see message.Keys and events).
+_CHECKED_LATER = ("session_id", "event_name")
 
-class Binding(NamedTuple):
+
+@dataclass(frozen=True, slots=True)
+class Binding:
     """Where one wire attribute goes.
 
-    `string`: the field is a string, so that a str needs no coercion. `special`: the text is content, or several
-    attributes feed the field and the one with the lowest `rank` wins.
+    `most`: length of the longest str that fills the field as it is, 0 where none does. `special`: the text is content,
+    or several attributes feed the field and the one with the lowest `rank` wins.
     """
 
     field: str
-    string: bool
+    most: int
     coerce: Coerce
     special: bool
     content: bool
@@ -64,14 +72,30 @@ class Bindings:
 
 def _binding(field: Field, wire: str, rank: int, *, shared: bool) -> Binding:
     content = field.cls == "content" or wire in field.content
+    coerce, most = COERCE[field.type], sys.maxsize
+    text = field.type in ("string", "array_string")
+    if text and field.cls != "detail" and not content and field.name not in _CHECKED_LATER:
+        coerce, most = _names_only(coerce), LONG_NAME
+    special = content or shared
     return Binding(
         field=field.name,
-        string=field.type == "string",
-        coerce=COERCE[field.type],
-        special=content or shared,
+        most=most if field.type == "string" and not special else 0,
+        coerce=coerce,
+        special=special,
         content=content,
         rank=rank,
     )
+
+
+def _names_only(coerce: Coerce) -> Coerce:
+    """For fields of names: longer texts, which only those of class detail hold (a command, an error), do not fit."""
+
+    def named(value: Any) -> Any:
+        found = coerce(value)
+        texts = (found,) if found.__class__ is str else found or ()
+        return None if any(len(text) > LONG_NAME for text in texts) or has_content(value) else found
+
+    return named
 
 
 @functools.lru_cache(maxsize=64)

@@ -9,8 +9,9 @@ from typing import Any
 
 from schemas.codec import encoder
 from schemas.otlp import attributes as attrs
+from schemas.otlp import content
 from schemas.otlp.bindings import bindings
-from schemas.otlp.message import Context, Entry, Keys, Message, digest, headers, suspect, uuid_text
+from schemas.otlp.message import Context, Entry, Keys, Message, believed, digest, headers, uuid_text
 from schemas.otlp.model import Group, LogRecord, is_hex
 from schemas.otlp.values import canonical, canonical_attributes, text
 
@@ -42,12 +43,12 @@ class Events:
         return attrs.Shared(self._encoder, self._bindings, group, common)
 
     def entry(self, record: LogRecord, group: Group, shared: attrs.Shared) -> Entry:
-        """One log record as its event and content rows. Raises: CodecError."""
+        """One log record as its event and content rows. Raises: CodecError, BadRecord for an id that is none."""
         context, inherited = self._context, shared.fields
         name = event_name(record)
-        filled = attrs.fill(self._bindings.by_event.get(name, self._bindings.default), record.attributes, inherited)
+        filled = attrs.fill(self._bindings.by_event.get(name, self._bindings.default), record.attributes, shared)
         values = filled.values
-        values["event_name"] = name
+        shown = values["event_name"] = name if len(name) <= content.LONG_TEXT else _marked(name, record, filled)
         for attribute in self._bindings.parsed:
             if attribute in record.attributes:
                 attrs.derive(filled, record.attributes, self._bindings.parsed, self._bindings.derived)
@@ -55,8 +56,9 @@ class Events:
         time = record.time or record.observed
         # A record without time has the client's event.timestamp: unlike the gateway's clock it survives a re-send.
         stated = time // 1000 if time else values.get("event_timestamp")
-        event_time = values["event_time"] = context.received_us if stated is None else stated
-        if stated is None or suspect(event_time, context.received_us):
+        event_time, suspect = believed(stated, context.received_us)
+        values["event_time"] = event_time
+        if suspect:
             values["clock_suspect"] = True
         user = values["user_key"] = self._keys.user(
             values.get("user_account_uuid", inherited.get("user_account_uuid")),
@@ -83,7 +85,7 @@ class Events:
         rows = self._content_rows(filled, inherited)
         data = self._encoder.encode(filled.finish(record.over_limit + group.over_limit), shared.base)
         key = self._keys.key(session, user, group.resource)
-        heads = headers(name, context.tenant, trace_id, span_id, record.flags)
+        heads = headers(shown, context.tenant, trace_id, span_id, record.flags)
         event = Message("events", key, data, heads, key)
         if not rows:
             return Entry((event,))
@@ -91,7 +93,7 @@ class Events:
             "event_id": event_id,
             "trace_id": trace_id or None,
             "tenant": context.tenant,
-            "event_name": name,
+            "event_name": shown,
             "event_time": event_time,
             "received_time": context.received_us,
             "session_id": session,
@@ -104,15 +106,12 @@ class Events:
         """The log record's own parts, beside its attributes. Returns trace id and span id, "" where they are none."""
         values, body = filled.values, record.body
         if body is not None:
-            body = body if body.__class__ is str else canonical(body)
-            if len(body) > attrs.LONG_TEXT:
-                filled.content.append(("log_body", body))
-                body = attrs.CONTENT_MARK
-            values["log_body"] = body
+            _, body = content.attribute("", "log_body", body, filled.content)
+            values["log_body"] = body if body.__class__ is str else canonical(body)
         if record.severity_number:
             values["severity_number"] = record.severity_number
         if record.severity_text:
-            values["severity_text"] = record.severity_text
+            values["severity_text"] = content.name("severity_text", record.severity_text, filled.content)
         if record.flags:
             values["trace_flags"] = record.flags
         if record.dropped:
@@ -132,7 +131,7 @@ class Events:
 
     def _content_rows(self, filled: attrs.Filled, inherited: dict[str, Any]) -> list[dict[str, Any]]:
         """field, text, length, body_ref and truncated of every content row."""
-        rows: list[dict[str, Any]] = [{"field": f, "text": t, "length": len(t or "")} for f, t in filled.content]
+        rows = content.rows(filled.content)
         values = filled.values
         reference = values.get("body_ref", inherited.get("body_ref"))
         if reference or values.get("body_truncated"):
@@ -144,6 +143,13 @@ class Events:
                 body["body_ref"] = reference
                 body["truncated"] = bool(values.get("body_truncated"))
         return rows
+
+
+def _marked(name: str, record: LogRecord, filled: attrs.Filled) -> str:
+    """The mark of a name that is a text. Only a body has a row of its own already."""
+    if record.attributes.get("event.name") or record.event_name:
+        filled.content.append(("event_name", name))
+    return content.CONTENT_MARK
 
 
 def content_messages(

@@ -10,14 +10,22 @@ from typing import Any, Literal, NamedTuple
 
 from schemas.framing import CONTENT_TYPE
 from schemas.otlp.bindings import DEFAULT_NAMES, AttributeNames
+from schemas.otlp.content import LONG_NAME
+from schemas.otlp.model import BadRecord
 from schemas.otlp.values import canonical_attributes
 from schemas.topics import SEPARATOR, make_key
 
 Signal = Literal["logs", "metrics", "traces"]
 
-# Rule 9: an event time outside of these bounds around received_time is not believed.
-SUSPECT_OLD_US = 30 * 86_400_000_000
+_DAY_US = 86_400_000_000
+
+# Rule 9: an event time outside of these bounds around received_time is flagged.
+SUSPECT_OLD_US = 30 * _DAY_US
 SUSPECT_AHEAD_US = 10 * 60_000_000
+
+# And no clock says what is outside of these: a time before 2000-01-01, or a hundred years ahead.
+_POSSIBLE_FROM_US = 946_684_800_000_000
+_POSSIBLE_AHEAD_US = 36_525 * _DAY_US
 
 
 class Message(NamedTuple):
@@ -126,9 +134,18 @@ def resource_hash(resource: dict[str, Any]) -> str:
     return blake2b(canonical_attributes(resource), digest_size=16).hexdigest()
 
 
-def suspect(time_us: int, received_us: int) -> bool:
-    """Whether a client's time is too far from the gateway's to be believed."""
-    return not received_us - SUSPECT_OLD_US <= time_us <= received_us + SUSPECT_AHEAD_US
+def believed(stated_us: int | None, received_us: int) -> tuple[int, bool]:
+    """The time to go by, and whether the client's clock is suspect. What cannot be gives way to the gateway's time."""
+    if stated_us is None:
+        return received_us, True
+    if received_us - SUSPECT_OLD_US <= stated_us <= received_us + SUSPECT_AHEAD_US:
+        return stated_us, False
+    return stated_us if possible(stated_us, received_us) else received_us, True
+
+
+def possible(time_us: int, received_us: int) -> bool:
+    """Whether a clock, however wrong, can say so."""
+    return _POSSIBLE_FROM_US <= time_us <= received_us + _POSSIBLE_AHEAD_US
 
 
 @functools.lru_cache(maxsize=4096)
@@ -161,11 +178,20 @@ class Keys:
             return self._users.setdefault(identity, user_key(self._context.identity_key, *identity))
 
     def key(self, session_id: str | None, user: str | None, resource: dict[str, Any]) -> bytes:
-        """tenant and session, else tenant and user, else tenant and a hash of the resource."""
+        """tenant and session, else tenant and user, else tenant and a hash of the resource.
+
+        Raises:  BadRecord: a session id too long for a key, or with the separator of keys: `make_key` would give it the
+                 key of another session.
+        """
         if session_id is None and user is None:
             return make_key(self._context.tenant, resource_hash(resource))
         try:
             return self._keys[session_id, user]
         except KeyError:
+            if session_id is not None and (len(session_id) > LONG_NAME or SEPARATOR in session_id):
+                error = (
+                    f"session id {session_id[:64]!r} of {len(session_id)} characters: over {LONG_NAME}, or with 0x1F"
+                )
+                raise BadRecord(error) from None
             key = make_key(self._context.tenant, session_id or user or "")
             return self._keys.setdefault((session_id, user), key)

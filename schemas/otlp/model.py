@@ -132,6 +132,7 @@ class BadRecord(ValueError):
 SPAN_KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
 STATUS_CODES = ("unset", "ok", "error")
 TEMPORALITIES: tuple[str | None, ...] = (None, "delta", "cumulative")
+SCOPE_PREFIX = "otel.scope."
 
 
 def is_hex(text: str, size: int) -> bool:
@@ -145,8 +146,8 @@ def word(words: tuple[Any, ...], number: int) -> Any:
 
 
 def with_scope(resource: Attributes, scope: Attributes) -> Attributes:
-    """The resource's attributes and the scope's, whose names get the prefix otel.scope."""
-    return {**resource, **{f"otel.scope.{key}": value for key, value in scope.items()}}
+    """The resource's attributes and the scope's, whose names get SCOPE_PREFIX."""
+    return {**resource, **{SCOPE_PREFIX + key: value for key, value in scope.items()}}
 
 
 def exemplar(time: int, value: Any, trace_id: str, span_id: str, attributes: Attributes) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from typing import Any
 
 from schemas.codec import encoder
 from schemas.otlp import attributes as attrs
+from schemas.otlp import content
 from schemas.otlp.bindings import bindings
 from schemas.otlp.events import content_messages
-from schemas.otlp.message import Context, Entry, Keys, Message, digest, headers, suspect, uuid_text
+from schemas.otlp.message import Context, Entry, Keys, Message, believed, digest, headers, possible, uuid_text
 from schemas.otlp.model import DataPoint, Group
 from schemas.otlp.values import canonical, canonical_attributes
 
@@ -31,16 +32,22 @@ class Points:
         return attrs.Shared(self._encoder, self._bindings, group, common)
 
     def entry(self, point: DataPoint, group: Group, shared: attrs.Shared) -> Entry:
-        """One data point as its record. Raises: CodecError."""
+        """One data point as its record and content rows. Raises: CodecError, BadRecord for an id that is none."""
         context, inherited = self._context, shared.fields
-        filled = attrs.fill(self._bindings.default, point.attributes, inherited)
+        filled = attrs.fill(self._bindings.default, point.attributes, shared)
         values = filled.values
         own = canonical_attributes(point.attributes).decode()
         start, end = (str(t) if t else "" for t in (point.start, point.time))
         values["series"] = digest((context.tenant, point.metric, own))
         point_id = values["point_id"] = uuid_text(digest((context.tenant, point.metric, own, start, end)))
-        event_time = values["event_time"] = point.time // 1000 if point.time else context.received_us
-        if not point.time or suspect(event_time, context.received_us):
+        event_time, suspect = believed(point.time // 1000 if point.time else None, context.received_us)
+        values["event_time"] = event_time
+        if point.start:
+            if possible(point.start // 1000, context.received_us):
+                values["start_time"] = point.start // 1000
+            else:
+                suspect = True
+        if suspect:
             values["clock_suspect"] = True
         user = values["user_key"] = self._keys.user(
             values.get("user_account_uuid", inherited.get("user_account_uuid")),
@@ -48,27 +55,26 @@ class Points:
             values.get("user_id", inherited.get("user_id")),
         )
         session = values.get("session_id", inherited.get("session_id"))
-        values["metric"] = point.metric
+        metric = values["metric"] = content.name("metric", point.metric, filled.content)
         values["kind"] = point.kind
         _measure(point, filled)
         data = self._encoder.encode(filled.finish(point.over_limit + group.over_limit), shared.base)
         key = self._keys.key(session, user, group.resource)
-        heads = headers(point.metric, context.tenant, "", "", 0)
+        heads = headers(metric, context.tenant, "", "", 0)
         message = Message("metrics", key, data, heads, key)
         if not filled.content:
             return Entry((message,))
         common = {
             "event_id": point_id,
             "tenant": context.tenant,
-            "event_name": point.metric,
+            "event_name": metric,
             "event_time": event_time,
             "received_time": context.received_us,
             "session_id": session,
             "user_key": user,
             "team": values.get("team", inherited.get("team")),
         }
-        rows = [{"field": f, "text": t, "length": len(t or "")} for f, t in filled.content]
-        return Entry((message, *content_messages(common, rows, key, heads)))
+        return Entry((message, *content_messages(common, content.rows(filled.content), key, heads)))
 
 
 def _measure(point: DataPoint, filled: attrs.Filled) -> None:
@@ -85,10 +91,8 @@ def _measure(point: DataPoint, filled: attrs.Filled) -> None:
             else:
                 filled.json[name] = canonical(number)
                 filled.errors.append(name)
-    if point.start:
-        values["start_time"] = point.start // 1000
     if point.unit:
-        values["metric_unit"] = point.unit
+        values["metric_unit"] = content.name("metric_unit", point.unit, filled.content)
     if point.temporality is not None:
         values["temporality"] = point.temporality
     if point.monotonic is not None:
@@ -98,6 +102,17 @@ def _measure(point: DataPoint, filled: attrs.Filled) -> None:
     if point.buckets is not None:
         values["buckets_json"] = canonical(point.buckets)
     if point.exemplars is not None:
-        values["exemplars_json"] = canonical(point.exemplars)
+        exemplars = [_exemplar(f"exemplars.{i}.", each, filled.content) for i, each in enumerate(point.exemplars)]
+        values["exemplars_json"] = canonical(exemplars)
     if point.flags:
         values["flags"] = point.flags
+
+
+def _exemplar(place: str, exemplar: dict[str, Any], texts: content.Texts) -> dict[str, Any]:
+    """An exemplar without the content of its attributes."""
+    return {
+        **exemplar,
+        "traceId": content.name(f"{place}traceId", exemplar["traceId"], texts),
+        "spanId": content.name(f"{place}spanId", exemplar["spanId"], texts),
+        "filteredAttributes": content.attributes(place, exemplar["filteredAttributes"], texts),
+    }

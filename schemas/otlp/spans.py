@@ -6,10 +6,11 @@ from typing import Any
 
 from schemas.codec import encoder
 from schemas.otlp import attributes as attrs
+from schemas.otlp import content
 from schemas.otlp.bindings import bindings
 from schemas.otlp.events import content_messages
-from schemas.otlp.message import Context, Entry, Keys, Message, headers, suspect
-from schemas.otlp.model import BadRecord, Group, Span, SpanEvent, is_hex
+from schemas.otlp.message import Context, Entry, Keys, Message, believed, headers, possible
+from schemas.otlp.model import BadRecord, Group, Span, SpanEvent, SpanLink, is_hex
 from schemas.otlp.values import canonical
 
 RECORD = "claude_span"
@@ -34,23 +35,22 @@ class Spans:
         context, inherited = self._context, shared.fields
         if not is_hex(span.trace_id, 32) or not is_hex(span.span_id, 16):
             raise BadRecord(f"trace id {span.trace_id!r} or span id {span.span_id!r} is none")
-        filled = attrs.fill(self._bindings.default, span.attributes, inherited)
+        filled = attrs.fill(self._bindings.default, span.attributes, shared)
         values = filled.values
         attrs.derive(filled, span.attributes, self._bindings.parsed, self._bindings.derived)
-        start = values["start_time"] = span.start // 1000 if span.start else context.received_us
-        if not span.start or suspect(start, context.received_us):
-            values["clock_suspect"] = True
+        start = self._times(span, values)
         user = values["user_key"] = self._keys.user(
             values.get("user_account_uuid", inherited.get("user_account_uuid")),
             values.get("user_email", inherited.get("user_email")),
             values.get("user_id", inherited.get("user_id")),
         )
         session = values.get("session_id", inherited.get("session_id"))
-        values |= {"trace_id": span.trace_id, "span_id": span.span_id, "name": span.name}
+        name = content.name("name", span.name, filled.content)
+        values |= {"trace_id": span.trace_id, "span_id": span.span_id, "name": name}
         self._envelope(span, filled)
         data = self._encoder.encode(filled.finish(span.over_limit + group.over_limit), shared.base)
         key = self._keys.key(session, user, group.resource)
-        heads = headers(span.name, context.tenant, span.trace_id, span.span_id, span.flags)
+        heads = headers(name, context.tenant, span.trace_id, span.span_id, span.flags)
         message = Message("spans", key, data, heads, key)
         if not filled.content:
             return Entry((message,))
@@ -58,29 +58,39 @@ class Spans:
             "trace_id": span.trace_id,
             "span_id": span.span_id,
             "tenant": context.tenant,
-            "event_name": span.name,
+            "event_name": name,
             "event_time": start,
             "received_time": context.received_us,
             "session_id": session,
             "user_key": user,
             "team": values.get("team", inherited.get("team")),
         }
-        rows = [{"field": f, "text": t, "length": len(t or "")} for f, t in filled.content]
-        return Entry((message, *content_messages(common, rows, key, heads)))
+        return Entry((message, *content_messages(common, content.rows(filled.content), key, heads)))
+
+    def _times(self, span: Span, values: dict[str, Any]) -> int:
+        """Start, end and duration. Returns the start; a clock that went back in between measured nothing."""
+        received = self._context.received_us
+        stated, end = span.start // 1000 if span.start else None, span.end // 1000
+        start, suspect = believed(stated, received)
+        values["start_time"] = start
+        if span.end and not possible(end, received):
+            suspect = True
+        elif span.end:
+            values["end_time"] = end
+            if start == stated and start <= end:
+                values["duration_us"] = end - start
+            else:
+                suspect = True
+        if suspect:
+            values["clock_suspect"] = True
+        return start
 
     def _envelope(self, span: Span, filled: attrs.Filled) -> None:
         """The span's own parts, beside its attributes."""
-        values = filled.values
+        values, texts = filled.values, filled.content
         values["kind"] = span.kind
         values["status_code"] = span.status_code
-        if span.end:
-            values["end_time"] = span.end // 1000
-            if span.start:
-                values["duration_us"] = span.end // 1000 - span.start // 1000
         for name, value in (
-            ("parent_span_id", span.parent_span_id),
-            ("status_message", span.status_message),
-            ("trace_state", span.trace_state),
             ("trace_flags", span.flags),
             ("dropped_attributes_count", span.dropped),
             ("dropped_events_count", span.dropped_events),
@@ -88,24 +98,33 @@ class Spans:
         ):
             if value:
                 values[name] = value
+        if span.parent_span_id:
+            values["parent_span_id"] = content.name("parent_span_id", span.parent_span_id, texts)
+        if span.status_message:
+            values["status_message"] = content.name("status.message", span.status_message, texts, content.LONG_TEXT)
+        if span.trace_state:
+            values["trace_state"] = content.name("trace_state", span.trace_state, texts)
         if span.events:
-            values["events_json"] = canonical([self._event(event, filled) for event in span.events])
+            values["events_json"] = canonical([self._event(i, event, texts) for i, event in enumerate(span.events)])
         if span.links:
-            values["links_json"] = canonical(
-                [{"trace_id": i.trace_id, "span_id": i.span_id, "attributes": i.attributes} for i in span.links]
-            )
+            values["links_json"] = canonical([_link(f"links.{i}.", link, texts) for i, link in enumerate(span.links)])
 
-    def _event(self, event: SpanEvent, filled: attrs.Filled) -> dict[str, Any]:
+    def _event(self, number: int, event: SpanEvent, texts: content.Texts) -> dict[str, Any]:
         """An event of a span. Its texts are bodies of tools unless a field says otherwise: they leave a mark."""
+        name = content.name(f"events.{number}.name", event.name, texts)
         kept: dict[str, Any] = {}
         for key, value in event.attributes.items():
-            binding = self._bindings.default.get(key)
-            known = binding is not None and not binding.content
-            if isinstance(value, (str, list, dict, bytes)) and value and value != attrs.REDACTED:
-                text = value if isinstance(value, str) else canonical(value)
-                if not known or len(text) > attrs.LONG_TEXT:
-                    filled.content.append((f"{event.name}.{key}", text))
-                    value = attrs.CONTENT_MARK
-            kept[key] = value
-        found = {"name": event.name, "time_unix_nano": event.time, "attributes": kept}
+            most = content.LONG_TEXT if key in self._bindings.default else 0
+            shown_key, shown = content.attribute(f"{name}.", key, value, texts, most)
+            kept[shown_key] = shown
+        found = {"name": name, "time_unix_nano": event.time, "attributes": kept}
         return found | ({"dropped_attributes_count": event.dropped} if event.dropped else {})
+
+
+def _link(place: str, link: SpanLink, texts: content.Texts) -> dict[str, Any]:
+    """A link without the content of its attributes."""
+    return {
+        "trace_id": content.name(f"{place}trace_id", link.trace_id, texts),
+        "span_id": content.name(f"{place}span_id", link.span_id, texts),
+        "attributes": content.attributes(place, link.attributes, texts),
+    }

@@ -204,7 +204,7 @@ def nested_protobuf(depth: int) -> bytes:
 
 def swollen() -> bytes:
     """A thousand empty records, each of which takes over all that its resource says."""
-    resource = {"attributes": otlp.attributes(**{f"a{n}": "x" * 250 for n in range(250)}, user__email="x" * 300_000)}
+    resource = {"attributes": otlp.attributes(**{f"a{n}": "x" * 250 for n in range(250)}, error="x" * 300_000)}
     scopes = [{"logRecords": [{} for _ in range(1000)]}]
     return as_json({"resourceLogs": [{"resource": resource, "scopeLogs": scopes}]})
 

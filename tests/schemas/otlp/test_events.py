@@ -18,12 +18,16 @@ from tests.schemas.otlp.requests import (
     TIME_US,
     any_value,
     as_json,
+    attributes,
     decoded,
     event,
     log,
     logs,
+    metric,
     only,
     records_of,
+    span,
+    spans,
     transports,
 )
 
@@ -130,6 +134,35 @@ class TestNameAndTime:
         time_us = RECEIVED_US + offset_us
         found = event(PROMPT, timeUnixNano=str(time_us * 1000))
         assert (found["event_time"], found["clock_suspect"]) == (time_us, suspect)
+
+    @pytest.mark.parametrize(
+        "parts",
+        [
+            {"timeUnixNano": "1"},
+            {"timeUnixNano": str(2**64 - 1)},
+            {"timeUnixNano": "946684799999999999"},  # the last moment of 1999
+            {"timeUnixNano": "0", "observedTimeUnixNano": str(2**64 - 1)},
+        ],
+    )
+    def test_a_time_that_cannot_be_gives_way_to_the_gateways(self, parts: dict[str, Any]) -> None:
+        document = logs(log({**PROMPT, "prompt": "p"}, **parts))
+        for content_type, body in transports("logs", document):
+            found = records_of(otlp.transcode("logs", content_type, body, CONTEXT).entries[0])
+            assert [row["event_time"] for row in found] == [RECEIVED_US, RECEIVED_US]
+            assert found[0]["clock_suspect"] is True
+
+    @pytest.mark.parametrize("stated", ["1960-01-01T00:00:00Z", "0001-01-01T00:00:00", "9999-12-31T23:59:59Z"])
+    def test_neither_does_a_timestamp_attribute_state_any_time(self, stated: str) -> None:
+        found = event({**PROMPT, "event.timestamp": stated}, timeUnixNano=None)
+        assert (found["event_time"], found["clock_suspect"]) == (RECEIVED_US, True)
+
+    def test_the_first_moment_that_can_be_is_kept(self) -> None:
+        found = event(PROMPT, timeUnixNano="946684800000000000")
+        assert (found["event_time"], found["clock_suspect"]) == (946_684_800_000_000, True)
+
+    def test_the_id_of_an_event_has_its_time_as_stated(self) -> None:
+        first, second = (event(PROMPT, timeUnixNano=str(2**64 - n)) for n in (1, 2))
+        assert first["event_id"] != second["event_id"]
 
 
 class TestAttributes:
@@ -373,8 +406,47 @@ class TestMessages:
         entry = decoded("logs", logs(log({**PROMPT, "prompt": "hi"}))).entries[0]
         assert [(m.topic, m.key) for m in entry.messages] == [("events", b"acme\x1fs-1"), ("content", b"acme\x1fs-1")]
 
-    def test_a_session_id_cannot_forge_a_key(self) -> None:
-        assert self.message({"session.id": "a\x1fb"}).key == "acme\x1fa\ufffdb".encode()
+    @pytest.mark.parametrize("session", ["a\x1fb", "\x1f", "s" * 1025])
+    @pytest.mark.parametrize("signal", ["logs", "metrics", "traces"])
+    @pytest.mark.parametrize("place", ["own", "resource"])
+    def test_a_session_id_that_is_no_part_of_a_key_is_rejected_alone(
+        self, signal: otlp.Signal, session: str, place: str
+    ) -> None:
+        documents = {
+            "logs": lambda own, resource: logs(log(own), resource=resource),
+            "metrics": lambda own, resource: metric(
+                "m", {"gauge": {"dataPoints": [{"asInt": "1", "attributes": attributes(own)}]}}, resource
+            ),
+            "traces": lambda own, resource: spans(span(own), resource=resource),
+        }
+        bad, good = ({"session.id": session}, {}), ({"session.id": "s-1"}, {})
+        document = documents[signal](*(bad if place == "own" else bad[::-1]))
+        for groups, others in zip(document.values(), documents[signal](*good).values(), strict=True):
+            groups += others
+        for content_type, body in transports(signal, document):
+            found = otlp.transcode(signal, content_type, body, CONTEXT)
+            assert [entry.messages[0].key for entry in found.entries] == [b"acme\x1fs-1"]
+            assert [(r.reason, r.signal) for r in found.rejections] == [("invalid_id", signal)]
+            assert len(found.rejections[0].error) < 500
+
+    @pytest.mark.parametrize("session", ["a\0b", "\0", "s" * 1024, "\ufffd", "a\n\x1eb"])
+    def test_any_other_session_id_has_a_key_of_its_own(self, session: str) -> None:
+        assert self.message({"session.id": session}).key == b"acme\x1f" + session.encode()
+
+    @pytest.mark.parametrize(
+        ("wire", "field"),
+        [
+            *(("user.id", "user_id"), ("user.email", "user_email"), ("user.account_uuid", "user_account_uuid")),
+            *(("organization.id", "organization_id"), ("team.id", "team"), ("cost_center", "cost_center")),
+        ],
+    )
+    def test_other_ids_that_are_too_long_do_not_fit_their_fields(self, wire: str, field: str) -> None:
+        found = only("logs", logs(log({"session.id": "s", wire: "x" * 1025}), resource={wire: "own"}))
+        assert (found[0][field], found[0]["coercion_errors"], found[0]["user_key"]) == (None, [wire], None)
+        assert (found[1]["field"], found[1]["length"]) == (wire, 1025)
+        found = only("logs", logs(log({"session.id": "s"}), resource={wire: "x" * 1025}))
+        assert (found[0][field], found[0]["user_key"]) == (None, None)
+        assert event({wire: "x" * 1024})[field] == "x" * 1024
 
 
 NAMES = st.sampled_from(

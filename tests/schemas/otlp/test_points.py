@@ -120,6 +120,15 @@ def test_a_point_without_time_has_the_gateways() -> None:
     assert (found["event_time"], found["start_time"], found["clock_suspect"]) == (RECEIVED_US, None, True)
 
 
+@pytest.mark.parametrize("impossible", ["1", "946684799999999999", str(2**64 - 1)])
+def test_a_time_that_cannot_be_gives_way_to_the_gateways(impossible: str) -> None:
+    found = row(total(point(asInt=1, timeUnixNano=impossible)))
+    assert (found["event_time"], found["start_time"]) == (RECEIVED_US, TIME_US - 1_000_000)
+    assert found["clock_suspect"] is True
+    found = row(total(point(asInt=1, startTimeUnixNano=impossible)))
+    assert (found["event_time"], found["start_time"], found["clock_suspect"]) == (TIME_US, None, True)
+
+
 def test_a_point_without_value_is_kept() -> None:
     found = row(total(point(flags=1)))
     assert (found["value"], found["value_int"], found["flags"]) == (None, None, 1)

@@ -65,6 +65,24 @@ def test_a_span_without_start_has_the_gateways_time() -> None:
     assert (found["start_time"], found["duration_us"], found["clock_suspect"]) == (RECEIVED_US, None, True)
 
 
+@pytest.mark.parametrize("impossible", ["1", "946684799999999999", str(2**64 - 1)])
+def test_a_time_that_cannot_be_is_not_believed(impossible: str) -> None:
+    found = row({}, startTimeUnixNano=impossible)
+    assert (found["start_time"], found["end_time"]) == (RECEIVED_US, TIME_US + 214_000)
+    assert (found["duration_us"], found["clock_suspect"]) == (None, True)
+    found = row({}, endTimeUnixNano=impossible)
+    assert (found["start_time"], found["end_time"]) == (TIME_US, None)
+    assert (found["duration_us"], found["clock_suspect"]) == (None, True)
+
+
+def test_a_span_that_ends_before_it_starts_has_no_duration() -> None:
+    found = row({}, endTimeUnixNano=str(TIME_NS - 5_000))
+    assert (found["start_time"], found["end_time"]) == (TIME_US, TIME_US - 5)
+    assert (found["duration_us"], found["clock_suspect"]) == (None, True)
+    found = row({}, endTimeUnixNano=str(TIME_NS))
+    assert (found["duration_us"], found["clock_suspect"]) == (0, False)
+
+
 @pytest.mark.parametrize(
     "change", [{"traceId": ""}, {"spanId": "0" * 16}, {"traceId": "abc"}, {"spanId": "z" * 16}, {"traceId": None}]
 )
