@@ -6,6 +6,7 @@ MillraceError                     (schemas.errors)
         ├── JarFault              a jar cannot be had or is damaged
         ├── KafkaFault            the broker does not start
         ├── PortTaken             another process listens there
+        ├── PortTwice             two of our own settings name the same port
         ├── FolderFault           the data folder is locked, read-only or full
         ├── ProcessFault          a process of the stack does not come up
         ├── KeyFault              a key is missing or unknown
@@ -46,6 +47,19 @@ class PortTaken(Fault):
         )
         self.port = port
         self.variable = variable
+
+
+class PortTwice(Fault):
+    word = "port_twice"
+
+    def __init__(self, port: int, first: tuple[str, str], second: tuple[str, str]) -> None:
+        """Args: first, second: (what would listen there, the variable that says so)."""
+        super().__init__(
+            f"port {port} is set for {first[0]} ({first[1]}) and for {second[0]} ({second[1]})",
+            "set one of them to another port",
+        )
+        self.port = port
+        self.variables = (first[1], second[1])
 
 
 class FolderFault(Fault):

@@ -4,12 +4,13 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from millrace.errors import FolderFault, PortTaken
+from millrace.errors import FolderFault, PortTaken, PortTwice
 from millrace.kafka import port_is_free
 
 _LOCK = ".lock"
@@ -21,12 +22,14 @@ _PORT_PATIENCE_S = 3.0
 def data_folder(folder: Path, *, free_min_mb: int) -> Iterator[Path]:
     """The data folder, writable, with enough room, and locked for this stack as long as the context lasts.
 
+    A new one belongs to its owner alone: it holds keys and content.
+
     Raises: FolderFault.
     """
     elsewhere = "set MILLRACE_DATA to a folder that can be written"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise _full(folder, 0, free_min_mb) from None
@@ -47,12 +50,45 @@ def data_folder(folder: Path, *, free_min_mb: int) -> Iterator[Path]:
         os.close(lock)
 
 
+def exposure(folder: Path) -> str | None:
+    """One line of warning when others than its owner may enter the data folder; its rights are not ours to change."""
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if not mode & 0o077:
+        return None
+    return (
+        f"data folder {folder} holds keys and content and is open to other users (mode {mode:04o}): chmod 700 {folder}"
+    )
+
+
+def stack_runs(folder: Path) -> bool | None:
+    """Whether a stack has locked this data folder now; None where none ever did, or where we may not look."""
+    try:
+        lock = os.open(folder / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    else:
+        return False
+    finally:
+        os.close(lock)
+
+
 def ports(wanted: Sequence[tuple[str, int, str]]) -> None:
-    """Check that the ports are free.
+    """Check that the ports differ and are free.
 
     Args:   wanted: (what listens there, port, the variable that changes it).
-    Raises: PortTaken for the first that is not.
+    Raises: PortTwice, PortTaken; for the first that is at fault.
     """
+    seen: dict[int, tuple[str, str]] = {}
+    for what, port, variable in wanted:
+        if port in seen:
+            raise PortTwice(port, seen[port], (what, variable))
+        seen[port] = (what, variable)
     deadline = time.monotonic() + _PORT_PATIENCE_S
     for what, port, variable in wanted:
         while not port_is_free(port):

@@ -1,12 +1,18 @@
 """The one-machine stack: what starts, in which order, with which settings."""
 
 import asyncio
+import contextlib
+import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from millrace import jars, local_keys, preflight, screen
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
+
+from millrace import jars, local_keys, notes, preflight, screen
 from millrace.errors import KafkaFault
 from millrace.kafka import Broker
 from millrace.screen import Place
@@ -21,6 +27,7 @@ Say = Callable[[str], None]
 
 # Enough for a picture within a minute, little enough to leave a laptop alone.
 DEMO_REQUESTS_PER_S = 5.0
+_GROUPS_PATIENCE_S = 5.0
 
 
 def run(settings: StackSettings, *, demo: bool, say: Say) -> None:
@@ -28,10 +35,15 @@ def run(settings: StackSettings, *, demo: bool, say: Say) -> None:
 
     Raises: Fault (millrace.errors) or another MillraceError, with one clear line, when it cannot start.
     """
-    supervisor = Supervisor(lambda line: say(f"{time.strftime('%H:%M:%S')} {line}"))
+    supervisor = Supervisor(lambda line: say(f"{time.strftime('%H:%M:%S')} {line}"), settings.data)
     with preflight.data_folder(settings.data, free_min_mb=settings.disk_free_min_mb):
         preflight.ports(_ports(settings))
+        if warning := preflight.exposure(settings.data):
+            say(warning)
         broker = None if settings.external_kafka else _broker(settings, say)
+        # What we and our children write from here on is for its owner alone; the jars before it may be shared.
+        os.umask(0o077)
+        notes.clear(settings.data)
         # From here on there is something to stop in order; until here an interrupt simply ends it.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, supervisor.ask_stop)
@@ -126,6 +138,8 @@ def _start(settings: StackSettings, supervisor: Supervisor, broker: Broker | Non
     kafka = {**kafka_kwargs(settings), "bootstrap_servers": bootstrap}
     try:
         asyncio.run(ensure_topics(kafka, CATALOGUE.values(), settings.prefix, settings.profile))
+        if broker is not None:
+            asyncio.run(_wait_for_groups(kafka))
         keys = asyncio.run(local_keys.ensure(kafka, settings.prefix, settings.data, settings.tenant))
     except ClusterUnavailable as error:
         raise KafkaFault(str(error), "is it up, and is BOOTSTRAP (MILLRACE_BOOTSTRAP) its address?") from error
@@ -142,6 +156,23 @@ def _start(settings: StackSettings, supervisor: Supervisor, broker: Broker | Non
     if demo:
         supervisor.start(_demo(settings, keys.ingest))
         say(f"feeding a synthetic fleet, {DEMO_REQUESTS_PER_S:g} requests a second, until you stop it")
+
+
+async def _wait_for_groups(kafka: Mapping[str, Any]) -> None:
+    """Let a new Kafka make its topic of group offsets, which it does when it is first asked for a group.
+
+    It is no fault when that takes longer: the processes ask again by themselves, but log an error each time.
+    """
+    admin = AIOKafkaAdminClient(**kafka)
+    deadline = time.monotonic() + _GROUPS_PATIENCE_S
+    with contextlib.suppress(KafkaError):
+        await admin.start()
+        while time.monotonic() < deadline:
+            with contextlib.suppress(GroupCoordinatorNotAvailableError):
+                await admin.find_coordinator("millrace")
+                break
+            await asyncio.sleep(0.05)
+    await admin.close()
 
 
 def _demo(settings: StackSettings, key: str) -> PythonProgram:

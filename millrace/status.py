@@ -1,29 +1,42 @@
-"""The state of every process of a stack, asked of the processes themselves."""
+"""The state of every process of a stack, asked of the processes themselves, and what the supervisor noted of them."""
 
 import asyncio
 import time
 from collections.abc import Sequence
 from typing import Any
 
+from millrace import notes, preflight
 from millrace.settings import StackSettings
-from millrace.supervisor import ask_health
+from millrace.supervisor import KAFKA, ask_health
 from schemas.errors import MillraceError
 from service.cluster import describe
 from service.settings import kafka_kwargs
 
 _POLL_S = 0.5
-_COLUMNS = ("process", "ready", "lag_total", "why", "last_error")
+# The table's head, and what of a row stands below it.
+_COLUMNS = {
+    "process": "process",
+    "ready": "ready",
+    "lag": "lag_total",
+    "restarts": "restarts",
+    "state": "why",
+    "last error": "last_error",
+}
 
 
 def collect(settings: StackSettings) -> list[dict[str, Any]]:
-    """One row for each process, in the order of the flow: process, ready, why, since, pid, lag, last_error, …"""
-    rows = [_kafka(settings)]
+    """One row for each process, in the order of the flow: process, ready, why, since, pid, lag, restarts, last_error, …
+
+    What nobody knows is None: the lag of a process that does not answer, the restarts where no stack runs.
+    """
+    stack_runs = preflight.stack_runs(settings.data)
+    rows = [_row(KAFKA, _kafka(settings), settings, None if settings.external_kafka else stack_runs)]
     for name, port in (
         ("gateway", settings.gateway_health_port),
         ("streams", settings.streams_health_port),
         ("sinks", settings.sinks_health_port),
     ):
-        rows.append(_row(name, ask_health(f"http://{settings.health_host}:{port}/readyz")))
+        rows.append(_row(name, ask_health(f"http://{settings.health_host}:{port}/readyz"), settings, stack_runs))
     return rows
 
 
@@ -39,24 +52,19 @@ def wait(settings: StackSettings, seconds: float) -> list[dict[str, Any]]:
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as text for people."""
-    cells = [
-        ["yes" if value is True else "NO" if value is False else _text(value) for value in _cells(row)] for row in rows
-    ]
-    head = ["process", "ready", "lag", "state", "last error"]
-    widths = [max(len(line[i]) for line in [head, *cells]) for i in range(len(head))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in [head, *cells]
-    ]
-    return "\n".join(lines) + "\n"
+    lines = [list(_COLUMNS), *([_text(head, row[key]) for head, key in _COLUMNS.items()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines
+    )
 
 
-def _cells(row: dict[str, Any]) -> list[Any]:
-    return [row[column] for column in _COLUMNS]
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else str(value)
+def _text(head: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "NO"
+    if value is None:
+        return "?" if head == "lag" else ""
+    return " ".join(str(value).split())  # some errors have several lines
 
 
 def _kafka(settings: StackSettings) -> dict[str, Any]:
@@ -64,20 +72,29 @@ def _kafka(settings: StackSettings) -> dict[str, Any]:
     try:
         asyncio.run(describe(kafka, []))
     except MillraceError as error:
-        return _row("kafka", {"ready": False, "why": str(error)})
-    return _row("kafka", {"ready": True, "why": ""})
+        return {"ready": False, "why": str(error)}
+    return {"ready": True, "why": ""}
 
 
-def _row(process: str, health: dict[str, Any]) -> dict[str, Any]:
-    lag = health.get("lag") or {}
+def _row(process: str, health: dict[str, Any], settings: StackSettings, stack_runs: bool | None) -> dict[str, Any]:
+    ready = bool(health.get("ready"))
+    why = health.get("why") or ""
+    if stack_runs is False and not ready and "pid" not in health:
+        why = f"{why}; the stack is stopped (make run)"
+    lag = health.get("lag") or ({} if ready else None)
+    note = notes.read(settings.data, process)
+    error, error_at = health.get("last_error"), health.get("last_error_at")
+    if note is not None and (error is None or note.at > (error_at or "")):
+        error, error_at = note.text, note.at
     return {
         "process": process,
-        "ready": bool(health.get("ready")),
-        "why": health.get("why") or "",
+        "ready": ready,
+        "why": why,
         "since": health.get("since"),
         "pid": health.get("pid"),
         "lag": lag,
-        "lag_total": health.get("lag_total", sum(lag.values())),
-        "last_error": health.get("last_error"),
-        "last_error_at": health.get("last_error_at"),
+        "lag_total": None if lag is None else sum(lag.values()),
+        "restarts": note.restarts if note is not None else 0 if stack_runs else None,
+        "last_error": error,
+        "last_error_at": error_at,
     }

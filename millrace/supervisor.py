@@ -1,6 +1,7 @@
 """Keeps processes running: starts them in order, restarts a dead one with back-off, stops all in reverse of need.
 
-Knows nothing of what the processes do. One thread, no event loop: it polls a few times a second.
+Knows nothing of what the processes do. One thread, no event loop: it polls a few times a second. What befell a process
+is told at once, and noted for `millrace status` (millrace.notes).
 """
 
 import contextlib
@@ -11,14 +12,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
 
+from millrace import notes
 from millrace.errors import ProcessFault
 from millrace.kafka import Broker
+from millrace.notes import Note
 
 _CHILD = Path(__file__).with_name("child.py")
 _POLL_S = 0.1
@@ -124,22 +127,24 @@ class _Running:
     process: subprocess.Popen[bytes]
     started: float
     was_ready: bool = False
-    ready: bool = False
     deaths: int = 0
     backoff_s: float = _BACKOFF_FIRST_S
     restart_at: float | None = None
     next_health: float = 0.0
     exit_codes: list[int] = field(default_factory=list)
+    restarts: int = 0
+    note: Note | None = None
 
 
 class Supervisor:
     """Runs programs until it is told to stop.
 
-    Args: say: told, in one line each, of deaths, restarts and recoveries.
+    Args: say: told, in one line each, of deaths, restarts and recoveries.  data: the folder that keeps the notes.
     """
 
-    def __init__(self, say: Say) -> None:
+    def __init__(self, say: Say, data: Path) -> None:
         self._say = say
+        self._data = data
         self._running: list[_Running] = []
         self._stop_asked = 0
         self._next_logs = 0.0
@@ -157,8 +162,16 @@ class Supervisor:
         return bool(self._running)
 
     def start(self, program: Program) -> None:
-        """Start one program, without waiting."""
-        self._running.append(_Running(program, program.launch(), time.monotonic()))
+        """Start one program, without waiting.
+
+        Raises: ProcessFault when there is no place for its files; Fault when it knows better what is wrong.
+        """
+        try:
+            process = program.launch()
+        except OSError as error:
+            cure = f"see to it that {self._data} can be written and has room"
+            raise ProcessFault(f"{program.name} cannot be started ({error})", cure) from error
+        self._running.append(_Running(program, process, time.monotonic()))
 
     def wait_ready(self, *, timeout_s: float) -> None:
         """Wait until all that were started are ready; returns early when asked to stop.
@@ -232,16 +245,15 @@ class Supervisor:
         elif now >= running.next_health:
             running.next_health = now + (_HEALTH_EVERY_S if running.was_ready else _POLL_S)
             ready = bool(running.program.health().get("ready"))
-            if ready and not running.ready and running.deaths:
+            if ready and running.note is not None and running.note.ready_again_at is None:
                 self._say(f"{running.program.name} is ready again")
-            running.ready = ready
+                self._note(running, replace(running.note, ready_again_at=notes.now()))
             running.was_ready = running.was_ready or ready
             if ready and now - running.started > _STABLE_S:
                 running.backoff_s, running.deaths = _BACKOFF_FIRST_S, 0
 
     def _note_death(self, running: _Running, code: int, now: float) -> None:
         running.deaths += 1
-        running.ready = False
         running.exit_codes.append(code)
         del running.exit_codes[:-10]
         running.restart_at = now + running.backoff_s
@@ -249,6 +261,7 @@ class Supervisor:
             how = f"was ended by signal {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
             words = running.program.last_words()
             self._say(f"{running.program.name} {how}; starts again in {running.backoff_s:g} s. Its last words: {words}")
+            self._note(running, Note(running.restarts, how, words, notes.now()))
         running.backoff_s = min(running.backoff_s * 2, _BACKOFF_MAX_S)
 
     def _restart(self, running: _Running) -> None:
@@ -258,8 +271,17 @@ class Supervisor:
             running.process = running.program.launch()
         except Exception as error:  # a taken port, a full disk: said, and tried again later
             self._say(f"{running.program.name} cannot be started: {error}")
+            self._note(running, Note(running.restarts, f"cannot be started: {error}", "", notes.now()))
             running.restart_at = running.started + running.backoff_s
             running.backoff_s = min(running.backoff_s * 2, _BACKOFF_MAX_S)
+            return
+        running.restarts += 1
+        if running.note is not None:
+            self._note(running, replace(running.note, restarts=running.restarts))
+
+    def _note(self, running: _Running, note: Note) -> None:
+        running.note = note
+        notes.write(self._data, running.program.name, note)
 
     def _check_startable(self, running: _Running) -> None:
         if running.was_ready or not running.exit_codes:

@@ -100,11 +100,11 @@ def test_status_without_a_stack_tells_of_every_process_and_fails(tmp_path: Path)
             "MILLRACE_SINKS_HEALTH_PORT",
         )
     }
-    answer = millrace("status", "--json", **ports)
+    answer = millrace("status", "--json", MILLRACE_DATA=str(tmp_path / "none"), **ports)
     assert (answer.returncode, answer.stderr) == (1, "")
     rows = json.loads(answer.stdout)
     assert [row["process"] for row in rows] == ["kafka", "gateway", "streams", "sinks"]
-    assert all(row["ready"] is False and row["why"] for row in rows)
+    assert all(row["ready"] is False and row["why"] and row["lag"] is None for row in rows)
 
 
 @pytest.mark.parametrize(
@@ -123,6 +123,17 @@ def test_faults_are_one_line_on_stderr(arguments: tuple[str, ...], message: str,
     assert answer.stdout == ""
     assert message in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_one_port_for_two_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    port = str(free_port())
+    answer = millrace("run", MILLRACE_DATA=str(tmp_path), MILLRACE_SQL_PORT=port, MILLRACE_GATEWAY_HTTP_PORT=port)
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr == (
+        f"millrace: port {port} is set for OTLP over HTTP (MILLRACE_GATEWAY_HTTP_PORT) "
+        "and for SQL (MILLRACE_SQL_PORT): set one of them to another port\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_wrong_settings_are_told_all_at_once() -> None:

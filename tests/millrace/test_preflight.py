@@ -1,5 +1,6 @@
 import os
 import socket
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from millrace import preflight
-from millrace.errors import FolderFault, PortTaken
+from millrace.errors import FolderFault, PortTaken, PortTwice
 
 
 def test_one_folder_serves_one_stack(tmp_path: Path) -> None:
@@ -54,6 +55,37 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
         preflight.data_folder(tmp_path, free_min_mb=10**12),
     ):
         pass
+
+
+def test_a_new_folder_is_its_owner_s_alone_and_an_open_one_is_named_with_the_cure(tmp_path: Path) -> None:
+    new, old = tmp_path / "new", tmp_path / "old"
+    with preflight.data_folder(new, free_min_mb=1):
+        assert stat.S_IMODE(new.stat().st_mode) == 0o700
+        assert preflight.exposure(new) is None
+    old.mkdir()
+    old.chmod(0o750)
+    with preflight.data_folder(old, free_min_mb=1):
+        assert stat.S_IMODE(old.stat().st_mode) == 0o750
+        assert preflight.exposure(old) == (
+            f"data folder {old} holds keys and content and is open to other users (mode 0750): chmod 700 {old}"
+        )
+
+
+def test_a_running_stack_is_known_by_its_lock(tmp_path: Path) -> None:
+    assert preflight.stack_runs(tmp_path) is None
+    with preflight.data_folder(tmp_path, free_min_mb=1):
+        assert preflight.stack_runs(tmp_path) is True
+    assert preflight.stack_runs(tmp_path) is False
+
+
+def test_a_port_that_is_set_twice_names_both_settings() -> None:
+    wanted = [("SQL", 8081, "MILLRACE_SQL_PORT"), ("Kafka", 9092, "MILLRACE_KAFKA_PORT")]
+    with pytest.raises(PortTwice) as raised:
+        preflight.ports([*wanted, ("OTLP over HTTP", 8081, "MILLRACE_GATEWAY_HTTP_PORT")])
+    assert str(raised.value) == (
+        "port 8081 is set for SQL (MILLRACE_SQL_PORT) and for OTLP over HTTP (MILLRACE_GATEWAY_HTTP_PORT): "
+        "set one of them to another port"
+    )
 
 
 def test_a_taken_port_is_named_with_the_setting_that_changes_it() -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -50,6 +51,7 @@ class Stack:
                 stderr=screen,
                 env={**self.environment, **environment},
                 text=True,
+                umask=0o022,
             )
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, float]:
@@ -143,6 +145,10 @@ def kafka_pid(stack: Stack) -> int:
     raise AssertionError(f"no Kafka runs with {properties!r}")
 
 
+def open_to_others(folder: Path) -> list[Path]:
+    return [path for path in (folder, *folder.rglob("*")) if stat.S_IMODE(path.lstat().st_mode) & 0o077]
+
+
 COUNTS = (
     "select (select count(*) from events) as events, (select count(*) from metrics) as points, "
     "(select count(*) from spans) as spans"
@@ -165,6 +171,8 @@ def test_what_was_sent_is_there_and_still_there_after_a_second_start(stack: Stac
     code, seconds = stack.stop(signal.SIGINT)
     assert (code, stack.screen().splitlines()[-1]) == (0, "stopped")
     assert seconds < 15
+    assert open_to_others(stack.folder / "data") == []
+    assert "GroupCoordinatorNotAvailable" not in (stack.folder / "data" / "logs" / "streams.log").read_text()
     stack.start()
     stack.ready()
     assert stack.sql(COUNTS) == counts(*sent)
@@ -182,8 +190,10 @@ def test_a_killed_process_comes_back_and_nothing_acknowledged_is_lost(stack: Sta
         deadline = time.monotonic() + 10
         while stack.millrace("status").returncode == 0 and time.monotonic() < deadline:
             time.sleep(0.1)
-        stack.ready()
+        row = next(row for row in stack.ready() if row["process"] == process)
         assert f"{process} was ended by signal SIGKILL; starts again in 0.5 s" in stack.screen()
+        assert row["restarts"] == 1
+        assert row["last_error"]
     sent.append(feed(stack, 60, seed=2))
     stack.sql_until(COUNTS, counts(*sent))
 
@@ -195,15 +205,19 @@ def test_after_kill_9_of_the_supervisor_a_second_start_works(stack: Stack) -> No
     assert stack.process is not None
     stack.process.kill()
     stack.process.wait()
+    told = stack.millrace("status")
+    assert (told.returncode, told.stdout.count("; the stack is stopped (make run)")) == (1, 4)
+    (stack.folder / "data").chmod(0o755)
     stack.start()
-    stack.ready()
+    assert {row["restarts"] for row in stack.ready()} == {0}
+    assert f"chmod 700 {stack.folder / 'data'}\n" in stack.screen()
     stack.sql_until(COUNTS, counts(sent))
 
 
 def test_another_kafka_can_be_used(stack: Stack, kafka: Any, prefix: str) -> None:
     stack.environment |= {"MILLRACE_BOOTSTRAP": kafka.bootstrap, "MILLRACE_PREFIX": prefix}
     stack.start()
-    stack.ready()
+    assert [row["restarts"] for row in stack.ready()] == [None, 0, 0, 0]  # that Kafka is not ours to restart
     sent = feed(stack, 20)
     stack.sql_until(COUNTS, counts(sent))
     assert not (stack.folder / "data" / "kafka").exists()

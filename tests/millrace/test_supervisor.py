@@ -7,58 +7,32 @@ import sys
 import textwrap
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from millrace import notes
 from millrace.errors import ProcessFault
-from millrace.kafka import free_port
 from millrace.supervisor import PythonProgram, Supervisor, ask_health, turn_log
-
-ROOT = Path(__file__).parents[2]
-
-# A process that is ready at once, says its pid, and ends on SIGTERM (after a pause when it has one).
-SERVER = """
-import asyncio, os, signal, sys
-from service.health import Health
-
-async def main():
-    health = Health("example")
-    await health.serve("127.0.0.1", int(sys.argv[1]))
-    health.set_ready(True)
-    print("pid", os.getpid(), flush=True)
-    ended = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    await ended.wait()
-    await asyncio.sleep(float(sys.argv[2]))
-    print("ended", flush=True)
-
-asyncio.run(main())
-"""
-
-
-def server(folder: Path, name: str, *, stop_s: float = 0.0) -> PythonProgram:
-    port = free_port()
-    return PythonProgram(
-        name=name,
-        arguments=["-c", SERVER, str(port), str(stop_s)],
-        environment={"PYTHONPATH": str(ROOT)},
-        health_url=f"http://127.0.0.1:{port}/readyz",
-        log=folder / f"{name}.log",
-    )
-
-
-def failing(folder: Path, code: str) -> PythonProgram:
-    return PythonProgram("failing", ["-c", code], {}, "http://127.0.0.1:1/readyz", folder / "failing.log")
+from tests.millrace.programs import ROOT, failing, server
 
 
 def pid_of(program: PythonProgram) -> int:
     return int(ask_health(str(program.health_url))["pid"])
 
 
+def tend_until(supervisor: Supervisor, told: list[str], line: str) -> None:
+    deadline = time.monotonic() + 20
+    while not told or not told[-1].startswith(line):
+        assert time.monotonic() < deadline, told
+        supervisor.tend()
+        time.sleep(0.05)
+
+
 def test_all_are_ready_and_stop_in_order(tmp_path: Path) -> None:
     told: list[str] = []
-    supervisor = Supervisor(told.append)
+    supervisor = Supervisor(told.append, tmp_path)
     programs = [server(tmp_path, name, stop_s=0.2) for name in ("kafka", "gateway", "sinks")]
     for program in programs:
         supervisor.start(program)
@@ -72,25 +46,64 @@ def test_all_are_ready_and_stop_in_order(tmp_path: Path) -> None:
 
 def test_a_killed_child_is_restarted_and_shown(tmp_path: Path) -> None:
     told: list[str] = []
-    supervisor = Supervisor(told.append)
+    supervisor = Supervisor(told.append, tmp_path)
     program = server(tmp_path, "streams")
     supervisor.start(program)
     supervisor.wait_ready(timeout_s=20)
     first = pid_of(program)
     os.kill(first, signal.SIGKILL)
-    deadline = time.monotonic() + 20
-    while len(told) < 2 and time.monotonic() < deadline:
-        supervisor.tend()
-        time.sleep(0.05)
+    tend_until(supervisor, told, "streams is ready again")
     assert pid_of(program) != first
     assert told[0].startswith("streams was ended by signal SIGKILL; starts again in 0.5 s")
     assert told[1] == "streams is ready again"
     supervisor.stop(5)
 
 
+def test_what_befalls_a_child_is_noted(tmp_path: Path) -> None:
+    told: list[str] = []
+    supervisor = Supervisor(told.append, tmp_path)
+    program = server(tmp_path / "logs", "streams")
+    supervisor.start(program)
+    supervisor.wait_ready(timeout_s=20)
+    assert notes.read(tmp_path, "streams") is None
+    (tmp_path / "logs").rename(tmp_path / "aside")
+    (tmp_path / "logs").touch()  # no place for its log: it cannot be started
+    os.kill(pid_of(program), signal.SIGKILL)
+    tend_until(supervisor, told, "streams was ended by signal SIGKILL")
+    death = notes.read(tmp_path, "streams")
+    assert death is not None
+    assert (death.restarts, death.exit) == (0, "was ended by signal SIGKILL")
+    tend_until(supervisor, told, "streams cannot be started")
+    failure = notes.read(tmp_path, "streams")
+    assert failure is not None
+    assert (failure.restarts, failure.last_words) == (0, "")
+    assert failure.exit.startswith("cannot be started: [Errno")
+    assert failure.at > death.at
+    (tmp_path / "logs").unlink()
+    tend_until(supervisor, told, "streams is ready again")
+    recovery = notes.read(tmp_path, "streams")
+    assert recovery is not None
+    assert recovery.ready_again_at is not None
+    assert recovery == replace(failure, restarts=1, ready_again_at=recovery.ready_again_at)
+    supervisor.stop(5)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that takes nothing")
+def test_a_full_disk_does_not_end_the_supervisor(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "failing.new").symlink_to("/dev/full")
+    told: list[str] = []
+    supervisor = Supervisor(told.append, tmp_path)
+    supervisor.start(failing(tmp_path, "raise SystemExit(7)"))
+    with pytest.raises(ProcessFault):
+        supervisor.wait_ready(timeout_s=20)
+    assert len(told) == 3
+    assert notes.read(tmp_path, "failing") is None
+
+
 def test_the_back_off_grows_and_a_child_that_cannot_start_is_a_fault(tmp_path: Path) -> None:
     told: list[str] = []
-    supervisor = Supervisor(told.append)
+    supervisor = Supervisor(told.append, tmp_path)
     supervisor.start(failing(tmp_path, "print('no such thing'); raise SystemExit(7)"))
     with pytest.raises(ProcessFault, match=r"failing does not start \(no such thing\): see .*failing.log"):
         supervisor.wait_ready(timeout_s=20)
@@ -98,9 +111,19 @@ def test_the_back_off_grows_and_a_child_that_cannot_start_is_a_fault(tmp_path: P
     supervisor.stop(5)
 
 
+def test_no_place_for_a_log_is_a_fault_with_its_cure(tmp_path: Path) -> None:
+    (tmp_path / "logs").touch()
+    supervisor = Supervisor(lambda _: None, tmp_path)
+    with pytest.raises(ProcessFault) as raised:
+        supervisor.start(failing(tmp_path / "logs", ""))
+    cause = f"failing cannot be started ([Errno 17] File exists: '{tmp_path}/logs')"
+    assert str(raised.value) == f"{cause}: see to it that {tmp_path} can be written and has room"
+    assert not supervisor.busy()
+
+
 def test_bad_settings_are_a_fault_at_once(tmp_path: Path) -> None:
     told: list[str] = []
-    supervisor = Supervisor(told.append)
+    supervisor = Supervisor(told.append, tmp_path)
     supervisor.start(failing(tmp_path, "print('MILLRACE_X: wrong'); raise SystemExit(2)"))
     with pytest.raises(ProcessFault, match="MILLRACE_X: wrong"):
         supervisor.wait_ready(timeout_s=20)
@@ -108,7 +131,7 @@ def test_bad_settings_are_a_fault_at_once(tmp_path: Path) -> None:
 
 
 def test_a_child_that_never_gets_ready_is_a_fault_with_its_reason(tmp_path: Path) -> None:
-    supervisor = Supervisor(lambda _: None)
+    supervisor = Supervisor(lambda _: None, tmp_path)
     supervisor.start(failing(tmp_path, "import time; time.sleep(60)"))
     with pytest.raises(ProcessFault, match=r"failing is not ready after 1 s \(does not run\)"):
         supervisor.wait_ready(timeout_s=1)
@@ -117,7 +140,7 @@ def test_a_child_that_never_gets_ready_is_a_fault_with_its_reason(tmp_path: Path
 
 def test_a_child_that_does_not_stop_is_killed_in_time(tmp_path: Path) -> None:
     told: list[str] = []
-    supervisor = Supervisor(told.append)
+    supervisor = Supervisor(told.append, tmp_path)
     program = server(tmp_path, "sinks", stop_s=60)
     supervisor.start(program)
     supervisor.wait_ready(timeout_s=20)
@@ -131,7 +154,7 @@ def test_a_child_that_does_not_stop_is_killed_in_time(tmp_path: Path) -> None:
 
 
 def test_a_second_request_to_stop_kills_at_once(tmp_path: Path) -> None:
-    supervisor = Supervisor(lambda _: None)
+    supervisor = Supervisor(lambda _: None, tmp_path)
     supervisor.start(server(tmp_path, "sinks", stop_s=60))
     supervisor.wait_ready(timeout_s=20)
     supervisor.ask_stop()
@@ -148,8 +171,8 @@ def test_children_die_with_a_killed_supervisor(tmp_path: Path) -> None:
     import time
     from pathlib import Path
     from millrace.supervisor import PythonProgram, Supervisor
-    supervisor = Supervisor(print)
     url, log = {program.health_url!r}, Path({str(program.log)!r})
+    supervisor = Supervisor(print, log.parent)
     supervisor.start(PythonProgram("streams", {program.arguments!r}, {{}}, url, log))
     supervisor.wait_ready(timeout_s=20)
     print("up", flush=True)

@@ -1,0 +1,113 @@
+"""What `millrace status` says of real processes under a real supervisor."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from millrace import notes, preflight, status
+from millrace.kafka import free_port
+from millrace.notes import Note
+from millrace.settings import StackSettings
+from millrace.supervisor import PythonProgram, Supervisor
+from tests.millrace.programs import failing, server
+
+
+def settings(data: Path, *, sinks: PythonProgram | None = None) -> StackSettings:
+    """No Kafka, gateway and streams; the sinks when given."""
+    port = free_port() if sinks is None else int(str(sinks.health_url).split(":")[2].split("/")[0])
+    return StackSettings(
+        data=data,
+        kafka_port=free_port(),
+        gateway_health_port=free_port(),
+        streams_health_port=free_port(),
+        sinks_health_port=port,
+    )
+
+
+def row(settings: StackSettings, process: str) -> dict[str, Any]:
+    return next(row for row in status.collect(settings) if row["process"] == process)
+
+
+def tend_until(supervisor: Supervisor, holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        supervisor.tend()
+        time.sleep(0.05)
+
+
+def test_a_process_that_crashes_again_and_again_says_why(tmp_path: Path) -> None:
+    asked = settings(tmp_path)
+    supervisor = Supervisor(lambda _: None, tmp_path)
+    with preflight.data_folder(tmp_path, free_min_mb=1):
+        supervisor.start(failing(tmp_path, "print('no such thing'); raise SystemExit(7)", "streams"))
+        tend_until(supervisor, lambda: row(asked, "streams")["restarts"] == 2)
+        found = row(asked, "streams")
+        gateway = row(asked, "gateway")
+    assert (found["ready"], found["why"]) == (False, "does not run")
+    assert found["last_error"] == "ended with exit code 7; its last words: no such thing"
+    assert found["last_error_at"] is not None
+    assert (gateway["restarts"], gateway["last_error"]) == (0, None)
+    supervisor.stop(5)
+
+
+def test_a_crash_is_still_seen_when_the_process_is_ready_again(tmp_path: Path) -> None:
+    program = server(tmp_path, "sinks")
+    asked = settings(tmp_path, sinks=program)
+    supervisor = Supervisor(lambda _: None, tmp_path)
+    supervisor.start(program)
+    supervisor.wait_ready(timeout_s=20)
+    os.kill(row(asked, "sinks")["pid"], signal.SIGKILL)
+    tend_until(supervisor, lambda: bool((found := row(asked, "sinks"))["ready"] and found["restarts"]))
+    found = row(asked, "sinks")
+    assert (found["ready"], found["restarts"], found["lag"], found["lag_total"]) == (True, 1, {}, 0)
+    assert found["last_error"].startswith("was ended by signal SIGKILL; its last words: pid ")
+    supervisor.stop(5)
+
+
+def test_the_newer_error_is_shown(tmp_path: Path) -> None:
+    program = server(tmp_path, "sinks", error="the lake\n  is frozen")
+    asked = settings(tmp_path, sinks=program)
+    supervisor = Supervisor(lambda _: None, tmp_path)
+    notes.write(tmp_path, "sinks", Note(1, "ended with exit code 7", "", notes.now()))
+    supervisor.start(program)
+    supervisor.wait_ready(timeout_s=20)
+    found = row(asked, "sinks")
+    assert (found["last_error"], found["restarts"]) == ("the lake\n  is frozen", 1)
+    assert status.table([found]).splitlines()[1].endswith("  the lake is frozen")
+    time.sleep(0.01)
+    notes.write(tmp_path, "sinks", Note(2, "cannot be started: no room", "", notes.now()))
+    assert row(asked, "sinks")["last_error"] == "cannot be started: no room"
+    supervisor.stop(5)
+
+
+def test_a_stopped_stack_is_said_to_be_stopped(tmp_path: Path) -> None:
+    asked = settings(tmp_path)
+    assert [found["why"] for found in status.collect(asked)[1:]] == [
+        "does not run"
+    ] * 3  # nothing was ever started here
+    with preflight.data_folder(tmp_path, free_min_mb=1):
+        assert row(asked, "streams")["why"] == "does not run"
+    assert row(asked, "streams")["why"] == "does not run; the stack is stopped (make run)"
+
+
+def test_what_nobody_knows_is_no_zero(tmp_path: Path) -> None:
+    rows = status.collect(settings(tmp_path))
+    assert {(found["ready"], found["lag"], found["lag_total"], found["restarts"]) for found in rows} == {
+        (False, None, None, None)
+    }
+    head, *lines = status.table(rows).splitlines()
+    assert head.split() == ["process", "ready", "lag", "restarts", "state", "last", "error"]
+    assert [line.split()[:3] for line in lines] == [
+        [name, "NO", "?"] for name in ("kafka", "gateway", "streams", "sinks")
+    ]
+
+
+def test_what_is_not_a_note_is_ignored(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    for text in ("", "[]", '{"restarts": 1}', '{"restarts": 1, "colour": "red"}'):
+        (tmp_path / "run" / "streams.json").write_text(text)
+        assert notes.read(tmp_path, "streams") is None
