@@ -13,7 +13,7 @@ import aiokafka
 import faust
 from faust.types import TP
 
-from schemas.errors import MillraceError
+from schemas.errors import MillraceError, RetryableError
 from streams.engine.chunk import Chunk
 from streams.engine.consumer import Consumer, Transport
 from streams.engine.errors import EngineError, NotCopartitioned, StageFailed, WorkerFenced
@@ -115,7 +115,7 @@ class EngineApp(faust.App):
                 await fold(chunk)
             except Exception as error:
                 # Faust would acknowledge the chunk and go on.
-                if isinstance(error, EngineError):
+                if isinstance(error, EngineError | RetryableError):
                     self.fatal(error)
                 else:
                     logger.exception("%r failed", chunk)

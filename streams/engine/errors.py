@@ -3,7 +3,8 @@
 MillraceError                  (schemas.errors)
 ├── RetryableError             (schemas.errors) start the worker again
 │   ├── WorkerFenced           the group gave our partitions away, or may have
-│   └── SendFailed             Kafka did not acknowledge a message
+│   ├── SendFailed             Kafka did not acknowledge a message
+│   └── StateDamaged           a database cannot be read; the next start recovers it from its changelog
 └── PermanentError             (schemas.errors) a start would end the same way
     └── EngineError
         ├── StageFailed        a stage's fold raised; the record that did it comes again
@@ -16,6 +17,8 @@ MillraceError                  (schemas.errors)
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from schemas.errors import PermanentError, RetryableError
 
@@ -40,6 +43,17 @@ class SendFailed(RetryableError):
     def __init__(self, topic: str, partition: int, cause: str) -> None:
         super().__init__(f"Kafka did not acknowledge {topic}[{partition}]: {cause}", retry_after_s=1.0)
         self.topic, self.partition = topic, partition
+
+
+class StateDamaged(RetryableError):
+    """A database was found damaged while it was in use.  folder: the database.  cause: RocksDB's words."""
+
+    def __init__(self, folder: Path, cause: str) -> None:
+        super().__init__(
+            f"{folder} is damaged and will be recovered from the changelog at the next start: {cause}",
+            retry_after_s=1.0,
+        )
+        self.folder = folder
 
 
 class StageFailed(EngineError):

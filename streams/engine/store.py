@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from faust.stores import rocksdb as faust_rocksdb
 from faust.types import TP
 
 from streams.engine import rows
+from streams.engine.errors import StateDamaged
 from streams.engine.marks import Mark
 from streams.engine.settings import EngineSettings
 
@@ -24,6 +26,10 @@ ChangelogRecord = tuple[bytes, bytes | None, bytes]
 _OPEN_FILES_MAX = 128
 _WRITE_BUFFERS_MAX = 3
 _BLOOM_BITS = 10
+# What RocksDB says of files that are cut, changed or gone. (A lock, a full disk, missing rights are not damage.)
+_DAMAGE = ("Corruption", "No such file or directory")
+_DAMAGED = "DAMAGED"
+"""An empty file in a database that was found damaged while it was in use."""
 
 
 class RocksOptions:
@@ -68,17 +74,19 @@ class Store(faust_rocksdb.Store):
 
     # -- rows ---------------------------------------------------------------------
     def get_many(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
-        found: list[bytes | None] = self._dbs[partition].get(list(keys))
+        with self._watching(partition):
+            found: list[bytes | None] = self._dbs[partition].get(list(keys))
         return found
 
     def scan(self, partition: int, start: bytes, stop: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         """Ordered (key, row) with start <= key < stop, at most `limit`, without the engine's own rows."""
         found: list[tuple[bytes, bytes]] = []
         start = max(start, b"\x01")
-        for key, value in self._dbs[partition].items(from_key=start):
-            if key >= stop or len(found) >= limit:
-                break
-            found.append((key, value))
+        with self._watching(partition):
+            for key, value in self._dbs[partition].items(from_key=start):
+                if key >= stop or len(found) >= limit:
+                    break
+                found.append((key, value))
         return found
 
     def write(
@@ -109,7 +117,8 @@ class Store(faust_rocksdb.Store):
               complete_to: see rows.merge.
         """
         database = self._db_for_partition(partition)
-        merged = rows.merge(records, lambda keys: database.get(list(keys)), complete_to=complete_to)
+        with self._watching(partition):
+            merged = rows.merge(records, lambda keys: database.get(list(keys)), complete_to=complete_to)
         batch = rocksdict.WriteBatch(raw_mode=True)
         for key, row in merged.puts.items():
             batch.put(key, row)
@@ -137,18 +146,35 @@ class Store(faust_rocksdb.Store):
             self.apply_changelog(message.partition, [record], offset=message.offset)
 
     # -- life cycle ---------------------------------------------------------------
+    @contextmanager
+    def _watching(self, partition: int) -> Iterator[None]:
+        """Raises: StateDamaged for what RocksDB finds damaged only now; the database is made anew when it is opened."""
+        try:
+            yield
+        except Exception as error:
+            if not _is_damage(error):
+                raise
+            path = self.partition_path(partition)
+            (path / _DAMAGED).touch()
+            raise StateDamaged(path, str(error)) from error
+
     def _open_for_partition(self, partition: int) -> Any:
         path = self.partition_path(partition)
+        database = None
         try:
+            if (path / _DAMAGED).exists():
+                raise StateDamaged(path, "found while it was in use")
             database = self._opener.open(path)
+            stored = database.get(rows.MARK_KEY)
         except Exception as error:
-            if "Corruption" not in str(error):
+            if not isinstance(error, StateDamaged) and not _is_damage(error):
                 raise
             # Never ahead of the changelog, so nothing is lost with it.
             logger.error("%s is damaged and will be recovered from the changelog: %s", path, error)
+            if database is not None:
+                database.close()
             shutil.rmtree(path)
-            database = self._opener.open(path)
-        stored = database.get(rows.MARK_KEY)
+            return self._opener.open(path)
         if stored is not None:
             # Before the changelog is read on from our offset: that offset means nothing in another cluster.
             self._check(partition, Mark.unpack(stored))
@@ -170,3 +196,7 @@ class Store(faust_rocksdb.Store):
     async def stop(self) -> None:
         for partition in list(self._dbs):
             self.close_partition(partition)
+
+
+def _is_damage(error: Exception) -> bool:
+    return any(words in str(error) for words in _DAMAGE)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from aiokafka import TopicPartition
@@ -175,14 +177,51 @@ async def test_records_deleted_before_they_were_read_are_counted(pipeline: MakeP
     assert await worker.stop() == 0
 
 
-async def test_a_damaged_database_is_recovered_from_the_changelog(pipeline: MakePipeline) -> None:
+def no_manifest(database: Path) -> None:
+    for manifest in database.glob("MANIFEST-*"):
+        manifest.unlink()
+
+
+def nonsense(database: Path) -> None:
+    for manifest in database.glob("MANIFEST-*"):
+        manifest.write_bytes(b"not a manifest" * 100)
+
+
+def found_in_use(database: Path) -> None:
+    (database / "DAMAGED").touch()
+
+
+@pytest.mark.parametrize("harm", [no_manifest, nonsense, found_in_use])
+async def test_a_damaged_database_is_recovered_from_the_changelog(
+    pipeline: MakePipeline, harm: Callable[[Path], None]
+) -> None:
     counting = pipeline()
     worker = await ran_once(counting)
-    for manifest in worker.folder.glob("data/**/tables/a-*.db/MANIFEST-*"):
-        manifest.write_bytes(b"not a manifest" * 100)
+    for database in worker.folder.glob("data/**/tables/a-*.db"):
+        harm(database)
     await counting.produce(1_000, seed=2)
     worker.start()
     await counting.drain(revive=False)
     assert "is damaged and will be recovered" in worker.tail()
+    assert await worker.stop() == 0
+    await counting.check()
+
+
+async def test_a_database_that_is_damaged_in_use_ends_the_worker_and_is_recovered(pipeline: MakePipeline) -> None:
+    """The files are read only when a row is asked for: a block that is not what its checksum says."""
+    counting = pipeline(padding=200)
+    worker = await ran_once(counting)
+    for table in worker.folder.glob("data/**/tables/a-*.db/*.sst"):
+        whole = bytearray(table.read_bytes())
+        middle = len(whole) // 2
+        whole[middle : middle + 50] = bytes(50)
+        table.write_bytes(whole)
+    await counting.produce(1_000, seed=2)
+    worker.start()
+    assert await worker.ended() == 70
+    assert "is damaged and will be recovered" in worker.tail()
+    assert (await counting.committed())["a"] < 2_000
+    worker.start()
+    await counting.drain()
     assert await worker.stop() == 0
     await counting.check()

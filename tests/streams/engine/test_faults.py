@@ -123,7 +123,7 @@ async def test_two_workers_stay_exact_while_partitions_move(
     enough.set()
     await load
     await joining.drain()
-    await asyncio.sleep(4)  # one audit, which repairs what idle partitions still have
+    await joining.repaired()
     await stop_all(joining)
     await joining.check()
 
@@ -164,7 +164,8 @@ async def test_rows_of_a_zombie_are_repaired(pipeline: MakePipeline) -> None:
     counting = pipeline("count", fencing=False)
     await counting.create_topics()
     zombie, other = await a_zombie_wakes(counting)
-    assert zombie.total("repaired_rows", "tables") + other.total("repaired_rows", "tables") > 0
+    await other.until(lambda: sum(one.total("repaired_rows", "tables") for one in (zombie, other)) > 0)
+    await counting.repaired()
     await stop_all(counting)
     assert (await counting.changelog("a")).stale > 0
     await counting.check()

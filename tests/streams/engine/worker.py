@@ -61,7 +61,7 @@ class Half:
         keys = list(dict.fromkeys([TOTAL, *(record.key for record in chunk.records)]))
         acc: dict[bytes, list[int]] = {}
         for key, row in zip(keys, self.table.get_many(chunk.partition, keys), strict=True):
-            acc[key] = [-1, 0, 0] if row is None else [row.offset, *HALF.unpack(row.payload)]
+            acc[key] = [-1, 0, 0] if row is None else [row.offset, *HALF.unpack_from(row.payload)]
         again = 0
         for record in chunk.records:
             number = RECORD.unpack_from(record.value)[0]
@@ -123,7 +123,7 @@ def build(options: dict[str, Any], cluster: Cluster, **kwargs: Any) -> Engine:
 
 def joined(a: Row | None, b: Row | None) -> bytes:
     version = sum(row.offset + 1 for row in (a, b) if row is not None)
-    values = [value for row in (a, b) for value in ((0, 0) if row is None else HALF.unpack(row.payload))]
+    values = [value for row in (a, b) for value in ((0, 0) if row is None else HALF.unpack_from(row.payload))]
     return JOINED.pack(version, *values)
 
 
