@@ -89,6 +89,7 @@ class Broker:
 
     Args: directory: the jars (millrace.jars.ensure).  folder: its configuration and data; kept between starts.
         log: its log file.  port: 0 picks a free one.  settings: more server properties.
+        cluster_id: of a new folder; none makes one up, which several nodes of one cluster must not do.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Broker:
         heap_mb: int = 512,
         settings: Mapping[str, str] | None = None,
         port_variable: str = "MILLRACE_KAFKA_PORT",
+        cluster_id: str | None = None,
     ) -> None:
         self.port = port or free_port()
         self.folder = folder.absolute()
@@ -110,6 +112,7 @@ class Broker:
         self._heap_mb = heap_mb
         self._settings = dict(settings or {})
         self._port_variable = port_variable
+        self._cluster_id = cluster_id or new_cluster_id()
 
     @property
     def bootstrap(self) -> str:
@@ -226,9 +229,8 @@ class Broker:
         return properties
 
     def _format(self, properties: Path) -> None:
-        cluster_id = urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
         result = subprocess.run(
-            self._java("kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(properties)),
+            self._java("kafka.tools.StorageTool", "format", f"--cluster-id={self._cluster_id}", "-c", str(properties)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -257,6 +259,11 @@ def cached_jars(cache: Path | None = None) -> Path:
 def default_cache() -> Path:
     """The cache folder of this user: XDG's, else ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "millrace"
+
+
+def new_cluster_id() -> str:
+    """A random id as Kafka writes them: 16 bytes in URL-safe base64."""
+    return urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
 
 
 def free_port() -> int:

@@ -19,6 +19,7 @@ from streams.engine.consumer import Consumer, Transport
 from streams.engine.errors import EngineError, NotCopartitioned, StageFailed, WorkerFenced
 from streams.engine.lease import Lease
 from streams.engine.outbox import Outbox
+from streams.engine.recovery import Tables
 from streams.engine.settings import Cluster, EngineSettings
 from streams.engine.store import RocksOptions
 from streams.engine.table import Table
@@ -79,7 +80,8 @@ class EngineApp(faust.App):
             broker_rebalance_timeout=settings.rebalance_timeout_s,
             broker_request_timeout=settings.request_timeout_s,
             broker_commit_interval=settings.commit_interval_s,
-            # Table.recovered looks, and says what to do.
+            TableManager=Tables,
+            # Table.recover looks, and says what to do.
             recovery_consistency_check=False,
         )
 
@@ -202,6 +204,11 @@ class EngineApp(faust.App):
         self, topic: str, partitions: Iterable[int]
     ) -> tuple[dict[int, int | None], dict[int, int]]:
         return await self.consumer.source_offsets(topic, list(partitions))
+
+    async def ends(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+        """Of a topic's partitions: the offset that the next record gets."""
+        ends = await self.consumer.highwaters(*(TP(topic, partition) for partition in partitions))
+        return {tp.partition: end or 0 for tp, end in ends.items()}
 
     # -- life ---------------------------------------------------------------------
     async def on_started(self) -> None:

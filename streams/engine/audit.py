@@ -6,15 +6,12 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from streams.engine import rows
-from streams.engine.store import ChangelogRecord
-from streams.engine.table import Table
+from streams.engine.recovery import read_back
 
 if TYPE_CHECKING:
     from streams.engine.app import EngineApp
@@ -23,7 +20,6 @@ logger = logging.getLogger(__name__)
 
 _WATCH_INTERVAL_S = 1.0
 _WATCH_FIRST_S = 0.2
-_READ_WAIT_MS = 1000
 
 
 class Audit:
@@ -64,26 +60,14 @@ class Audit:
         for table in app.stage_tables:
             for partition, gaps in list(table.gaps.items()):
                 for gap in list(gaps):
-                    records = await self._read(table, partition, gap)
+                    read = read_back(app, table.changelog, {partition: gap})
+                    records = [record async for _, some, _ in read for record in some]
                     async with app.apply_lock:  # not while a chunk holds rows that it has read
                         table.merge_foreign(partition, gap, records)
             for partition in table.owned():  # recovery finds stale copies, too
                 async with app.apply_lock:
                     if partition in table.owned() and not self._quiet:
                         await table.rewrite_stale(partition)
-
-    async def _read(self, table: Table, partition: int, gap: tuple[int, int]) -> list[ChangelogRecord]:
-        position, stop = gap
-        tp = TopicPartition(table.changelog, partition)
-        found: list[Any] = []
-        async with self._app.plain_consumer() as consumer:
-            consumer.assign([tp])
-            consumer.seek(tp, position)
-            while position < stop:
-                fetched = await consumer.getmany(tp, timeout_ms=_READ_WAIT_MS)
-                found += (record for record in fetched.get(tp, ()) if record.offset < stop)
-                position = await consumer.position(tp)
-        return [(r.key, r.value, b"" if r.value is not None else rows.tombstone_version(r.headers)) for r in found]
 
     async def watch(self) -> None:
         """Keep the ends of our partitions of the sources."""

@@ -160,21 +160,16 @@ class Consumer(driver.Consumer):
             yield Chunk(tp.topic, tp.partition, records, follows=follows, seek=seek)
 
     def _apply_changelog(self, tp: TP, fetched: list[Any]) -> ConsumerMessage | None:
-        """Apply a fetched stretch of a changelog here, for recovery and for standbys.
+        """Apply a fetched stretch of a changelog to a standby, here and at once.
 
-        Everything is applied and counted before the last record is passed on. Faust finds that record already seen,
-        applies nothing, and only looks whether recovery has ended. (Passed on unapplied it would be lost: the next
-        stretch can raise the seen offset before Faust's queue is drained.)
+        Everything is applied and counted before the last record is passed on. Faust finds that record already seen and
+        applies nothing. (Passed on unapplied it would be lost: the next stretch can raise the seen offset before
+        Faust's queue is drained.)
         """
         recovery: Any = self.app.tables.recovery  # type: ignore[attr-defined]
-        if tp in recovery.active_tps:
-            if not self.app.in_recovery:
-                return None
-            offsets = recovery.active_offsets
-        elif tp in recovery.standby_tps:
-            offsets = recovery.standby_offsets
-        else:
+        if tp not in recovery.standby_tps:
             return None
+        offsets = recovery.standby_offsets
         seen = offsets.get(tp)
         todo = [record for record in fetched if seen is None or record.offset > seen]
         if todo:

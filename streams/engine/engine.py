@@ -262,6 +262,6 @@ class Engine:
             return "stopping"
         if recovered:
             return f"owns {len(app.consumer.applied())} partitions"
-        if app.in_recovery:
-            return "recovering tables"
+        if unread := sum(sum(table.unread.values()) for table in app.stage_tables):
+            return f"recovering tables, {unread} changelog records to read"
         return "joining the group" if app.rebalancing or not app.rebalancing_count else "waiting for partitions"

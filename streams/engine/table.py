@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from streams.engine.chunk import Chunk
 from streams.engine.errors import NotCopartitioned, StateLost, WrongRow
 from streams.engine.marks import Mark
 from streams.engine.outbox import NO_HEADERS, Message
+from streams.engine.recovery import read_back
 from streams.engine.rows import Row
 from streams.engine.store import ChangelogRecord, Store
 
@@ -42,6 +44,11 @@ class Table:
         self._next_offset: dict[int, int] = {}
         #: Partition -> ranges of the changelog that somebody else wrote, not merged yet.
         self.gaps: dict[int, list[tuple[int, int]]] = {}
+        #: While partitions are recovered: partition -> records of the changelog still to be read.
+        self.unread: dict[int, int] = {}
+        #: Grows whenever the partitions may move; what began in an earlier one must not go on.
+        self._generation = 0
+        self._recovering = asyncio.Lock()
         self.rows_written = 0
         self.foreign_rows = 0
         self.repaired_rows = 0
@@ -115,29 +122,62 @@ class Table:
         """Raises: StateMismatch: rows made from something else."""
         marks.check_source(self._where(partition), mark, self._mark(-1))
 
-    async def recovered(self, partitions: Mapping[int, tuple[int, int]]) -> None:
-        """Recovery ended: look at what was recovered, and remember where our own writes begin.
+    async def recover(self, partitions: Sequence[int]) -> None:
+        """Read back what the changelog has of these partitions and we have not; from then on they are ours.
 
-        Args:   partitions: ours -> (last changelog offset we have, the changelog's last offset then).
+        A rebalance in between ends it: the partitions may be others then, and it is called again.
         Raises: StateLost, StateMismatch.
         """
         self.forget()
-        committed, ends = await self._app.source_offsets(self.source.topic, partitions)
-        for partition, (offset, last) in partitions.items():
-            where = self._where(partition)
-            if offset > last:
-                raise StateLost(where, f"local rows go up to changelog offset {offset}, the changelog ends at {last}")
-            mark = self.store.mark(partition)
+        generation = self._generation
+        if not partitions:
+            return
+        async with self._recovering:
+            # In this order: what was committed before stands below the end that is asked for after.
+            committed, source_ends = await self._app.source_offsets(self.source.topic, partitions)
+            ends = await self._app.ends(self.changelog, partitions)
+            if generation != self._generation:
+                return
+            have = {partition: self._have(partition) for partition in partitions}
+            for partition, offset in have.items():
+                if offset >= ends[partition]:
+                    what = f"local rows go up to changelog offset {offset}, the changelog ends at {ends[partition] - 1}"
+                    raise StateLost(self._where(partition), what)
+            stretches = {partition: (have[partition] + 1, ends[partition]) for partition in partitions}
+            self.unread = {partition: stop - start for partition, (start, stop) in stretches.items()}
+            async for partition, records, position in read_back(self._app, self.changelog, stretches):
+                if generation != self._generation:
+                    return
+                self.store.apply_changelog(partition, records, offset=position - 1)
+                self.unread[partition] = ends[partition] - position
+            async with self._app.apply_lock:  # a revocation waits for it
+                if generation == self._generation:
+                    await self._own(ends, committed, source_ends)
+
+    async def _own(
+        self, ends: Mapping[int, int], committed: Mapping[int, int | None], sources: Mapping[int, int]
+    ) -> None:
+        """Look at what was recovered, and remember where our own writes begin."""
+        marks_of = {partition: self.store.mark(partition) for partition in ends}
+        for partition, mark in marks_of.items():
             if mark is not None:
                 self.check_source(partition, mark)
-            marks.check_progress(where, mark, committed=committed[partition], end=ends[partition])
+            marks.check_progress(self._where(partition), mark, committed=committed[partition], end=sources[partition])
+        for partition, mark in marks_of.items():
             self._applied[partition] = -1 if mark is None else mark.applied
-            self._next_offset[partition] = last + 1
+            self._next_offset[partition] = ends[partition]
             if mark is None:
                 await self._write(partition, {rows.MARK_KEY: self._mark(-1).pack()}, (), 0)
 
+    def _have(self, partition: int) -> int:
+        """The changelog offset up to which everything is in the local rows; -1 for none."""
+        offset = self.store.persisted_offset(TP(self.changelog, partition))
+        return -1 if offset is None else int(offset)
+
     def forget(self) -> None:
         """The partitions may move: none is ours until it was recovered again."""
+        self._generation += 1
+        self.unread.clear()
         self._applied.clear()
         self._next_offset.clear()
         self.gaps.clear()
@@ -226,7 +266,7 @@ class Table:
 
 
 class ChangelogTable(faust.Table):  # type: ignore[type-arg]
-    """What Faust sees of a Table: a store, and the moment when recovery ends."""
+    """What Faust sees of a Table: a store, and the moment when partitions are to be recovered."""
 
     logger = logging.getLogger("faust.tables")
 
@@ -258,15 +298,9 @@ class ChangelogTable(faust.Table):  # type: ignore[type-arg]
         )
 
     async def on_recovery_completed(self, active_tps: Any, standby_tps: Any) -> None:
-        recovery: Any = self.app.tables.recovery  # type: ignore[attr-defined]
+        assigned = self.app.assignor.assigned_actives()
         try:
-            await self._table.recovered(
-                {
-                    tp.partition: (recovery.active_offsets[tp], recovery.active_highwaters[tp])
-                    for tp in active_tps
-                    if tp.topic == self._table.changelog
-                }
-            )
+            await self._table.recover([tp.partition for tp in assigned if tp.topic == self._table.changelog])
             await super().on_recovery_completed(active_tps, standby_tps)
         except Exception as error:  # Faust drops what this raises
             self.app.fatal(error)  # type: ignore[attr-defined]

@@ -131,9 +131,10 @@ class Pipeline:
     async def repaired(self, *, seconds: float = 60.0) -> None:
         """Until no changelog ends with an old copy of a row: audits come round every three seconds."""
         deadline = time.monotonic() + seconds
-        while any((log := await self.changelog(name)).last != log.best for name in self.names):
-            assert time.monotonic() < deadline, f"old copies were not written over\n{self.tails()}"
-            await asyncio.sleep(1)
+        for name in self.names:
+            while (log := await self.changelog(name)).last != log.best:
+                assert time.monotonic() < deadline, f"old copies were not written over\n{self.tails()}"
+                await asyncio.sleep(1)
 
     async def drain(self, *, seconds: float = 120.0, revive: bool = True) -> None:
         """Until everything that was produced is committed."""
@@ -329,8 +330,11 @@ class Worker:
     def wipe(self) -> None:
         shutil.rmtree(self.folder / "data", ignore_errors=True)
 
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
     def tail(self) -> str:
-        return "\n".join((self.folder / "log").read_text().splitlines()[-12:])
+        return "\n".join(self.log().splitlines()[-12:])
 
 
 class Admin:

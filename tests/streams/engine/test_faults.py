@@ -128,6 +128,34 @@ async def test_two_workers_stay_exact_while_partitions_move(
     await joining.check()
 
 
+async def test_rebalances_in_quick_succession_recover_every_row(pipeline: MakePipeline) -> None:
+    """Workers die and come while others still recover: a recovery that ends too early would lack the last rows."""
+    joining = pipeline("join", slow=0.01, chunk_records=200)
+    await joining.create_topics()
+    randomly = random.Random(13)
+    workers = [joining.worker() for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    enough = asyncio.Event()
+    load = asyncio.ensure_future(joining.produce_until(enough, rate=600, seed=9))
+    await asyncio.gather(*(worker.ready() for worker in workers))
+    for _ in range(5):
+        await asyncio.sleep(randomly.uniform(0, 3))
+        for worker in randomly.sample(workers, 2):
+            worker.kill()
+            if randomly.random() < 0.5:
+                worker.wipe()
+            await asyncio.sleep(randomly.uniform(0, 1))
+            worker.start()
+    enough.set()
+    await load
+    await joining.drain()
+    await joining.repaired()
+    await stop_all(joining)
+    assert not any("higher epoch" in worker.log() for worker in workers)
+    await joining.check()
+
+
 async def a_zombie_wakes(pipeline: Pipeline) -> tuple[Worker, Worker]:
     """A worker is paused in the middle of a chunk; the other one does its work; then it wakes and writes its rows.
 
