@@ -31,8 +31,8 @@ fmt: $(INSTALLED) ## format and mend what lint can mend
 unit: $(INSTALLED) ## the tests that need no Kafka, in seconds
 	@$(BIN)/python -m pytest -m "not broker and not slow"
 
-chaos: $(INSTALLED) ## the tests that kill, restart and replay real processes
-	@$(BIN)/python -m pytest -m slow
+chaos: $(INSTALLED) ## kill, pause and move the streams processes for minutes; ends with EXACT or WRONG; SEED=n repeats
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED))
 
 bench: $(INSTALLED) ## CPU seconds per million records of gateway, streams and sinks on this machine
 	@$(BIN)/python -m tests.bench

@@ -1,0 +1,280 @@
+"""Break the streams processes under load, then compare everything they hold with what was acknowledged.
+
+    make chaos [SEED=n]
+    python -m tests.chaos [--seed N] [--minutes 4] [--workers 2] [--brokers 1] [--rate 2500] [--without ids|versions]
+
+Every fault is drawn from the seed. The last line is EXACT or WRONG (exit code 1); before it stand the faults, and the
+rows that are wrong. `--results FILE` appends one line of JSON a run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+import uuid
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from millrace.kafka import cached_jars
+from schemas.topics import CATALOGUE, Sizing, Topic
+from service.cluster import ensure_topics
+from tests.chaos.brokers import Brokers
+from tests.chaos.load import Load
+from tests.chaos.unprotected import OFF
+from tests.chaos.verify import differences
+from tests.chaos.workers import Worker
+
+#: What happens, and how often beside the others.
+FAULTS = {
+    "kill": 6,
+    "wipe": 2,
+    "damage": 2,
+    "term": 2,
+    "pause": 2,
+    "zombie": 4,
+    "scale": 1,
+    "broker kill": 1,
+    "broker freeze": 1,
+}
+PARTITIONS = 4
+SESSION_TIMEOUT_S = 6.0
+_READY_S = 90.0
+_DRAIN_S = 300.0
+_CALM_S = (0.5, 4.0)
+_SHOWN = 5
+
+
+class Chaos:
+    """One run: brokers, workers, load, faults."""
+
+    def __init__(self, options: argparse.Namespace, brokers: Brokers, folder: Path) -> None:
+        self.options = options
+        self.brokers = brokers
+        self.folder = folder
+        self.prefix = f"c{uuid.uuid4().hex[:8]}"
+        self.random = random.Random(options.seed)
+        self.counts: Counter[str] = Counter()
+        self.stops: list[float] = []
+        self.began = time.monotonic()
+        self.environment = {
+            "MILLRACE_BOOTSTRAP": brokers.bootstrap,
+            "MILLRACE_PREFIX": self.prefix,
+            "MILLRACE_STREAMS_SESSION_TIMEOUT_S": str(SESSION_TIMEOUT_S),
+            "MILLRACE_STREAMS_STANDBY_REPLICAS": str(options.standbys),
+        }
+        self.workers = [self._worker(number) for number in range(options.workers)]
+
+    def _worker(self, number: int) -> Worker:
+        arguments = ["tests.chaos.unprotected", self.options.without] if self.options.without else ["streams"]
+        return Worker(number, self.folder, self.environment, arguments)
+
+    def say(self, text: str) -> None:
+        print(f"{time.monotonic() - self.began:7.1f} s  {text}", flush=True)
+
+    async def run(self) -> tuple[dict[str, list[str]], Load]:
+        options = self.options
+        sizing = Sizing(PARTITIONS, self.brokers.replication, min(2, self.brokers.replication))
+        await ensure_topics({"bootstrap_servers": self.brokers.bootstrap}, _sized(sizing), self.prefix, "local")
+        load = Load(
+            self.brokers.bootstrap,
+            self.prefix,
+            PARTITIONS,
+            seed=options.seed,
+            rate=options.rate,
+            sessions=options.sessions,
+        )
+        for worker in self.workers:
+            worker.start()
+        await self._ready()
+        enough = asyncio.Event()
+        loading = asyncio.create_task(load.run(enough, most=options.events))
+        ends = time.monotonic() + options.minutes * 60
+        while time.monotonic() < ends and not loading.done():
+            await asyncio.sleep(self.random.uniform(*_CALM_S))
+            await self._fault()
+            self._revive()
+        enough.set()
+        await loading
+        self.say(f"{load.sent:,} records acknowledged, {len(load.records):,} of them distinct")
+        await self._drained()
+        await asyncio.sleep(12)  # one audit more: it repairs what idle partitions still have
+        await self._drained()
+        for key in ("rows_repaired_total", "rows_foreign_total"):
+            self.counts[key] += round(sum(worker.metric(f"streams_{key}") for worker in self.workers))
+        for worker in self.workers:  # together, or partitions would move in between
+            worker.ask_to_end()
+        for worker in self.workers:
+            worker.wait()
+        self.say("comparing")
+        found = await differences(self.brokers.bootstrap, self.prefix, load.records.values(), self.workers)
+        return found, load
+
+    # -- faults ---------------------------------------------------------------------
+    async def _fault(self) -> None:
+        rnd, worker = self.random, self.random.choice(self.workers)
+        chosen = [name for name in FAULTS if name in self.options.faults]
+        name = rnd.choices(chosen, [FAULTS[name] for name in chosen])[0]
+        does: dict[str, Callable[[Worker], Awaitable[str]]] = {
+            "kill": self._kill,
+            "wipe": self._kill_wiped,
+            "damage": self._kill_damaged,
+            "term": self._term,
+            "pause": self._pause,
+            "zombie": self._zombie,
+            "scale": self._scale,
+            "broker kill": self._broker_restart,
+            "broker freeze": self._broker_freeze,
+        }
+        self.counts[name] += 1
+        self.say(await does[name](worker))
+
+    async def _kill(self, worker: Worker) -> str:
+        worker.kill()
+        return f"{worker.name} killed"
+
+    async def _kill_wiped(self, worker: Worker) -> str:
+        worker.kill()
+        worker.wipe()
+        return f"{worker.name} killed, its folder wiped"
+
+    async def _kill_damaged(self, worker: Worker) -> str:
+        worker.kill()
+        worker.damage(self.random)
+        return f"{worker.name} killed, its folder half-written"
+
+    async def _term(self, worker: Worker) -> str:
+        if not worker.alive:
+            return f"{worker.name} had ended with code {worker.exit_code}"
+        seconds = await asyncio.to_thread(worker.terminate)
+        self.stops.append(seconds)
+        return f"{worker.name} stopped in {seconds:.1f} s, exit code {worker.exit_code}"
+
+    async def _pause(self, worker: Worker) -> str:
+        seconds = self.random.uniform(0.2, 0.7 * SESSION_TIMEOUT_S)
+        worker.pause()
+        await asyncio.sleep(seconds)
+        worker.resume()
+        return f"{worker.name} paused for {seconds:.1f} s"
+
+    async def _zombie(self, worker: Worker) -> str:
+        seconds = SESSION_TIMEOUT_S + self.random.uniform(1, 5)
+        worker.pause()
+        await asyncio.sleep(seconds)
+        worker.resume()
+        return f"{worker.name} paused for {seconds:.1f} s, past the session timeout"
+
+    async def _scale(self, _: Worker) -> str:
+        if len(self.workers) > self.options.workers:
+            leaving = self.workers[-1]
+            if leaving.alive:
+                await asyncio.to_thread(leaving.terminate)
+            leaving.retired = not leaving.retired
+            if not leaving.retired:
+                leaving.start()
+            return f"{leaving.name} {'leaves' if leaving.retired else 'comes back'}"
+        self.workers.append(self._worker(len(self.workers)))
+        self.workers[-1].start()
+        return f"{self.workers[-1].name} comes"
+
+    async def _broker_restart(self, _: Worker) -> str:
+        return await asyncio.to_thread(self.brokers.restart, self.random)
+
+    async def _broker_freeze(self, _: Worker) -> str:
+        return await asyncio.to_thread(self.brokers.freeze, self.random)
+
+    # -- waiting --------------------------------------------------------------------
+    def _revive(self) -> None:
+        for worker in self.workers:
+            if not worker.alive and not worker.retired:
+                self.counts[f"exit code {worker.exit_code}"] += worker.exit_code not in (None, 0, -9)
+                worker.start()
+
+    async def _ready(self) -> None:
+        await self._until(lambda state: bool(state["ready"]), _READY_S)
+
+    async def _drained(self) -> None:
+        await self._until(lambda state: bool(state["ready"]) and state.get("lag_total") == 0, _DRAIN_S)
+
+    async def _until(self, done: Callable[[dict[str, object]], bool], seconds: float) -> None:
+        """Until all workers say so, three times in a row."""
+        deadline, often = time.monotonic() + seconds, 0
+        while often < 3:
+            await asyncio.sleep(0.5)
+            self._revive()
+            active = [worker for worker in self.workers if not worker.retired]
+            often = often + 1 if all(done(worker.state()) for worker in active) else 0
+            if time.monotonic() > deadline:
+                tails = "\n".join(f"--- {worker.name}\n{worker.tail()[-3000:]}" for worker in self.workers)
+                raise TimeoutError(f"the workers did not come to that within {seconds:.0f} s\n{tails}")
+
+
+def _sized(sizing: Sizing) -> list[Topic]:
+    return [replace(topic, local=sizing) for topic in CATALOGUE.values()]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos")
+    parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED") or time.time()))
+    parser.add_argument("--minutes", type=float, default=4.0)
+    parser.add_argument("--events", type=int, default=10**9, help="stop at so many acknowledged records")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--standbys", type=int, default=0)
+    parser.add_argument("--brokers", type=int, choices=(1, 3), default=1)
+    parser.add_argument("--rate", type=int, default=2_500)
+    parser.add_argument("--sessions", type=int, default=200)
+    parser.add_argument("--faults", type=lambda text: text.split(","), default=list(FAULTS))
+    parser.add_argument("--without", choices=sorted(OFF))
+    parser.add_argument("--results", type=Path, help="append a line of JSON to this file")
+    parser.add_argument("--keep", type=Path, help="work in this new folder and leave it there")
+    options = parser.parse_args()
+    print(f"seed {options.seed}, {options.workers} workers, {options.brokers} brokers", flush=True)
+    cache = os.environ.get("MILLRACE_CACHE")
+    folder = options.keep or Path(tempfile.mkdtemp(prefix="millrace-chaos-"))
+    try:
+        with Brokers(cached_jars(Path(cache) if cache else None), folder, options.brokers) as brokers:
+            chaos = Chaos(options, brokers, folder)
+            try:
+                found, load = asyncio.run(chaos.run())
+            finally:
+                for worker in chaos.workers:
+                    worker.kill()
+    finally:
+        if not options.keep:
+            shutil.rmtree(folder, ignore_errors=True)
+    for reading, wrong in found.items():
+        print(f"{reading}: {len(wrong)} wrong" if wrong else f"{reading}: exact")
+        for text in wrong[:_SHOWN]:
+            print(f"    {text[:600]}")
+    counts = ", ".join(f"{name} {count}" for name, count in sorted(chaos.counts.items()) if count)
+    print(f"{len(load.records):,} records, {load.resent:,} re-sent; {counts}")
+    verdict = "WRONG" if any(found.values()) else "EXACT"
+    if options.results:
+        line = {
+            "date": datetime.now(UTC).date().isoformat(),
+            "seed": options.seed,
+            "workers": options.workers,
+            "brokers": options.brokers,
+            "without": options.without,
+            "records": len(load.records),
+            "resent": load.resent,
+            "faults": dict(sorted(chaos.counts.items())),
+            "verdict": verdict,
+        }
+        with options.results.open("a") as results:
+            results.write(json.dumps(line) + "\n")
+    print(verdict)
+    return int(verdict != "EXACT")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""One Kafka node, or three on loopback that replicate for each other."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+from types import TracebackType
+
+from millrace.kafka import HOST, Broker, free_port, new_cluster_id
+
+_HEAP_MB = {1: 512, 3: 320}
+
+
+class Brokers:
+    """A context manager.  count: 1 or 3; with 3 a topic may have three replicas, and two must have what is acked."""
+
+    def __init__(self, jars: Path, folder: Path, count: int) -> None:
+        clients, controllers = ([free_port() for _ in range(count)] for _ in range(2))
+        voters = ",".join(f"{number}@{HOST}:{port}" for number, port in enumerate(controllers, 1))
+        copies = {
+            "offsets.topic.replication.factor": str(count),
+            "min.insync.replicas": str(min(2, count)),
+            "default.replication.factor": str(count),
+            # A follower that is frozen or dead leaves the in-sync replicas soon, and a leader's successor comes soon.
+            "replica.lag.time.max.ms": "4000",
+            "broker.session.timeout.ms": "3000",
+            "controller.quorum.election.timeout.ms": "1000",
+            "controller.quorum.fetch.timeout.ms": "2000",
+            # What compaction may forget it does forget, now.
+            "log.cleaner.backoff.ms": "1000",
+            "log.cleaner.min.cleanable.ratio": "0.01",
+        }
+        cluster_id = new_cluster_id()
+        self.nodes = [
+            Broker(
+                jars,
+                folder / f"kafka{number}",
+                log=folder / f"kafka{number}" / "kafka.log",
+                port=client,
+                heap_mb=_HEAP_MB[count],
+                cluster_id=cluster_id,
+                settings={
+                    **copies,
+                    "node.id": str(number),
+                    "controller.quorum.voters": voters,
+                    "listeners": f"PLAINTEXT://{HOST}:{client},CONTROLLER://{HOST}:{controller}",
+                },
+            )
+            for number, (client, controller) in enumerate(zip(clients, controllers, strict=True), 1)
+        ]
+        self.bootstrap = ",".join(node.bootstrap for node in self.nodes)
+        self.replication = count
+
+    def __enter__(self) -> Brokers:
+        for node in self.nodes:
+            node.launch()
+        self.wait()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for node in self.nodes:
+            node.kill()
+
+    def wait(self, timeout_s: float = 60.0) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not all(node.answers() for node in self.nodes):
+            for node in self.nodes:
+                node.check_alive()
+            assert time.monotonic() < deadline, "Kafka does not come up"
+            time.sleep(0.1)
+
+    def restart(self, rnd: random.Random) -> str:
+        """kill -9 of one node and a new start: another becomes leader, and the in-sync replicas shrink for a while."""
+        node = rnd.choice(self.nodes)
+        node.kill()
+        time.sleep(rnd.uniform(0, 6))
+        node.launch()
+        self.wait()
+        return f"kafka {self.nodes.index(node) + 1} killed and started"
+
+    def freeze(self, rnd: random.Random) -> str:
+        """One node answers nothing for some seconds, with its connections open."""
+        node, seconds = rnd.choice(self.nodes), rnd.uniform(1, 8)
+        node.pause()
+        time.sleep(seconds)
+        node.resume()
+        self.wait()
+        return f"kafka {self.nodes.index(node) + 1} frozen for {seconds:.1f} s"

@@ -1,0 +1,142 @@
+"""The streams processes under test: started, signalled and looked at from outside, each with a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from millrace.kafka import free_port
+
+ROOT = Path(__file__).parents[2]
+_STOP_S = 20.0
+
+
+class Worker:
+    """One streams process.
+
+    Args:    environment: what all of them have in common.  module: `streams`, with its arguments.
+    """
+
+    def __init__(self, number: int, folder: Path, environment: dict[str, str], module: Sequence[str]) -> None:
+        self.name = f"worker {number}"
+        self.folder = folder / f"w{number}"
+        self.folder.mkdir(parents=True)
+        self.starts = 0
+        self._environment = environment
+        #: Scaled away: nobody starts it again.
+        self.retired = False
+        self._module = list(module)
+        self._port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._paused = False
+
+    def start(self) -> None:
+        self._port = free_port()
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("MILLRACE_")},
+            **self._environment,
+            "MILLRACE_DATA": str(self.folder),
+            "MILLRACE_STREAMS_HEALTH_PORT": str(self._port),
+        }
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", *self._module], env=environment, stdout=log, stderr=log, cwd=ROOT
+            )
+        self.starts += 1
+        self._paused = False
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        return None if self._process is None else self._process.poll()
+
+    def kill(self) -> None:
+        if self._process is not None and self.alive:
+            self._process.kill()
+            self._process.wait()
+
+    def ask_to_end(self) -> None:
+        """SIGTERM."""
+        self._signal(signal.SIGTERM)
+
+    def wait(self) -> None:
+        if self._process is not None:
+            try:
+                self._process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def terminate(self) -> float:
+        """SIGTERM; seconds until it had ended."""
+        began = time.monotonic()
+        self.ask_to_end()
+        self.wait()
+        return time.monotonic() - began
+
+    def pause(self) -> None:
+        self._signal(signal.SIGSTOP)
+        self._paused = True
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+        self._paused = False
+
+    def _signal(self, number: int) -> None:
+        if self._process is not None and self.alive:
+            self._process.send_signal(number)
+
+    def wipe(self) -> None:
+        """Its state is gone."""
+        shutil.rmtree(self.folder / "streams", ignore_errors=True)
+
+    def damage(self, rnd: random.Random) -> None:
+        """Half of its files were never written to the disk: some are cut, some are gone."""
+        for path in (self.folder / "streams").rglob("*"):
+            if path.is_file() and path.name not in ("LOCK", "IDENTITY") and rnd.random() < 0.5:
+                if rnd.random() < 0.3:
+                    path.unlink()
+                else:
+                    os.truncate(path, rnd.randrange(path.stat().st_size + 1))
+
+    def state(self) -> dict[str, Any]:
+        """What its /readyz says."""
+        if not self.alive or self._paused:
+            return {"ready": False}
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/readyz", timeout=2) as answer:
+                found: dict[str, Any] = json.load(answer)
+        except urllib.error.HTTPError as error:
+            found = json.load(error)
+        except OSError:
+            found = {"ready": False}
+        return found
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric over its labels; 0 when it does not answer."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=2) as answer:
+                lines = answer.read().decode().splitlines()
+        except OSError:
+            return 0.0
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name}{{", f"{name} ")))
+
+    def databases(self, table: str) -> list[Path]:
+        return sorted((self.folder / "streams").glob(f"**/tables/{table}-*.db"))
+
+    def tail(self, lines: int = 8) -> str:
+        path = self.folder / "log"
+        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
