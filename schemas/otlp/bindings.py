@@ -73,9 +73,10 @@ class Bindings:
 def _binding(field: Field, wire: str, rank: int, *, shared: bool) -> Binding:
     content = field.cls == "content" or wire in field.content
     coerce, most = COERCE[field.type], sys.maxsize
-    text = field.type in ("string", "array_string")
-    if text and field.cls != "detail" and not content and field.name not in _CHECKED_LATER:
-        coerce, most = _names_only(coerce), LONG_NAME
+    if field.type in ("string", "array_string") and not content:
+        if field.cls != "detail" and field.name not in _CHECKED_LATER:
+            most = LONG_NAME
+        coerce = _without_content(coerce, most)
     special = content or shared
     return Binding(
         field=field.name,
@@ -87,15 +88,16 @@ def _binding(field: Field, wire: str, rank: int, *, shared: bool) -> Binding:
     )
 
 
-def _names_only(coerce: Coerce) -> Coerce:
-    """For fields of names: longer texts, which only those of class detail hold (a command, an error), do not fit."""
+def _without_content(coerce: Coerce, most: int) -> Coerce:
+    """For fields that must not hold content: neither a tree with a prompt in it, nor, where they hold names, a longer
+    text than `most`, do fit."""
 
-    def named(value: Any) -> Any:
+    def fitting(value: Any) -> Any:
         found = coerce(value)
         texts = (found,) if found.__class__ is str else found or ()
-        return None if any(len(text) > LONG_NAME for text in texts) or has_content(value) else found
+        return None if any(len(text) > most for text in texts) or has_content(value) else found
 
-    return named
+    return fitting
 
 
 @functools.lru_cache(maxsize=64)

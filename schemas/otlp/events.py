@@ -22,7 +22,9 @@ CONTENT = "claude_content"
 
 def event_name(record: LogRecord) -> str:
     """Attribute event.name, else the record's own eventName, else its body; without prefix. "" where there is none."""
-    name = record.attributes.get("event.name") or record.event_name
+    name = record.attributes.get("event.name")
+    if not name or content.has_content(name):
+        name = record.event_name
     if not name and record.body.__class__ is str:
         name = record.body
     return text(name).removeprefix(PREFIX)

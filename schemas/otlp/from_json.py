@@ -8,7 +8,6 @@ of the wrong shape is Malformed alone; a request of the wrong shape is refused.
 from __future__ import annotations
 
 import base64
-import binascii
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -158,7 +157,7 @@ def _bytes(value: Any) -> bytes:
     raw = _text(value).replace("-", "+").replace("_", "/")
     try:
         return base64.b64decode(raw + "=" * (-len(raw) % 4), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error, and what is not ASCII
         raise BadRecord(f"not base64: {error}") from error
 
 

@@ -66,6 +66,8 @@ FORMS: list[tuple[str, Any, str]] = [
     ("unknown", [LONG], f'["{LONG}"]'),
     ("unknown", LONG.encode(), f'{{"bytesValue":"{base64.b64encode(LONG.encode()).decode()}"}}'),
     ("unknown", {"deep": [{"prompt": SECRET}]}, '{"deep":[{"prompt":"TOPSECRET"}]}'),
+    ("error", {"prompt": SECRET}, '{"prompt":"TOPSECRET"}'),
+    ("full_command", [{"body": SECRET}], '[{"body":"TOPSECRET"}]'),
     ("user.email", ENDLESS, ENDLESS),
     ("user.groups", ["a", ENDLESS], f'["a","{ENDLESS}"]'),
     (ENDLESS, 5, f'{{"{ENDLESS}":5}}'),
@@ -107,6 +109,10 @@ def cases() -> list[Any]:
         ]
     found += [
         ("name of an event", ("logs", request("logs", eventName=LONG), "event_name", LONG)),
+        (
+            "tree as name",
+            ("logs", request("logs", {"event.name": {"prompt": SECRET}}), "event.name", '{"prompt":"TOPSECRET"}'),
+        ),
         ("name as attribute", ("logs", request("logs", {"event.name": ENDLESS}), "event_name", ENDLESS)),
         ("body", ("logs", request("logs", body=any_value(LONG)), "log_body", LONG)),
         ("body as name", ("logs", request("logs", body=any_value(LONG), eventName=""), "log_body", LONG)),

@@ -185,6 +185,7 @@ MALFORMED = [
     {"attributes": [{"key": "a", "value": {"intValue": str(2**63)}}]},
     {"attributes": [{"key": "a", "value": {"boolValue": "true"}}]},
     {"attributes": [{"key": "a", "value": {"bytesValue": "*"}}]},
+    {"attributes": [{"key": "a", "value": {"bytesValue": "é"}}]},
     {"attributes": [{"key": "a", "value": {"doubleValue": "x"}}]},
     {"attributes": [{"key": "a", "value": {"arrayValue": []}}]},
     {"body": "claude_code.user_prompt"},
