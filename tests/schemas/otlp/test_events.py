@@ -452,7 +452,8 @@ class TestMessages:
 NAMES = st.sampled_from(
     [*(wire for f in EVENT.fields for wire in f.otel if ":" not in wire), "unknown.one", "unknown.two", "unknown.three"]
 )
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=300)
+# 0x1F in a session id rejects the record: tested elsewhere.
+TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x1f"), max_size=300)
 SCALARS = st.one_of(
     TEXT,
     st.booleans(),
