@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import os
 import random
 import shutil
@@ -149,7 +150,8 @@ class Chaos:
 
     async def _kill_damaged(self, worker: Worker) -> str:
         worker.kill()
-        worker.damage(self.random)
+        # Of its own: how many files there are must not change the faults that follow.
+        worker.damage(random.Random(self.random.getrandbits(32)))
         return f"{worker.name} killed, its folder half-written"
 
     async def _term(self, worker: Worker) -> str:
@@ -237,6 +239,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, help="append a line of JSON to this file")
     parser.add_argument("--keep", type=Path, help="work in this new folder and leave it there")
     options = parser.parse_args()
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # that brokers are away is what we want
     print(f"seed {options.seed}, {options.workers} workers, {options.brokers} brokers", flush=True)
     cache = os.environ.get("MILLRACE_CACHE")
     folder = options.keep or Path(tempfile.mkdtemp(prefix="millrace-chaos-"))
@@ -267,7 +270,7 @@ def main() -> int:
             "without": options.without,
             "records": len(load.records),
             "resent": load.resent,
-            "faults": dict(sorted(chaos.counts.items())),
+            "faults": {name: count for name, count in sorted(chaos.counts.items()) if count},
             "verdict": verdict,
         }
         with options.results.open("a") as results:
