@@ -13,7 +13,8 @@ from schemas import codec
 from streams.sessions import state
 from streams.sessions.state import MAP_KEYS, OTHER
 from tests.streams.simulation import World
-from tests.streams.test_stages import START, a_point, an_event, log
+from tests.streams.records import START, a_point, an_event
+from tests.streams.test_stages import log
 
 
 def test_maps_keep_the_smallest_names_and_count_the_rest_as_other_in_any_order() -> None:
