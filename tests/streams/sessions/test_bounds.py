@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from schemas import codec
 from streams.sessions import state
 from streams.sessions.state import MAP_KEYS, OTHER
-from tests.streams.simulation import World
 from tests.streams.records import START, a_point, an_event
+from tests.streams.simulation import World
 from tests.streams.test_stages import log
 
 
