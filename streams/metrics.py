@@ -25,6 +25,7 @@ class StreamsMetrics(MetricSet):
         Metric("streams_rows_repaired_total", "counter", "rows", ("table",), "Rows written again to mend a changelog."),
         Metric("streams_messages_sent_total", "counter", "messages", (), "Messages acknowledged by Kafka."),
         Metric("streams_rebalances_total", "counter", "rebalances", (), "Rebalances of the consumer group seen."),
+        Metric("streams_recovery_records", "gauge", "records", ("table",), "Changelog records still to be read back."),
         Metric("streams_recovery_seconds", "gauge", "seconds", (), "How long the last recovery of the tables took."),
         Metric("streams_ready", "gauge", "bool", (), "1 when tables are recovered and chunks flow."),
     )
@@ -47,6 +48,7 @@ class StreamsMetrics(MetricSet):
             self._grow("streams_rows_written_total", table.rows_written, table=name)
             self._grow("streams_rows_foreign_total", table.foreign_rows, table=name)
             self._grow("streams_rows_repaired_total", table.repaired_rows, table=name)
+            self.set("streams_recovery_records", table.unread, table=name)
         self._grow("streams_messages_sent_total", status.messages_sent)
         self._grow("streams_rebalances_total", status.rebalances)
         self.set("streams_recovery_seconds", status.recovery_s)

@@ -53,11 +53,15 @@ class SourceStatus:
 
 @dataclass(frozen=True)
 class TableStatus:
-    """Rows written by stages, found in the changelog from a foreign writer, and written again for that reason."""
+    """Rows written by stages, found in the changelog from a foreign writer, and written again for that reason.
+
+    unread: records of the changelog still to be read before the table's partitions are ours.
+    """
 
     rows_written: int
     foreign_rows: int
     repaired_rows: int
+    unread: int
 
 
 @dataclass(frozen=True)
@@ -247,7 +251,9 @@ class Engine:
             messages_sent=app.outbox.sent,
             sources=sources,
             tables={
-                table.name: TableStatus(table.rows_written, table.foreign_rows, table.repaired_rows)
+                table.name: TableStatus(
+                    table.rows_written, table.foreign_rows, table.repaired_rows, sum(table.unread.values())
+                )
                 for table in app.stage_tables
             },
         )

@@ -9,7 +9,7 @@ the changelog as Faust does it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import TopicPartition
@@ -28,7 +28,7 @@ _WAIT_MS = 1000
 
 async def read_back(
     app: EngineApp, topic: str, stretches: Mapping[int, tuple[int, int]]
-) -> AsyncIterator[tuple[int, list[ChangelogRecord], int]]:
+) -> AsyncGenerator[tuple[int, list[ChangelogRecord], int], None]:
     """The records of a changelog, in order within each partition.
 
     Args:   stretches: partition -> (first offset, offset to stop before).

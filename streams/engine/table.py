@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import faust
@@ -145,11 +146,12 @@ class Table:
                     raise StateLost(self._where(partition), what)
             stretches = {partition: (have[partition] + 1, ends[partition]) for partition in partitions}
             self.unread = {partition: stop - start for partition, (start, stop) in stretches.items()}
-            async for partition, records, position in read_back(self._app, self.changelog, stretches):
-                if generation != self._generation:
-                    return
-                self.store.apply_changelog(partition, records, offset=position - 1)
-                self.unread[partition] = ends[partition] - position
+            async with aclosing(read_back(self._app, self.changelog, stretches)) as read:
+                async for partition, records, position in read:
+                    if generation != self._generation:
+                        return
+                    self.store.apply_changelog(partition, records, offset=position - 1)
+                    self.unread[partition] = ends[partition] - position
             async with self._app.apply_lock:  # a revocation waits for it
                 if generation == self._generation:
                     await self._own(ends, committed, source_ends)

@@ -40,7 +40,7 @@ def status(records: int, lag: int | None) -> Status:
         rebalances=1,
         messages_sent=9,
         sources={"t": source},
-        tables={"rows": TableStatus(rows_written=5, foreign_rows=0, repaired_rows=0)},
+        tables={"rows": TableStatus(rows_written=5, foreign_rows=0, repaired_rows=0, unread=7)},
     )
 
 
@@ -53,4 +53,5 @@ def test_metrics_follow_the_counts_of_the_engine() -> None:
     assert metrics.value("streams_lag_records", topic="t") == 3
     assert metrics.value("streams_rows_written_total", table="rows") == 5
     assert metrics.value("streams_messages_sent_total") == 9
+    assert metrics.value("streams_recovery_records", table="rows") == 7
     assert metrics.value("streams_ready") == 1
