@@ -20,23 +20,15 @@ def chaos(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_faults_drawn_from_a_seed_leave_every_row_exact(tmp_path: Path) -> None:
     results = tmp_path / "results.jsonl"
-    done = chaos(
-        "--seed", "4", "--minutes", "0.3", "--faults", "kill,wipe,damage,zombie,term", "--results", str(results)
-    )
+    done = chaos("--seed", "4", "--minutes", "0.2", "--faults", "kill,wipe,term", "--results", str(results))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "EXACT"
     assert '"verdict": "EXACT"' in results.read_text()
 
 
-@pytest.mark.parametrize(
-    ("protection", "faults", "minutes", "wrong"),
-    [("ids", "kill", "0.1", "sessions: "), ("versions", "zombie", "0.7", "changelog of ")],
-)
-def test_without_a_protection_the_same_faults_are_found_to_do_harm(
-    protection: str, faults: str, minutes: str, wrong: str
-) -> None:
+def test_without_the_ids_of_records_the_resends_are_found_to_count() -> None:
     """Control. If this is exact, the verifier is blind."""
-    done = chaos("--seed", "5", "--minutes", minutes, "--faults", faults, "--without", protection)
+    done = chaos("--seed", "5", "--minutes", "0.1", "--faults", "kill", "--without", "ids")
     assert done.stdout.splitlines()[-1] == "WRONG", done.stdout + done.stderr
     assert done.returncode == 1
-    assert any(line.startswith(wrong) and line.endswith(" wrong") for line in done.stdout.splitlines())
+    assert any(line.startswith("sessions: ") and line.endswith(" wrong") for line in done.stdout.splitlines())
