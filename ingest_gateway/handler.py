@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from ingest_gateway.publisher import Publisher, TooLarge
 from schemas import otlp
 from schemas.errors import OtlpError
 from schemas.otlp import Context, Message, Signal
+
+logger = logging.getLogger(__name__)
 
 DECODED_BYTES = 4 << 20
 """What a round decodes at most, but for its last request: bounds its memory and how long it keeps the loop busy."""
@@ -102,10 +105,10 @@ class Handler:
         try:
             decoded = otlp.transcode(request.signal, request.content_type, request.body, context)
         except OtlpError as error:
-            self._metrics.rejected(request.signal, error.reason)
-            kept = self._whole(request, received_us, error.reason, str(error))
-            refused = Refused(str(error), reason=error.reason)
-            return _Work(request, [kept], len(kept.value), 0, Outcome(error=refused))
+            return self._refuse(request, received_us, error.reason, str(error))
+        except Exception as error:  # a fault of ours; the requests beside it are others', and what was sent is kept
+            logger.exception("a request of tenant %s could not be decoded", request.tenant)
+            return self._refuse(request, received_us, "internal_error", f"cannot be decoded: {type(error).__name__}")
         messages = [message for entry in decoded.entries for message in entry.messages]
         outcome = Outcome()
         if decoded.rejections:
@@ -117,6 +120,11 @@ class Handler:
             outcome = Outcome(len(decoded.rejections), words[:TEXT_CHARS_MAX])
         size = sum([len(message.value) for message in messages])
         return _Work(request, messages, size, len(decoded.entries), outcome)
+
+    def _refuse(self, request: Request, received_us: int, reason: str, words: str) -> _Work:
+        self._metrics.rejected(request.signal, reason)
+        kept = self._whole(request, received_us, reason, words)
+        return _Work(request, [kept], len(kept.value), 0, Outcome(error=Refused(words, reason=reason)))
 
     async def _reject_whole(self, request: Request, received_us: int, error: BaseException) -> Outcome:
         """A request with a record that Kafka itself calls too large. Re-sending it would fail for ever."""
