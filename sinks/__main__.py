@@ -235,7 +235,8 @@ class Process:
             await asyncio.sleep(_REPORT_S)
 
     def _readiness(self) -> tuple[bool, str]:
-        waiting = [worker for worker in self._workers if not worker.consuming]
+        # One that cannot write (a full disk) is not ready either: its attempts go on, its last error says why.
+        waiting = [worker for worker in self._workers if not worker.consuming or worker.last_error is not None]
         if self._kafka_fault:
             return False, self._kafka_fault
         if waiting:
