@@ -39,6 +39,17 @@ def output(record: str, row: Mapping[str, Any], key: bytes, partition_key: bytes
     return Output(key, codec.encode(record, row), partition_key, headers)
 
 
+async def take_back(engine: Engine, topic: str, partitions: int, keys: Sequence[tuple[bytes, bytes]]) -> None:
+    """Send the tombstones of what was published under these (key, partition key); returns when Kafka has them.
+
+    Before the rows behind them are deleted: without those nobody would know what is still to be taken back.
+    """
+    if keys:
+        gone = [Output(key, None, owner, (("tenant", key.partition(b"\x1f")[0]),)) for key, owner in keys]
+        await engine.emit(topic, partitions, gone)
+        await engine.settle()
+
+
 class Inlet:
     """Reads the few fields that a stage folds out of whole chunks of one topic."""
 
@@ -49,8 +60,11 @@ class Inlet:
         self._read: Callable[[Sequence[bytes]], list[tuple[Any, ...]]] = codec.reader(record, fields)
 
     async def read(self, chunk: Chunk) -> list[tuple[int, bytes, tuple[Any, ...]]]:
-        """(offset, key, values) of every readable record; the others go to `rejected`, and the partition goes on."""
-        records = chunk.records
+        """(offset, key, values) of every readable record; the others go to `rejected`, and the partition goes on.
+
+        Tombstones are left out: they take back what has expired, and what stands on it expires by itself.
+        """
+        records = [record for record in chunk.records if record.value]
         try:
             values = self._read([record.value for record in records])
             return [(r.offset, r.key, v) for r, v in zip(records, values, strict=True)]

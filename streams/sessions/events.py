@@ -51,6 +51,7 @@ class Event(NamedTuple):
     event_name: str
     event_time: int
     received_time: int
+    clock_suspect: bool | None
     event_sequence: int | None
     organization_id: str | None
     terminal_type: str | None
@@ -165,23 +166,21 @@ def fold_events(
     touched: dict[bytes, Touched] = {}
     slots: dict[tuple[bytes, int], None] = {}
     for (offset, _, event), seen_at in zip(events, places, strict=True):
-        session = state.session_key(seen_at.session)
-        before = touched.get(seen_at.session) or Touched(facts(seen_at.session))
-        row = rows.get(session) or rows.put(session, fold.new_half(event, seen_at, len(COUNTS), len(MONEY)))
-        row.touched = True
+        seen = touched.get(seen_at.session) or Touched(facts(seen_at.session))
+        row = fold.half_of(rows, event, seen_at, offset, len(COUNTS), len(MONEY), settings)
         half: Half = row.value
         at = fold.identified(half, seen_at)
-        touched[at.session] = before.again(at.hour, redelivered=offset <= row.offset)
+        touched[at.session] = seen.again(redelivered=offset <= row.offset)
         slots[at.session, at.slot] = None
         hour_key = state.hour_key(at.session, at.hour, at.level, at.user)
         if fold.known(rows, at, offset, settings):
             if offset > row.offset:
                 half.resends += 1
-                half.received = max(half.received, event.received_time)
                 row.offset = offset
             rows.touch(hour_key)
             rows.touch(state.beats_key(at.session, at.slot))
             continue
+        seen.hours.add(at.hour)
         adding = addends(event)
         if offset > row.offset:
             _fold_half(half, at, event, adding, settings)

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from streams import exact
+from streams.expiry import Keep
 from streams.sessions import beats as beating
 from streams.sessions import state
-from streams.sessions.rows import Rows
+from streams.sessions.rows import Rows, Working
 from streams.sessions.state import Half, Hour, Identity, Named
 
 ID_SLOT_US = 600_000_000
@@ -26,12 +27,13 @@ LATEST_US = ((1 << 32) - 1) * ID_SLOT_US - 1
 
 @dataclass(frozen=True, kw_only=True)
 class FoldSettings:
-    """Times of the rules, in µs: the dedup horizon, the grace after which a record is late, the pause that stops a
-    run."""
+    """Times of the rules, in µs: the dedup horizon, the grace after which a record is late, the pause that stops a run,
+    how long rows are kept."""
 
     horizon_us: int = 3600 * 1_000_000
     grace_us: int = 600 * 1_000_000
     pause_us: int = 1800 * 1_000_000
+    keep: Keep = field(default_factory=Keep)
 
 
 class Record(Protocol):
@@ -53,6 +55,8 @@ class Record(Protocol):
     def event_time(self) -> int: ...
     @property
     def received_time(self) -> int: ...
+    @property
+    def clock_suspect(self) -> bool | None: ...
 
 
 NAMES = (
@@ -87,16 +91,15 @@ class Facts:
 
 @dataclass(slots=True)
 class Touched:
-    """A session that a chunk touched: whether a record of it was a redelivery, and the hours that changed."""
+    """A session that a chunk touched: how many of its records were redelivered, and the hours that changed."""
 
     before: Facts
-    redelivered: bool = False
+    redelivered: int = 0
     hours: set[int] = field(default_factory=set)
 
-    def again(self, hour: int, *, redelivered: bool) -> Touched:
-        """The same, after one more record of this hour."""
-        self.hours.add(hour)
-        self.redelivered |= redelivered
+    def again(self, *, redelivered: bool) -> Touched:
+        """The same, after one more record."""
+        self.redelivered += redelivered
         return self
 
 
@@ -116,9 +119,12 @@ class Place:
 
 
 def place(key: bytes, record: Record, record_id: str, sequence: int | None) -> Place:
-    """Records without a session count for their user, under a pseudo-session a day."""
-    # A time before 1970 has no hour that a key could hold; whatever stands in the log must not stop the partition.
-    time = min(max(record.event_time, 0), LATEST_US)
+    """Records without a session count for their user, under a pseudo-session a day.
+
+    A record whose clock cannot be right is taken to have happened when it was received.
+    """
+    received = _time(record.received_time)
+    time = received if record.clock_suspect else _time(record.event_time)
     user = record.user_key or ""
     if record.session_id:
         session, session_id, pseudo = key, record.session_id, False
@@ -136,8 +142,13 @@ def place(key: bytes, record: Record, record_id: str, sequence: int | None) -> P
         (time, -1 if sequence is None else sequence, digest),
         time // state.HOUR_US,
         time // beating.SLOT_US,
-        min(max(record.received_time, 0), LATEST_US) // ID_SLOT_US,
+        received // ID_SLOT_US,
     )
+
+
+def _time(us: int) -> int:
+    # A time before 1970 has no hour that a key could hold; whatever stands in the log must not stop the partition.
+    return min(max(us, 0), LATEST_US)
 
 
 def row_keys(places: Iterable[Place], settings: FoldSettings, *, beats: bool = True) -> Iterator[bytes]:
@@ -192,7 +203,32 @@ def _contains(ids: bytes, digest: bytes) -> bool:
     return at >= 0
 
 
-def new_half(record: Record, at: Place, counts: int, money: int) -> Half:
+def half_of(
+    rows: Rows, record: Record, at: Place, offset: int, counts: int, money: int, settings: FoldSettings
+) -> Working:
+    """The session's half row, to be written; one that nothing was heard of for so long as rows are kept begins anew.
+
+    (Whether it was deleted meanwhile depends on when somebody looked, and must not change the numbers.)
+    """
+    key = state.session_key(at.session)
+    row = rows.get(key) or rows.put(key, _new_half(record, at, counts, money))
+    row.touched = True
+    if record.received_time - row.value.received > settings.keep.sessions_us and row.offset >= 0:
+        row.value = _new_half(record, at, counts, money)
+    received = max(row.value.received, record.received_time)
+    note_day(rows, key, offset, row.value.received, received)
+    row.value.received = received
+    return row
+
+
+def note_day(rows: Rows, key: bytes, offset: int, before: int, received: int) -> None:
+    """Enter a row into the index of what expires, once a day of received time."""
+    day = _time(received) // state.DAY_US
+    if day != before // state.DAY_US:
+        rows.put(state.expiry_key(day, key), b"", offset).touched = True
+
+
+def _new_half(record: Record, at: Place, counts: int, money: int) -> Half:
     return Half(
         tenant=record.tenant,
         session=at.session_id,
@@ -225,9 +261,10 @@ def see(half: Half, at: Place, record: Record, names: Sequence[str | None], sett
         half.first = time
     if time > half.last:
         half.last = time
-    half.received = max(half.received, record.received_time)
-    if record.received_time - time > settings.grace_us:
+    if record.received_time - record.event_time > settings.grace_us:
         half.late += 1
+    if record.clock_suspect:
+        half.flags |= state.FLAG_CLOCK
     stamp = at.stamp
     kept = half.names
     for index, value in enumerate(names):
@@ -241,19 +278,14 @@ def see(half: Half, at: Place, record: Record, names: Sequence[str | None], sett
             elif stamp > (name.time, name.sequence, name.id):
                 name.value, name.time, name.sequence, name.id = value, *stamp
     _identify(half, at)
-    if not half.hours or at.hour != half.hours[-1]:
-        note_hour(half, at.hour)
+    if at.hour not in half.hours:
+        half.hours = sorted({*kept_hours(half.hours, half.received, settings), at.hour})
 
 
-def note_hour(half: Half, hour: int) -> None:
-    """Remember that the session has rows for this hour."""
-    if hour in half.hours:
-        return
-    if len(half.hours) >= state.HOURS:
-        half.flags |= state.FLAG_HOURS
-        return
-    half.hours.append(hour)
-    half.hours.sort()
+def kept_hours(hours: Iterable[int], received: int, settings: FoldSettings) -> Iterator[int]:
+    """Those whose rows are still there for a session last heard of at ``received``."""
+    oldest = (received - settings.keep.hours_us) // state.HOUR_US
+    return (hour for hour in hours if hour >= oldest)
 
 
 def identified(half: Half, at: Place) -> Place:

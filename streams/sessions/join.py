@@ -11,7 +11,7 @@ from typing import Any
 
 from streams import exact
 from streams.sessions import beats, events, points
-from streams.sessions.fold import NAMES, Facts, Touched
+from streams.sessions.fold import NAMES, Facts, FoldSettings, Touched, kept_hours
 from streams.sessions.rows import Rows, Working
 from streams.sessions.state import FLAGS, HOUR_US, Half, Hour, Identity, hour_key, session_key
 
@@ -38,6 +38,15 @@ def facts(by_events: Half | None, by_points: Half | None) -> Facts:
         department,
         cost_center,
     )
+
+
+def together(by_events: Half | None, by_points: Half | None, settings: FoldSettings) -> tuple[Half | None, Half | None]:
+    """The halves that belong together: one last heard of so long before the other has expired, deleted or not."""
+    if by_events is not None and by_points is not None:
+        apart = by_events.received - by_points.received
+        if abs(apart) > settings.keep.sessions_us:
+            return (by_events, None) if apart > 0 else (None, by_points)
+    return by_events, by_points
 
 
 def identities(by_events: Half | None, by_points: Half | None) -> list[Identity]:
@@ -188,7 +197,7 @@ def hour_rows(
 
 
 def published(
-    touched: dict[bytes, Touched], by_events: Rows, by_points: Rows, *, epoch: int, pause_us: int
+    touched: dict[bytes, Touched], by_events: Rows, by_points: Rows, *, epoch: int, settings: FoldSettings
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Every row that a chunk's sessions pass on.
 
@@ -201,12 +210,14 @@ def published(
     wanted: list[tuple[bytes, Half | None, Half | None, set[int], int]] = []
     for session, seen in touched.items():
         key = session_key(session)
-        halves: tuple[Half | None, Half | None] = (by_events.value(key), by_points.value(key))
+        halves = together(by_events.value(key), by_points.value(key), settings)
         number = version(by_events.get(key), by_points.get(key))
-        sessions.append(session_row(*halves, number, epoch, pause_us))
+        sessions.append(session_row(*halves, number, epoch, settings.pause_us))
         hours = seen.hours
         if seen.redelivered or seen.before != facts(*halves):
-            hours = hours.union(*(half.hours for half in halves if half is not None))
+            known = [half for half in halves if half is not None]
+            received = max(half.received for half in known)
+            hours = hours.union(*(kept_hours(half.hours, received, settings) for half in known))
         wanted.append((session, *halves, hours, number))
     keys = {
         (session, hour, who.level, who.user): hour_key(session, hour, who.level, who.user)

@@ -61,6 +61,7 @@ class Point(NamedTuple):
     start_time: int | None
     event_time: int
     received_time: int
+    clock_suspect: bool | None
     organization_id: str | None
     terminal_type: str | None
     app_version: str | None
@@ -117,14 +118,21 @@ def _series_key(at: Place, point: Point) -> bytes:
     return state.series_key(at.session, point.series, min(max(point.start_time or 0, 0), fold.LATEST_US))
 
 
-def _shares(rows: Rows, at: Place, offset: int, point: Point, value: float) -> Shares:
+def _shares(rows: Rows, at: Place, offset: int, point: Point, value: float, settings: FoldSettings) -> Shares:
     if point.temporality == "delta":
         return [(at.hour, (value,))]
-    row = rows.change(_series_key(at, point), lambda: Series([], False))
+    key = _series_key(at, point)
+    row = rows.change(key, lambda: Series([], False))
     if offset <= row.offset:
         return []
     row.offset = offset
-    return grow(row.value, at.hour, point.event_time, value)
+    series: Series = row.value
+    if series.received and point.received_time - series.received > settings.keep.sessions_us:
+        series = row.value = Series([], False)
+    received = max(series.received, point.received_time)
+    fold.note_day(rows, key, offset, series.received, received)
+    series.received = received
+    return grow(series, at.hour, at.stamp[0], value)
 
 
 def _touch_again(rows: Rows, at: Place, point: Point) -> None:
@@ -180,22 +188,19 @@ def fold_points(
     rows.prefetch(fold.row_keys(places, settings, beats=False))
     touched: dict[bytes, Touched] = {}
     for (offset, _, point), seen_at in zip(points, places, strict=True):
-        session = state.session_key(seen_at.session)
-        again = touched.get(seen_at.session) or Touched(facts(seen_at.session))
-        row = rows.get(session) or rows.put(session, fold.new_half(point, seen_at, 0, len(MONEY)))
-        row.touched = True
+        seen = touched.get(seen_at.session) or Touched(facts(seen_at.session))
+        row = fold.half_of(rows, point, seen_at, offset, 0, len(MONEY), settings)
         half: Half = row.value
         at = fold.identified(half, seen_at)
-        touched[at.session] = again.again(at.hour, redelivered=offset <= row.offset)
+        touched[at.session] = seen.again(redelivered=offset <= row.offset)
         if fold.known(rows, at, offset, settings):
             if offset > row.offset:
                 half.resends += 1
-                half.received = max(half.received, point.received_time)
                 row.offset = offset
             _touch_again(rows, at, point)
             continue
         value = amount(point)
-        shares = [] if value is None else _shares(rows, at, offset, point, value)
+        shares = [] if value is None else _shares(rows, at, offset, point, value, settings)
         if offset > row.offset:
             _fold_half(half, at, point, shares, settings)
             if value is None and point.kind == "sum" and point.temporality:
@@ -212,5 +217,5 @@ def fold_points(
                     exact.add(kept.money[index or 0], addend)
                 kept.records += hour_at == at.hour
                 hour.offset = offset
-            again.hours.add(hour_at)
+            seen.hours.add(hour_at)
     return touched

@@ -35,15 +35,16 @@ _UNPACK: dict[int, Callable[[bytes], Any]] = {
     ord("t"): _beats,
     ord("c"): state.unpack_series,
     ord("i"): lambda payload: payload[1:],
+    ord("e"): lambda payload: payload[1:],
 }
-_ORDER = (b"t", b"h", b"s", b"c", b"i")
+_ORDER = (b"e", b"t", b"h", b"s", b"c", b"i")
 """Order in the changelog: what others sum up first, what marks a record as folded last (see state.py)."""
 
 
 def _pack(kind: bytes, value: Any) -> bytes:
     if kind == b"t":
         return state.FORMAT + bytes(value.tobytes())
-    if kind == b"i":
+    if kind in (b"i", b"e"):
         return state.FORMAT + bytes(value)
     return state.pack(value)
 
@@ -78,9 +79,9 @@ class Rows:
         if row is not None:
             row.touched = True
 
-    def put(self, key: bytes, value: Any) -> Working:
+    def put(self, key: bytes, value: Any, offset: int = -1) -> Working:
         """A new row, with nothing folded into it yet."""
-        row = self._rows[key] = Working(-1, value)
+        row = self._rows[key] = Working(offset, value)
         return row
 
     def change(self, key: bytes, make: Callable[[], Any]) -> Working:

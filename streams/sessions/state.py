@@ -7,9 +7,10 @@ Every row belongs to one session of one partition; its key says what it is:
     t + slot + session                   the beats: (time, sequence) of every event in one ten-minute slot
     c + series + start + session         a cumulative series: its value at the latest end of each hour
     i + slot + session                   ids received in one ten-minute slot of received time
+    e + day + key of an s or c row       that row was touched on this day of received time (see expiry.py)
 
 A row's version is the offset of the last record folded into it. The order of the rows in the changelog matters, because
-a crash can cut it anywhere: h and t rows come first (the session row sums them up), then s rows, then c and i rows
+a crash can cut it anywhere: e, h and t rows come first (the session row stands on them), then s rows, then c and i rows
 (a record found there counts as folded into all the others).
 
 The two tables (one fed by events, one by metric points) hold rows of the same kinds.
@@ -34,20 +35,19 @@ FORMAT = b"\x01"
 MAP_KEYS = 64
 IDENTITIES = 16
 IDS_PER_ROW = 32_768
-HOURS = 4096
 
 NAME_CHARS = 200
 """Names of events, models, metrics, teams, users … are cut here: a row must fit a message, whatever a client says."""
 OTHER = "other"
-FLAG_IDENTITIES, FLAG_SLOTS, FLAG_BEATS, FLAG_IDS, FLAG_VALUE, FLAG_HOURS, FLAG_NAME = 1, 2, 4, 8, 16, 32, 64
+FLAG_IDENTITIES, FLAG_SLOTS, FLAG_BEATS, FLAG_IDS, FLAG_VALUE, FLAG_NAME, FLAG_CLOCK = 1, 2, 4, 8, 16, 64, 128
 FLAGS = {
     FLAG_IDENTITIES: "identities_capped",
     FLAG_SLOTS: "late_beats_dropped",
     FLAG_BEATS: "beats_capped",
     FLAG_IDS: "ids_capped",
     FLAG_VALUE: "value_refused",
-    FLAG_HOURS: "hours_capped",
     FLAG_NAME: "name_cut",
+    FLAG_CLOCK: "clock_suspect",
 }
 """Bits of ``flags`` and their published names: which bound a session has met, so that its numbers say so."""
 
@@ -115,10 +115,11 @@ class Hour(msgspec.Struct, array_like=True):
 
 class Series(msgspec.Struct, array_like=True):
     """A cumulative series: (hour, latest end µs in it, value then), by hour; ``dropped``: the oldest hours were let
-    go."""
+    go; ``received``: µs, of its newest point, 0 in rows that are older than this field."""
 
     points: list[tuple[int, int, float]]
     dropped: bool
+    received: int = 0
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -168,9 +169,20 @@ def ids_key(session: bytes, slot: int) -> bytes:
     return b"i" + _SLOT.pack(slot) + session
 
 
-def ids_range(until_slot: int) -> tuple[bytes, bytes]:
-    """Keys of every ids row whose slot is older than ``until_slot``."""
-    return b"i", b"i" + _SLOT.pack(min(max(0, until_slot), 0xFFFFFFFF))
+def expiry_key(day: int, key: bytes) -> bytes:
+    return b"e" + _SLOT.pack(day) + key
+
+
+def expiry_parts(key: bytes) -> tuple[int, bytes]:
+    """(day, key of the row) of an expiry row's key."""
+    return _SLOT.unpack_from(key, 1)[0], key[1 + _SLOT.size :]
+
+
+def hour_parts(key: bytes) -> tuple[int, int, str, bytes]:
+    """(hour, level, user, session) of an hour row's key."""
+    hour, level = _HOUR.unpack_from(key, 1)
+    user, _, session = key[1 + _HOUR.size :].partition(b"\x1f")
+    return hour, level, user.decode(), session
 
 
 def bounded(name: str) -> str:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 from schemas import topics
 from streams.engine import Chunk, Engine, Output
-from streams.stage import Inlet, Stage, output
+from streams.expiry import Clock
+from streams.stage import Inlet, Stage, output, take_back
 from streams.users import logic
 
 
 def register(engine: Engine, stage: Stage) -> None:
     hours = engine.source(stage.topic("session-hours"), stage.partitions["session-hours"])
     windows = engine.table("user-windows", hours)
+    clocks: defaultdict[int, Clock] = defaultdict(Clock)
     inlet = Inlet(engine, stage, "session_hour", logic.FIELDS)
 
     @engine.agent(hours)
@@ -26,9 +29,15 @@ def register(engine: Engine, stage: Stage) -> None:
         users = logic.Users(read)
         users.fold([(offset, logic.Snapshot.of(values)) for offset, _, values in await inlet.read(chunk)])
         engine.duplicates(users.duplicates)
-        await windows.apply(chunk, users.puts())
-        published = users.published(stage.epoch)
-        await engine.emit(stage.topic("user-windows"), stage.partitions["user-windows"], map(_window, published))
+        gone = users.expired(
+            clocks[chunk.partition],
+            lambda start, stop, most: [key for key, _ in windows.scan(chunk.partition, start, stop, most)],
+            stage.fold.keep,
+        )
+        out = (stage.topic("user-windows"), stage.partitions["user-windows"])
+        await take_back(engine, *out, gone.windows)
+        await windows.apply(chunk, users.puts(), gone.rows)
+        await engine.emit(*out, map(_window, users.published(stage.epoch)))
 
 
 def _window(row: dict[str, Any]) -> Output:

@@ -9,6 +9,9 @@ Rows (a row's version is the offset of the last snapshot folded into it):
     w + grain + start hour + user, team, cost centre    a window: sessions and sums
     c + day + user + session                            what was counted of a session on a day, hour by hour
 
+Snapshots of an hour come for 60 days at most; some time after (Keep.margin_us) its window goes, and what was counted of
+it. Days are kept as long as sessions. Time is the received time that the snapshots name.
+
 Windows come before counted snapshots in the changelog: a crash can cut it anywhere, and what counts as counted must be
 in the windows. A snapshot redelivered after a crash has all its windows written and emitted again; the counted row
 therefore remembers every (team, cost centre) it was ever counted under.
@@ -23,7 +26,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from schemas.records import record
+from schemas.topics import make_key
 from streams import exact
+from streams.expiry import Clock, Keep, Scan
 
 HOUR_US = 3_600_000_000
 FORMAT = b"\x01"
@@ -112,6 +117,13 @@ class Counted(msgspec.Struct, array_like=True):
     groups: list[Group]
 
 
+class Expired(NamedTuple):
+    """Keys of rows to delete, and Kafka's (key, partition key) of the windows that were published of them."""
+
+    rows: list[bytes]
+    windows: list[tuple[bytes, bytes]]
+
+
 class _Row:
     __slots__ = ("offset", "touched", "value")
 
@@ -129,6 +141,17 @@ def window_key(grain: str, hour: int, tenant: str, user: str, group: Group) -> b
     return b"w" + grain[0].encode() + _HOUR.pack(hour) + "\x1f".join((tenant, user, *group)).encode()
 
 
+def window_parts(key: bytes) -> tuple[str, int, list[str]]:
+    """(grain, start hour, [tenant, user, team, cost centre]) of a window's key."""
+    return "hour" if key[1:2] == b"h" else "day", _HOUR.unpack_from(key, 2)[0], key[6:].decode().split("\x1f")
+
+
+def published_key(key: bytes) -> tuple[bytes, bytes]:
+    """Kafka's (key, partition key) of the window with this key."""
+    grain, start, parts = window_parts(key)
+    return make_key(*parts, grain, str(start * HOUR_US)), make_key(*parts[:2])
+
+
 def counted_key(tenant: str, user: str, session: str, hour: int) -> bytes:
     return b"c" + _HOUR.pack(hour // 24) + f"{tenant}\x1f{user}\x1f{session}".encode()
 
@@ -139,6 +162,7 @@ class Users:
     def __init__(self, read: Read) -> None:
         self._read = read
         self._rows: dict[bytes, _Row | None] = {}
+        self._newest = 0
         self.duplicates = 0
 
     def fold(self, snapshots: Sequence[tuple[int, Snapshot]]) -> None:
@@ -152,6 +176,7 @@ class Users:
         self._prefetch(list(keys))
         for offset, new in snapshots:
             self._fold(offset, new)
+            self._newest = max(self._newest, new.received)
 
     def _fold(self, offset: int, new: Snapshot) -> None:
         row = self._row(counted_key(new.tenant, new.user, new.session, new.hour), lambda: Counted({}, []))
@@ -202,6 +227,12 @@ class Users:
         )
         return {key: (row.offset, FORMAT + _encode(row.value)) for key, row in rows}
 
+    def expired(self, clock: Clock, scan: Scan, keep: Keep) -> Expired:
+        """What of the partition has expired, by the newest receipt of the chunk."""
+        hour, day = keep.hours_before(self._newest) // HOUR_US, keep.sessions_before(self._newest) // HOUR_US
+        windows = clock.due(scan, b"wh", hour) + clock.due(scan, b"wd", day)
+        return Expired(clock.due(scan, b"c", hour // 24) + windows, [published_key(key) for key in windows])
+
     def published(self, epoch: int) -> list[dict[str, Any]]:
         """The touched windows as records `user_window`."""
         return [
@@ -249,7 +280,7 @@ def _add(window: Window, sign: int, sessions: int, integers: Sequence[int], floa
 
 
 def _user_window(key: bytes, row: _Row, epoch: int) -> dict[str, Any]:
-    tenant, user, team, cost_center = key[6:].decode().split("\x1f")
+    grain, start, (tenant, user, team, cost_center) = window_parts(key)
     window: Window = row.value
     return {
         "tenant": tenant,
@@ -257,8 +288,8 @@ def _user_window(key: bytes, row: _Row, epoch: int) -> dict[str, Any]:
         "team": team or None,
         "department": window.department or None,
         "cost_center": cost_center or None,
-        "grain": "hour" if key[1:2] == b"h" else "day",
-        "start": _HOUR.unpack_from(key, 2)[0] * HOUR_US,
+        "grain": grain,
+        "start": start * HOUR_US,
         "sessions": window.sessions,
         **dict(zip(INTEGERS, window.integers, strict=True)),
         **{name: exact.total(partials) for name, partials in zip(FLOATS, window.floats, strict=True)},

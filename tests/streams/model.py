@@ -22,6 +22,11 @@ def level(record: Event | Point) -> int:
     return 3 if record.user_account_uuid else 2 if record.user_email else 1 if record.user_id else 0
 
 
+def counted(record: Event | Point) -> int:
+    """When a record is taken to have happened."""
+    return record.received_time if record.clock_suspect else record.event_time
+
+
 def event_addends(event: Event) -> dict[str, Any]:
     match event.event_name:
         case "user_prompt":
@@ -44,12 +49,12 @@ def series_growth(points: Iterable[Point]) -> list[tuple[Point, int, Fraction]]:
     out = []
     cumulative: dict[Any, dict[int, Point]] = defaultdict(dict)
     for p in points:
-        hour = p.event_time // HOUR
+        hour = counted(p) // HOUR
         if p.temporality == "delta":
             out.append((p, hour, Fraction(p.value or 0)))
         else:
             kept = cumulative[p.session_id, p.series, p.start_time].get(hour)
-            if kept is None or p.event_time > kept.event_time:
+            if kept is None or counted(p) > counted(kept):
                 cumulative[p.session_id, p.series, p.start_time][hour] = p
     for hours in cumulative.values():
         before = Fraction(0)
@@ -72,7 +77,7 @@ def expected(events: Iterable[Event], points: Iterable[Point]) -> tuple[dict[str
     blank = {"sessions": 0, "cost_usd": Fraction(0), "metric_cost_usd": Fraction(0), **dict.fromkeys(EVENT_SUMS, 0)}
     windows: dict[Any, Any] = defaultdict(blank.copy)
     for session in set(by_session) | set(points_of):
-        mine = sorted(by_session[session], key=lambda e: (e.event_time, e.event_sequence, e.event_id))
+        mine = sorted(by_session[session], key=lambda e: (counted(e), e.event_sequence, e.event_id))
         own_points = points_of[session]
         sums: Counter[str] = Counter()
         models: dict[str, Fraction] = defaultdict(Fraction)
@@ -84,15 +89,15 @@ def expected(events: Iterable[Event], points: Iterable[Point]) -> tuple[dict[str
         for a, b in itertools.pairwise(mine):
             if (b.event_sequence or 0) > (a.event_sequence or 0):
                 gaps += (b.event_sequence or 0) - (a.event_sequence or 0) - 1
-            if b.event_time - a.event_time <= PAUSE:
-                run += b.event_time - a.event_time
+            if counted(b) - counted(a) <= PAUSE:
+                run += counted(b) - counted(a)
         totals: dict[str, Fraction] = defaultdict(Fraction)
         for p, _, growth in series_growth(own_points):
             totals[f"{p.metric}/{p.type}" if p.type else p.metric] += growth
-        stamped = [(level(e), (e.event_time, e.event_sequence, e.event_id), e.user_key or "") for e in mine]
-        stamped += [(level(p), (p.event_time, -1, p.point_id), p.user_key or "") for p in own_points]
+        stamped = [(level(e), (counted(e), e.event_sequence, e.event_id), e.user_key or "") for e in mine]
+        stamped += [(level(p), (counted(p), -1, p.point_id), p.user_key or "") for p in own_points]
         best, _, user = max(stamped)
-        named = mine or sorted(own_points, key=lambda p: (p.event_time, p.point_id))
+        named = mine or sorted(own_points, key=lambda p: (counted(p), p.point_id))
         team = next((r.team for r in reversed(named) if r.team), None)
         ghost = not (sums["prompts"] or sums["api_requests"] or sums["api_errors"] or sums["tools"])
         sessions[session] = {
@@ -101,8 +106,8 @@ def expected(events: Iterable[Event], points: Iterable[Point]) -> tuple[dict[str
             "ghost": ghost,
             "sequence_gaps": gaps,
             "run_s": run / 1e6,
-            "start_time": named[0].event_time,
-            "last_time": named[-1].event_time,
+            "start_time": counted(named[0]),
+            "last_time": counted(named[-1]),
             "cost_usd": float(sums["cost_usd"]),
             "model": min(models, key=lambda m: (-float(models[m]), m)) if models else None,
             "event_counts": dict(Counter(e.event_name for e in mine)),
@@ -113,7 +118,7 @@ def expected(events: Iterable[Event], points: Iterable[Point]) -> tuple[dict[str
         for e in mine:
             holder = (e.user_key or "") if level(e) == best else user
             for grain, size in (("hour", HOUR), ("day", DAY)):
-                key = (holder, team, grain, e.event_time // size * size)
+                key = (holder, team, grain, counted(e) // size * size)
                 for name, value in event_addends(e).items():
                     windows[key][name] += value
                 if not ghost:

@@ -19,6 +19,7 @@ PEOPLE: dict[str, tuple[tuple[str | None, str | None, str | None], str]] = {
     "bert": (("bert", "bert@example.com", "machine-2"), "0d" * 16),
     "nobody": ((None, None, None), ""),
 }
+YEAR = 365 * 24 * HOUR
 BLANK_EVENT = dict.fromkeys(Event._fields)
 BLANK_POINT = dict.fromkeys(Point._fields)
 
@@ -71,6 +72,16 @@ def a_series(rnd: random.Random, session: str, time: int) -> list[Point]:
     return out
 
 
+def with_clocks(rnd: random.Random, records: list[Any], share: float = 0.05) -> list[Any]:
+    """Some of them from clocks that are years off."""
+    return [
+        r._replace(event_time=r.event_time + rnd.choice([-9, 10]) * YEAR, clock_suspect=True)
+        if rnd.random() < share
+        else r
+        for r in records
+    ]
+
+
 def records(seed: int) -> tuple[list[Event], list[Point]]:
     rnd = random.Random(seed)
     events, points = [], []
@@ -85,4 +96,4 @@ def records(seed: int) -> tuple[list[Event], list[Point]]:
         points += [a_point(rnd, session, START + rnd.randint(0, 40 * HOUR)) for _ in range(rnd.randint(0, 8))]
         if rnd.random() < 0.5:
             points += a_series(rnd, session, START + rnd.randint(0, 20 * HOUR))
-    return events, points
+    return with_clocks(rnd, events), with_clocks(rnd, points)

@@ -7,15 +7,18 @@ the last commit, in chunks cut elsewhere. Published rows are merged as the query
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from streams.sessions import events, join, points
+from schemas.topics import split_key
+from streams.expiry import Clock
+from streams.sessions import events, points
 from streams.sessions.fold import FoldSettings
+from streams.sessions.logic import fold_chunk
 from streams.sessions.rows import Rows, Stored
-from streams.sessions.state import session_key
-from streams.users.logic import Snapshot, Users
+from streams.users.logic import FIELDS, Snapshot, Users
 
 SETTINGS = FoldSettings()
 Log = list[tuple[bytes, Any]]
@@ -34,12 +37,20 @@ class Table:
     def read(self, keys: Sequence[bytes]) -> list[Stored | None]:
         return [self.rows.get(key) for key in keys]
 
-    def write(self, puts: dict[bytes, Stored], dying: random.Random | None) -> None:
+    def scan(self, start: bytes, stop: bytes, most: int) -> list[bytes]:
+        return sorted(key for key in self.rows if start <= key < stop)[:most]
+
+    def write(self, puts: dict[bytes, Stored], deletes: Sequence[bytes], dying: random.Random | None) -> None:
         """Returns when all of it is acknowledged."""
-        if dying is None:
-            self.rows.update(puts)
-        else:
-            self.rows.update(list(puts.items())[: dying.randint(0, len(puts))])
+        changes = [*puts.items(), *((key, None) for key in deletes if key not in puts)]
+        if dying is not None:
+            changes = changes[: dying.randint(0, len(changes))]
+        for key, stored in changes:
+            if stored is None:
+                self.rows.pop(key, None)
+            else:
+                self.rows[key] = stored
+        if dying is not None:
             raise Crash
 
 
@@ -49,6 +60,10 @@ class Source:
     def __init__(self, log: Log) -> None:
         self.log = log
         self.position = self.committed = 0
+
+    def time(self) -> float:
+        """Received time of the next record."""
+        return self.log[self.position][1].received_time if self.position < len(self.log) else math.inf
 
     def chunk(self, size: int) -> list[tuple[int, bytes, Any]]:
         start, self.position = self.position, min(len(self.log), self.position + size)
@@ -62,14 +77,22 @@ class World:
         self.random = random.Random(seed)
         self.events, self.points, self.hours = Source(event_log), Source(point_log), Source([])
         self.of_events, self.of_points, self.users = Table(), Table(), Table()
+        self.halves = (self.of_events, self.of_points)
+        self.clocks = (Clock(), Clock(), Clock())
         self.sessions: dict[str, dict[str, Any]] = {}
         self.windows: dict[tuple[Any, ...], dict[str, Any]] = {}
         self._unsent: list[Callable[[], None]] = []
         self._dying: random.Random | None = None
 
-    def run(self, *, crashes: int = 0, largest_chunk: int = 40) -> World:
+    def run(self, *, crashes: int = 0, largest_chunk: int = 40, apart_us: int | None = None) -> World:
+        """To the end of all logs.  apart_us: one source is read at most so far ahead of the other, if one has to be."""
         while self._unsent or any(s.position < len(s.log) for s in (self.events, self.points, self.hours)):
-            stage = self.random.choice((self.step_events, self.step_points, self.step_users))
+            stages = [self.step_events, self.step_points, self.step_users]
+            if apart_us is not None:
+                times = self.events.time(), self.points.time()
+                if times[0] != times[1] and abs(ahead := times[0] - times[1]) > apart_us:
+                    stages.remove(self.step_events if ahead > 0 else self.step_points)
+            stage = self.random.choice(stages)
             if crashes and self.random.random() < 0.3:
                 crashes -= 1
                 self._dying = self.random if self.random.random() < 0.7 else None
@@ -82,11 +105,15 @@ class World:
                 self.commit()
         return self
 
-    def commit(self) -> None:
-        """Everything emitted is acknowledged, then the offsets are committed."""
+    def settle(self) -> None:
+        """Everything emitted is acknowledged."""
         for send in self._unsent:
             send()
         self._unsent.clear()
+
+    def commit(self) -> None:
+        """What was emitted is acknowledged, then the offsets are committed."""
+        self.settle()
         for source in (self.events, self.points, self.hours):
             source.committed = source.position
 
@@ -100,37 +127,57 @@ class World:
             source.position = source.committed
 
     def step_events(self, size: int) -> None:
-        self._sessions(events.fold_events, self.events.chunk(size), by_events=True)
+        self._sessions(events.fold_events, self.events.chunk(size), 0)
 
     def step_points(self, size: int) -> None:
-        self._sessions(points.fold_points, self.points.chunk(size), by_events=False)
+        self._sessions(points.fold_points, self.points.chunk(size), 1)
 
-    def _sessions(self, fold: Any, chunk: list[tuple[int, bytes, Any]], *, by_events: bool) -> None:
-        rows = (Rows(self.of_events.read), Rows(self.of_points.read))
-
-        def facts(session: bytes) -> Any:
-            return join.facts(*(half.value(session_key(session)) for half in rows))
-
-        own, table = (rows[0], self.of_events) if by_events else (rows[1], self.of_points)
-        touched = fold(chunk, own, facts, SETTINGS)
-        sessions, snapshots = join.published(touched, *rows, epoch=1, pause_us=SETTINGS.pause_us)
-        table.write(own.puts(), self._dying)
-        for row in sessions:
+    def _sessions(self, fold: Any, chunk: list[tuple[int, bytes, Any]], own: int) -> None:
+        table = self.halves[own]
+        done = fold_chunk(
+            fold,
+            chunk,
+            (Rows(self.halves[0].read), Rows(self.halves[1].read)),
+            own=own,
+            clock=self.clocks[own],
+            scan=table.scan,
+            epoch=1,
+            settings=SETTINGS,
+        )
+        if done.expired.sessions or done.expired.hours:
+            self.settle()
+        for key, _ in done.expired.sessions:
+            self.sessions.pop(split_key(key)[1], None)
+        for key, _ in done.expired.hours:
+            self.hours.log.append((key, None))
+        table.write(done.puts, done.expired.rows, self._dying)
+        for row in done.sessions:
             self._unsent.append(lambda row=row: _newest(self.sessions, row["session_id"], row))
-        for row in snapshots:
+        for row in done.hours:
             self._unsent.append(lambda row=row: self.hours.log.append((b"", row)))
 
     def step_users(self, size: int) -> None:
-        from streams.users.logic import FIELDS
-
         users = Users(self.users.read)
-        users.fold(
-            [(offset, Snapshot.of([row.get(name) for name in FIELDS])) for offset, _, row in self.hours.chunk(size)]
-        )
-        self.users.write(users.puts(), self._dying)
+        snapshots = [
+            (offset, Snapshot.of([row.get(name) for name in FIELDS]))
+            for offset, _, row in self.hours.chunk(size)
+            if row is not None
+        ]
+        users.fold(snapshots)
+        gone = users.expired(self.clocks[2], self.users.scan, SETTINGS.keep)
+        if gone.windows:
+            self.settle()
+        for key, _ in gone.windows:
+            self.windows.pop(_window(split_key(key)), None)
+        self.users.write(users.puts(), gone.rows, self._dying)
         for row in users.published(epoch=1):
             key = tuple(row[name] for name in ("tenant", "user_key", "team", "cost_center", "grain", "start"))
             self._unsent.append(lambda row=row, key=key: _newest(self.windows, key, row))
+
+
+def _window(parts: list[str]) -> tuple[Any, ...]:
+    tenant, user, team, cost_center, grain, start = parts
+    return (tenant, user, team or None, cost_center or None, grain, int(start))
 
 
 def _newest(rows: dict[Any, dict[str, Any]], key: Any, row: dict[str, Any]) -> None:

@@ -18,6 +18,15 @@ def log(records: list[Any]) -> Log:
     return [(f"t\x1f{record.session_id}".encode(), record) for record in records]
 
 
+def firsts(sent: list[Any]) -> list[Any]:
+    """The first copy of each record."""
+    return list(
+        {
+            record.event_id if isinstance(record, Event) else record.point_id: record for record in reversed(sent)
+        }.values()
+    )
+
+
 def check(world: World, events: list[Event], points: list[Point]) -> None:
     sessions, windows = model.expected(events, points)
     assert world.sessions.keys() == sessions.keys()
@@ -50,7 +59,8 @@ def test_any_order_cut_resend_and_crash_gives_the_rows_of_the_obvious_computatio
     sent_events = [e._replace(received_time=now + i * 1000) for i, e in enumerate(sent_events)]
     sent_points = [p._replace(received_time=now + i * 1000) for i, p in enumerate(sent_points)]
     world = World(log(sent_events), log(sent_points), seed).run(crashes=seed % 4 * 5)
-    check(world, events, points)
+    # The first copy counts, and with a clock that is years off its receipt is what counts.
+    check(world, firsts(sent_events), firsts(sent_points))
     assert sum(row["resends"] for row in world.sessions.values()) == len(sent_events + sent_points) - len(
         events + points
     )

@@ -1,0 +1,61 @@
+"""One chunk through the sessions stage, without Kafka: what to write, what to delete, what to pass on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from streams.expiry import Clock, Scan
+from streams.sessions import join
+from streams.sessions.expiry import Expired, expired
+from streams.sessions.fold import Facts, FoldSettings, Touched
+from streams.sessions.rows import Rows, Stored
+from streams.sessions.state import session_key
+
+Fold = Callable[[Sequence[tuple[int, bytes, Any]], Rows, Callable[[bytes], Facts], FoldSettings], dict[bytes, Touched]]
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What a chunk comes to.
+
+    expired: what to take back and delete.  puts: rows to write, in this order.  sessions, hours: records to publish.
+    redelivered: records that the rows already held.
+    """
+
+    expired: Expired
+    puts: dict[bytes, Stored]
+    sessions: list[dict[str, Any]]
+    hours: list[dict[str, Any]]
+    redelivered: int
+
+
+def fold_chunk(
+    fold: Fold,
+    records: Sequence[tuple[int, bytes, Any]],
+    halves: tuple[Rows, Rows],
+    *,
+    own: int,
+    clock: Clock,
+    scan: Scan,
+    epoch: int,
+    settings: FoldSettings,
+) -> Folded:
+    """Fold a chunk of events or of points.
+
+    Args: fold: fold_events or fold_points.  records: (offset, key, record), offsets rising.
+          halves: the rows of events, the rows of points; only those at index ``own`` change.
+          clock, scan: of the table that changes.
+    """
+
+    def facts(session: bytes) -> Facts:
+        key = session_key(session)
+        return join.facts(*join.together(halves[0].value(key), halves[1].value(key), settings))
+
+    touched = fold(records, halves[own], facts, settings)
+    sessions, hours = join.published(touched, *halves, epoch=epoch, settings=settings)
+    newest = max((record.received_time for _, _, record in records), default=0)
+    gone = expired(clock, scan, halves[own], halves[1 - own], newest, settings)
+    redelivered = sum(seen.redelivered for seen in touched.values())
+    return Folded(gone, halves[own].puts(), sessions, hours, redelivered)

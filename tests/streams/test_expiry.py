@@ -1,0 +1,154 @@
+"""What expires, what stays, and that it matters to no number when somebody looked."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from streams.sessions.events import Event
+from streams.sessions.state import DAY_US, HOUR_US
+from tests.streams.records import START, a_point, a_series, an_event
+from tests.streams.simulation import World
+from tests.streams.test_stages import log
+
+
+def a_prompt(session: str, day: float, sequence: int = 1, **more: Any) -> Event:
+    time = START + round(day * DAY_US)
+    event = an_event(random.Random(f"{session} {day} {sequence}"), session, sequence, time)
+    who = {"user_account_uuid": "anna", "user_key": "0c" * 16, "team": None}
+    return event._replace(event_name="user_prompt", received_time=time + 1_000_000, **(who | more))
+
+
+def a_cost(session: str, day: float, **more: Any) -> Any:
+    time = START + round(day * DAY_US)
+    point = a_point(random.Random(f"{session} {day}"), session, time)
+    who = {"user_account_uuid": "anna", "user_key": "0c" * 16, "team": None}
+    return point._replace(metric="claude_code.cost.usage", type=None, value=1.0, received_time=time, **(who | more))
+
+
+def ticks(since: int, until: int) -> tuple[list[Any], list[Any]]:
+    """A session that goes on and on, so that time passes in both sources."""
+    days = range(since, until)
+    return [a_prompt("last", day, sequence=day) for day in days], [a_cost("last", day) for day in days]
+
+
+def kinds(world: World) -> Counter[str]:
+    return Counter(key[:1].decode() for table in (world.of_events, world.of_points, world.users) for key in table.rows)
+
+
+def test_a_session_goes_400_days_after_it_was_last_heard_of_with_everything_published_of_it() -> None:
+    events = [a_prompt(f"s{day}", day) for day in range(0, 500, 10)]
+    points = [a_cost(f"s{day}", day) for day in range(0, 500, 10)]
+    more = ticks(500, 600)
+    world = World(log(events + more[0]), log(points + more[1]), 1).run()
+    assert world.sessions.keys() == {f"s{day}" for day in range(170, 500, 10)} | {"last"}
+    assert kinds(world)["s"] == 2 * len(world.sessions)
+    assert kinds(world)["e"] == kinds(world)["s"] + 2 * 99
+
+
+def test_hours_go_after_60_days_and_the_days_of_users_stay_as_long_as_sessions() -> None:
+    events = [a_prompt("s", day, sequence=day) for day in range(500)]
+    world = World(log(events), log([]), 1).run()
+    last = START + 499 * DAY_US
+    grains = Counter(row["grain"] for row in world.windows.values())
+    assert grains["hour"] <= 98
+    assert 435 <= grains["day"] <= 438
+    assert min(row["start"] for row in world.windows.values() if row["grain"] == "hour") >= last - 98 * DAY_US
+    assert kinds(world)["h"] <= 98
+    assert kinds(world)["t"] <= 98
+    assert world.sessions["s"]["prompts"] == 500
+    (row,) = (world.of_events.rows[key] for key in world.of_events.rows if key[:1] == b"s")
+    assert len(row[1]) < 20_000
+
+
+@pytest.mark.parametrize(("pause", "prompts"), [(399.0, 2), (401.0, 1), (440.0, 1), (900.0, 1)])
+def test_a_session_that_comes_back_goes_on_or_begins_anew(pause: float, prompts: int) -> None:
+    first, second = a_prompt("s", 0), a_prompt("s", pause, sequence=2)
+    alone = World(log([first, second]), log([]), 1).run()
+    # Others move the partition's time: the row is deleted before it comes back.
+    among = World(log([first, a_prompt("other", pause - 0.01), second]), log([]), 1).run(largest_chunk=1)
+    for world in (alone, among):
+        assert world.sessions["s"]["prompts"] == prompts
+        assert world.sessions["s"]["start_time"] == (first if prompts == 2 else second).event_time
+
+
+def test_a_session_lives_as_long_as_either_half_is_heard_of() -> None:
+    points = [a_cost("s", day) for day in range(0, 700, 20)]
+    events = [a_prompt("s", 0), *(a_prompt("other", day, sequence=day) for day in range(1, 380, 20))]
+    world = World(log(events), log(points), 3).run()
+    assert world.sessions["s"]["metric_cost_usd"] == len(points)
+
+
+def test_a_cumulative_series_that_comes_back_after_so_long_counts_from_nothing() -> None:
+    series = a_series(random.Random(5), "s", START)
+    while len(series) < 3:
+        series += a_series(random.Random(6), "s", START)
+    first, second = series[0], series[-1]
+    later = START + 500 * DAY_US
+    second = second._replace(series=first.series, start_time=first.start_time, value=7.0)
+    second = second._replace(event_time=later, received_time=later, metric=first.metric, type=first.type)
+    events = [a_prompt("s", day, sequence=day) for day in range(0, 501, 100)]
+    world = World(log(events), log([first._replace(value=5.0), second]), 1).run()
+    assert sum(world.sessions["s"]["metric_totals"].values()) == 7.0
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_dies_and_however_it_is_cut_the_same_rows_are_left(seed: int) -> None:
+    rnd = random.Random(seed)
+    events, points = [], []
+    for day in range(0, 900, 3):
+        session = f"s{rnd.randrange(12)}" if rnd.random() < 0.9 else f"once{day}"
+        moment = day + rnd.random()
+        events.append(a_prompt(session, moment, sequence=day, team=rnd.choice([None, "core"])))
+        if rnd.random() < 0.6:
+            points.append(a_cost(session, moment))
+    more = ticks(900, 1060)
+    logs = (log(events + more[0]), log(points + more[1]))
+    calm = World(*logs, seed).run(largest_chunk=3, apart_us=DAY_US)
+    wild = World(*logs, seed + 1).run(crashes=20, largest_chunk=3, apart_us=20 * DAY_US)
+
+    def seen(world: World) -> Any:
+        sums = ("prompts", "metric_cost_usd", "start_time", "last_time")
+        return {key: [row[name] for name in sums] for key, row in world.sessions.items()}
+
+    def used(world: World) -> Any:
+        rows = ((key, row["prompts"], row["metric_cost_usd"], row["sessions"]) for key, row in world.windows.items())
+        return {key: sums for key, *sums in rows if any(sums)}
+
+    assert seen(calm) == seen(wild)
+    assert used(calm) == used(wild)
+    assert kinds(calm)["s"] == kinds(wild)["s"]
+    for world in (calm, wild):
+        assert kinds(world)["w"] == len(world.windows)
+
+
+def test_a_clock_ten_years_off_counts_when_it_was_received_and_says_so() -> None:
+    good = a_prompt("s", 0)
+    ahead = a_prompt("s", 0.01, sequence=2, clock_suspect=True)
+    ahead = ahead._replace(event_time=ahead.event_time + 3650 * DAY_US)
+    again = ahead._replace(received_time=ahead.received_time + HOUR_US // 2)
+    world = World(log([good, ahead, again, again]), log([]), 1).run()
+    row = world.sessions["s"]
+    assert (row["prompts"], row["resends"], row["sequence_gaps"]) == (2, 2, 0)
+    assert row["last_time"] == ahead.received_time
+    assert row["flags"] == ["clock_suspect"]
+    assert {row["start"] // DAY_US for row in world.windows.values()} == {START // DAY_US}
+    assert all(row["prompts"] for row in world.windows.values())
+
+
+def test_a_million_wrong_clocks_leave_no_rows_behind() -> None:
+    rnd = random.Random(9)
+    events = [
+        a_prompt("s", n / 1000, sequence=n, clock_suspect=True)._replace(
+            event_time=rnd.randrange(-(2**62), 2**62), event_id=str(uuid.UUID(int=rnd.getrandbits(128)))
+        )
+        for n in range(1000)
+    ]
+    world = World(log(events + ticks(90, 120)[0]), log([]), 1).run(largest_chunk=10)
+    assert world.sessions["s"]["prompts"] == 1000
+    assert not [key for key in world.of_events.rows if key[:1] in b"th" and key.endswith(b"\x1fs")]
+    assert {row["session_id"] for row in world.sessions.values()} == {"s", "last"}
