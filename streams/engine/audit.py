@@ -32,7 +32,7 @@ class Audit:
     @property
     def _quiet(self) -> bool:
         app = self._app
-        return app.rebalancing or app.in_recovery or app.failure is not None
+        return app.rebalancing or not app.tables.actives_ready or app.failure is not None
 
     async def run(self) -> None:
         """At each interval, and at once when a gap shows in the offsets of our own writes."""

@@ -173,9 +173,7 @@ class Consumer(driver.Consumer):
         seen = offsets.get(tp)
         todo = [record for record in fetched if seen is None or record.offset > seen]
         if todo:
-            records = [
-                (r.key, r.value, b"" if r.value is not None else rows.tombstone_version(r.headers)) for r in todo
-            ]
+            records = [rows.changelog_record(record) for record in todo]
             store = self.app.table_of(tp.topic).store
             store.apply_changelog(tp.partition, records, offset=todo[-1].offset)
             offsets[tp] = todo[-1].offset

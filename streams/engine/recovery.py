@@ -17,8 +17,7 @@ from faust.tables import TableManager
 from faust.tables.recovery import Recovery
 from faust.types import TP
 
-from streams.engine import rows
-from streams.engine.store import ChangelogRecord
+from streams.engine.rows import ChangelogRecord, changelog_record
 
 if TYPE_CHECKING:
     from streams.engine.app import EngineApp
@@ -51,12 +50,7 @@ async def read_back(
                     consumer.pause(tp)
                 elif not found:
                     continue
-                yield tp.partition, [_record(record) for record in found], position
-
-
-def _record(record: Any) -> ChangelogRecord:
-    version = b"" if record.value is not None else rows.tombstone_version(record.headers)
-    return record.key, record.value, version
+                yield tp.partition, [changelog_record(record) for record in found], position
 
 
 class Standbys(Recovery):

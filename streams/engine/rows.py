@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from streams.engine.errors import WrongRow
 
@@ -94,7 +94,7 @@ class Merge(NamedTuple):
 
 
 def merge(
-    records: Iterable[tuple[bytes, bytes | None, bytes]],
+    records: Iterable[ChangelogRecord],
     stored: Callable[[Sequence[bytes]], Sequence[bytes | None]],
     *,
     complete_to: bytes = b"",
@@ -149,3 +149,13 @@ def tombstone_version(headers: Iterable[tuple[str, bytes]] | None) -> bytes:
         if name == TOMBSTONE_HEADER:
             return value
     return _UNVERSIONED
+
+
+ChangelogRecord = tuple[bytes, bytes | None, bytes]
+"""(key, stored row or None for a tombstone, version of the tombstone or b"")."""
+
+
+def changelog_record(message: Any) -> ChangelogRecord:
+    """What a message of a changelog says, whoever read it."""
+    value = message.value
+    return message.key, value, b"" if value is not None else tombstone_version(message.headers)

@@ -16,12 +16,10 @@ from faust.types import TP
 from streams.engine import rows
 from streams.engine.errors import StateDamaged
 from streams.engine.marks import Mark
+from streams.engine.rows import ChangelogRecord
 from streams.engine.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
-
-ChangelogRecord = tuple[bytes, bytes | None, bytes]
-"""(key, stored row or None for a tombstone, version of the tombstone or b"")."""
 
 _OPEN_FILES_MAX = 128
 _WRITE_BUFFERS_MAX = 3
@@ -142,8 +140,7 @@ class Store(faust_rocksdb.Store):
         """Stock entry point: Faust calls it when it empties its buffers."""
         for event in batch:
             message = event.message
-            record = (message.key, message.value, rows.tombstone_version(message.headers))
-            self.apply_changelog(message.partition, [record], offset=message.offset)
+            self.apply_changelog(message.partition, [rows.changelog_record(message)], offset=message.offset)
 
     # -- life cycle ---------------------------------------------------------------
     @contextmanager

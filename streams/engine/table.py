@@ -17,8 +17,8 @@ from streams.engine.errors import NotCopartitioned, StateLost, WrongRow
 from streams.engine.marks import Mark
 from streams.engine.outbox import NO_HEADERS, Message
 from streams.engine.recovery import read_back
-from streams.engine.rows import Row
-from streams.engine.store import ChangelogRecord, Store
+from streams.engine.rows import ChangelogRecord, Row
+from streams.engine.store import Store
 
 if TYPE_CHECKING:
     from streams.engine.app import EngineApp

@@ -16,6 +16,7 @@ import logging
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -32,7 +33,7 @@ from service.cluster import ensure_topics
 from tests.chaos.brokers import Brokers
 from tests.chaos.load import Load
 from tests.chaos.unprotected import OFF
-from tests.chaos.verify import differences
+from tests.chaos.verify import differences, repaired
 from tests.chaos.workers import Worker
 
 #: What happens, and how often beside the others.
@@ -51,6 +52,7 @@ PARTITIONS = 4
 SESSION_TIMEOUT_S = 6.0
 _READY_S = 90.0
 _DRAIN_S = 300.0
+_REPAIRED_S = 60.0
 _CALM_S = (0.5, 4.0)
 _SHOWN = 5
 
@@ -65,7 +67,6 @@ class Chaos:
         self.prefix = f"c{uuid.uuid4().hex[:8]}"
         self.random = random.Random(options.seed)
         self.counts: Counter[str] = Counter()
-        self.stops: list[float] = []
         self.began = time.monotonic()
         self.environment = {
             "MILLRACE_BOOTSTRAP": brokers.bootstrap,
@@ -108,10 +109,8 @@ class Chaos:
         await loading
         self.say(f"{load.sent:,} records acknowledged, {len(load.records):,} of them distinct")
         await self._drained()
-        await asyncio.sleep(12)  # one audit more: it repairs what idle partitions still have
+        await repaired(self.brokers.bootstrap, self.prefix, _REPAIRED_S)
         await self._drained()
-        for key in ("rows_repaired_total", "rows_foreign_total"):
-            self.counts[key] += round(sum(worker.metric(f"streams_{key}") for worker in self.workers))
         for worker in self.workers:  # together, or partitions would move in between
             worker.ask_to_end()
         for worker in self.workers:
@@ -158,7 +157,6 @@ class Chaos:
         if not worker.alive:
             return f"{worker.name} had ended with code {worker.exit_code}"
         seconds = await asyncio.to_thread(worker.terminate)
-        self.stops.append(seconds)
         return f"{worker.name} stopped in {seconds:.1f} s, exit code {worker.exit_code}"
 
     async def _pause(self, worker: Worker) -> str:
@@ -198,7 +196,8 @@ class Chaos:
     def _revive(self) -> None:
         for worker in self.workers:
             if not worker.alive and not worker.retired:
-                self.counts[f"exit code {worker.exit_code}"] += worker.exit_code not in (None, 0, -9)
+                if worker.exit_code not in (None, 0, -signal.SIGKILL):
+                    self.counts[f"exit code {worker.exit_code}"] += 1
                 worker.start()
 
     async def _ready(self) -> None:

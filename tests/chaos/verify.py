@@ -6,9 +6,11 @@ the highest version; and the databases of the last owners with both.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 import math
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from io import BytesIO
@@ -16,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import fastavro
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from rocksdict import AccessType, Options, Rdict
 
 from streams.sessions.events import Event
 from streams.sessions.points import Point
 from tests.chaos.workers import Worker
+from tests.log import whole_topic
 from tests.streams import model
 
 TABLES = ("session-events", "session-points", "user-windows")
@@ -30,32 +32,6 @@ _OWN = b"\x01"  # keys below are the engine's
 _FRAME_BYTES = 10  # of Avro's single-object encoding
 _SCHEMAS = Path(__file__).parents[2] / "schemas"
 _SUMS = ("sessions", "cost_usd", "metric_cost_usd", *model.EVENT_SUMS)
-
-
-async def read(bootstrap: str, topic: str) -> list[tuple[int, int, bytes | None, bytes | None]]:
-    """(partition, offset, key, value) of a whole topic."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False)
-    await consumer.start()
-    try:
-        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
-        if not partitions:
-            await consumer._client.force_metadata_update()
-            partitions = [TopicPartition(topic, number) for number in await _partitions(consumer, topic)]
-        consumer.assign(partitions)
-        ends = await consumer.end_offsets(partitions)
-        found = []
-        for tp, end in ends.items():
-            while await consumer.position(tp) < end:
-                got = await consumer.getmany(tp, timeout_ms=500)
-                found += [(tp.partition, record.offset, record.key, record.value) for record in got.get(tp, ())]
-        return found
-    finally:
-        await consumer.stop()
-
-
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> Iterable[int]:
-    await consumer._client.add_topic(topic)
-    return consumer.partitions_for_topic(topic) or ()
 
 
 @functools.cache
@@ -76,12 +52,12 @@ def _micros(value: Any) -> Any:
 async def published(bootstrap: str, topic: str, record: str) -> dict[bytes, dict[str, Any]]:
     """Of each key the row of the highest (epoch, version)."""
     best: dict[bytes, dict[str, Any]] = {}
-    for _, _, key, value in await read(bootstrap, topic):
-        assert key is not None
-        if value is None:
+    for message in await whole_topic(bootstrap, topic):
+        key = message.key
+        if message.value is None:
             best.pop(key, None)
             continue
-        row = _decode(record, value)
+        row = _decode(record, message.value)
         if key not in best or (row["epoch"], row["version"]) >= (best[key]["epoch"], best[key]["version"]):
             best[key] = row
     return best
@@ -104,12 +80,21 @@ async def differences(
         "user windows": _windows(await published(bootstrap, f"{prefix}.user-windows.v1", "user_window"), windows),
     }
     for table in TABLES:
-        log = await read(bootstrap, f"{prefix}-streams-{table}-changelog")
+        log = await whole_topic(bootstrap, f"{prefix}-streams-{table}-changelog")
         out[f"changelog of {table}"], best = _changelog(log)
         out[f"databases of {table}"] = _databases(
             best, [path for worker in workers for path in worker.databases(table)]
         )
     return out
+
+
+async def repaired(bootstrap: str, prefix: str, seconds: float) -> None:
+    """Until no changelog ends with an old copy of a row, or it has taken too long: audits come round now and then."""
+    deadline = time.monotonic() + seconds
+    for table in TABLES:
+        topic = f"{prefix}-streams-{table}-changelog"
+        while _changelog(await whole_topic(bootstrap, topic))[0] and time.monotonic() < deadline:
+            await asyncio.sleep(1)
 
 
 def _sessions(got: dict[bytes, dict[str, Any]], want: dict[str, Any]) -> list[str]:
@@ -162,14 +147,12 @@ def _summed(hours: Iterable[dict[str, Any]]) -> dict[Any, dict[str, Any]]:
     return out
 
 
-def _changelog(
-    log: list[tuple[int, int, bytes | None, bytes | None]],
-) -> tuple[list[str], dict[int, dict[bytes, bytes]]]:
+def _changelog(log: Iterable[Any]) -> tuple[list[str], dict[int, dict[bytes, bytes]]]:
     """Where the last copy is not the best one; and the best ones by partition."""
     last: dict[tuple[int, bytes], bytes] = {}
     best: dict[tuple[int, bytes], bytes] = {}
-    for partition, _, key, value in log:
-        assert key is not None
+    for record in log:
+        partition, key, value = record.partition, record.key, record.value
         if key < _OWN:
             continue
         if value is None:  # expired: every older copy is dead

@@ -32,7 +32,6 @@ class Worker:
         self.name = f"worker {number}"
         self.folder = folder / f"w{number}"
         self.folder.mkdir(parents=True)
-        self.starts = 0
         self._environment = environment
         #: Scaled away: nobody starts it again.
         self.retired = False
@@ -53,7 +52,6 @@ class Worker:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *self._module], env=environment, stdout=log, stderr=log, cwd=ROOT
             )
-        self.starts += 1
         self._paused = False
 
     @property
@@ -124,15 +122,6 @@ class Worker:
         except OSError:
             found = {"ready": False}
         return found
-
-    def metric(self, name: str) -> float:
-        """The sum of a metric over its labels; 0 when it does not answer."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=2) as answer:
-                lines = answer.read().decode().splitlines()
-        except OSError:
-            return 0.0
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name}{{", f"{name} ")))
 
     def databases(self, table: str) -> list[Path]:
         return sorted((self.folder / "streams").glob(f"**/tables/{table}-*.db"))

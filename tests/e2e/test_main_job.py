@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.requests import Recorded, Sender, load, merged, recut
+from tests.e2e.requests import Recorded, Sender, dated, load, merged, recut
 from tests.e2e.stack import Stack, eventually
 from tests.e2e.truth import differences, truth
 
-CAPTURES = sorted(p for p in (Path(__file__).parent.parent / "captures").iterdir() if p.is_dir())
+RECORDED = sorted(p for p in (Path(__file__).parent.parent / "captures").iterdir() if p.is_dir())
+# What is more than 30 days old counts in the hour of its receipt, where the ledger knows nothing of receipts.
+RECORDED_AT, FRESH_DAYS, DAY_S = datetime(2026, 11, 20, tzinfo=UTC), 20, 86_400
 HISTORIES: dict[str, Callable[[list[Recorded]], Sequence[Recorded]]] = {
     "as recorded": lambda requests: requests,
     "every request twice": lambda requests: [again for request in requests for again in (request, request)],
@@ -23,25 +26,58 @@ HISTORIES: dict[str, Callable[[list[Recorded]], Sequence[Recorded]]] = {
 }
 
 
-def everything() -> list[Recorded]:
-    return [request for folder in CAPTURES for request in load(folder)]
+def redated(folder: Path, days: int) -> list[Path]:
+    return [dated(recorded, folder / recorded.name, days * DAY_S * 10**9) for recorded in RECORDED]
+
+
+@pytest.fixture(scope="module")
+def captures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The recorded requests, as they are; once they are old, as if they had been recorded lately."""
+    age = (datetime.now(UTC) - RECORDED_AT).days
+    return RECORDED if age < FRESH_DAYS else redated(tmp_path_factory.mktemp("captures"), age - 1)
+
+
+def everything(folders: Sequence[Path]) -> list[Recorded]:
+    return [request for folder in folders for request in load(folder)]
 
 
 @pytest.mark.parametrize("history", HISTORIES)
-def test_sql_equals_the_ledger(stack: Stack, tenant: str, history: str) -> None:
-    requests = HISTORIES[history](everything())
+def test_sql_equals_the_ledger(stack: Stack, tenant: str, captures: list[Path], history: str) -> None:
+    requests = HISTORIES[history](everything(captures))
     with Sender(stack.ports["GATEWAY_GRPC"], stack.ports["GATEWAY_HTTP"], stack.key(tenant)) as sender:
         for request in requests:
             sender.send(request)
-    sql, want = stack.sql(stack.key(tenant, "query")), truth(CAPTURES)
+    sql, want = stack.sql(stack.key(tenant, "query")), truth(captures)
     eventually(lambda: differences(sql, want))
 
 
-def test_the_command_line_answers_in_json_csv_and_as_a_table(stack: Stack, tenant: str) -> None:
+def test_requests_of_a_clock_that_is_months_behind_count_when_they_arrive(
+    stack: Stack, tenant: str, tmp_path: Path
+) -> None:
+    folders = redated(tmp_path, -100)
     with Sender(stack.ports["GATEWAY_GRPC"], stack.ports["GATEWAY_HTTP"], stack.key(tenant)) as sender:
-        for request in load(CAPTURES[1]):
+        for request in everything(folders) * 2:
             sender.send(request)
-    sql, want = stack.sql(stack.key(tenant, "query")), truth(CAPTURES[1:2])
+    sql, want = stack.sql(stack.key(tenant, "query")), truth(folders)["sessions"].values()
+    sums = "sum(prompts) as prompts, sum(api_requests) as api_requests, sum(tools) as tools"
+    expected = {name: sum(session[name] for session in want) for name in ("prompts", "api_requests", "tools")}
+    recent = "start > now() - interval 1 day"
+    eventually(
+        lambda: [
+            f"{table}: {rows} instead of {expected}"
+            for table in ("sessions", f"user_hours where {recent}", "user_days where start > now() - interval 2 day")
+            if (rows := sql(f"select {sums} from {table}")) != [expected]
+        ]
+    )
+    (row,) = sql("select count(*) as n from sessions where list_contains(flags, 'clock_suspect')")
+    assert row["n"] == len(want)
+
+
+def test_the_command_line_answers_in_json_csv_and_as_a_table(stack: Stack, tenant: str, captures: list[Path]) -> None:
+    with Sender(stack.ports["GATEWAY_GRPC"], stack.ports["GATEWAY_HTTP"], stack.key(tenant)) as sender:
+        for request in load(captures[1]):
+            sender.send(request)
+    sql, want = stack.sql(stack.key(tenant, "query")), truth(captures[1:2])
     eventually(lambda: differences(sql, want))
     text = f"select session_id, prompts, cost_usd, models from sessions where tenant = '{tenant}'"
     (row,) = json.loads(stack.command("query", text, "--format", "json").stdout)
@@ -62,7 +98,7 @@ def test_the_command_line_answers_in_json_csv_and_as_a_table(stack: Stack, tenan
 
 def test_keys_open_what_they_are_for(stack: Stack, tenant: str) -> None:
     with Sender(stack.ports["GATEWAY_GRPC"], stack.ports["GATEWAY_HTTP"], stack.key(tenant)) as sender:
-        for request in load(CAPTURES[0]):
+        for request in load(RECORDED[0]):
             sender.send(request)
     own, other = stack.sql(stack.key(tenant, "query")), stack.sql(stack.key(tenant + "x", "query"))
     eventually(lambda: [] if own("select * from sessions") else ["no session yet"])

@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from streams.engine import rows
+from tests.log import whole_topic
 from tests.streams.engine.worker import HALF, JOINED, PARTITIONS, RECORD, TOTAL
 
 ROOT = Path(__file__).parents[3]
@@ -156,20 +157,7 @@ class Pipeline:
 
     async def read(self, topic: str) -> list[tuple[int, bytes, bytes | None]]:
         """(partition, key, value) of a whole topic, in log order within each partition."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, auto_offset_reset="earliest")
-        await consumer.start()
-        try:
-            tps = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
-            consumer.assign(tps)
-            ends = await consumer.end_offsets(tps)
-            found: list[tuple[int, bytes, bytes | None]] = []
-            for tp, end in ends.items():
-                while await consumer.position(tp) < end:
-                    got = await consumer.getmany(tp, timeout_ms=500)
-                    found += [(tp.partition, record.key, record.value) for record in got.get(tp, ())]
-            return found
-        finally:
-            await consumer.stop()
+        return [(r.partition, r.key, r.value) for r in await whole_topic(self.bootstrap, topic)]
 
     async def changelog(self, name: str, *, group: str | None = None) -> Changelog:
         last: dict[bytes, bytes] = {}
