@@ -244,6 +244,9 @@ class Table:
     def _acknowledged(self, partition: int, offset: int, count: int) -> None:
         expected = self._next_offset[partition]
         self._next_offset[partition] = offset + count
+        if offset < expected:
+            what = f"the changelog goes on at offset {offset}, though {expected - 1} had been acknowledged"
+            raise StateLost(self._where(partition), what)
         if offset > expected:
             # The offsets of a single writer are contiguous.
             self._found_gap(partition, expected, offset)
