@@ -4,7 +4,8 @@ MillraceError                  (schemas.errors)
 ├── RetryableError             (schemas.errors) start the worker again
 │   ├── WorkerFenced           the group gave our partitions away, or may have
 │   ├── SendFailed             Kafka did not acknowledge a message
-│   └── StateDamaged           a database cannot be read; the next start recovers it from its changelog
+│   ├── StateDamaged           a database cannot be read; the next start recovers it from its changelog
+│   └── StateUnwritable        a database takes no more: a full disk, missing rights
 └── PermanentError             (schemas.errors) a start would end the same way
     └── EngineError
         ├── StageFailed        a stage's fold raised; the record that did it comes again
@@ -53,6 +54,14 @@ class StateDamaged(RetryableError):
             f"{folder} is damaged and will be recovered from the changelog at the next start: {cause}",
             retry_after_s=1.0,
         )
+        self.folder = folder
+
+
+class StateUnwritable(RetryableError):
+    """A database takes no more. Nothing is lost: the changelog has what it lacks.  cause: RocksDB's words."""
+
+    def __init__(self, folder: Path, cause: str) -> None:
+        super().__init__(f"cannot write to {folder}: {cause}; free space on its disk, or mend its rights")
         self.folder = folder
 
 

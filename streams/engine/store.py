@@ -14,7 +14,7 @@ from faust.stores import rocksdb as faust_rocksdb
 from faust.types import TP
 
 from streams.engine import rows
-from streams.engine.errors import StateDamaged
+from streams.engine.errors import StateDamaged, StateUnwritable
 from streams.engine.marks import Mark
 from streams.engine.rows import ChangelogRecord
 from streams.engine.settings import EngineSettings
@@ -26,6 +26,7 @@ _WRITE_BUFFERS_MAX = 3
 _BLOOM_BITS = 10
 # What RocksDB says of files that are cut, changed or gone. (A lock, a full disk, missing rights are not damage.)
 _DAMAGE = ("Corruption", "No such file or directory")
+_IO_ERROR = "IO error"
 _DAMAGED = "DAMAGED"
 """An empty file in a database that was found damaged while it was in use."""
 
@@ -98,7 +99,16 @@ class Store(faust_rocksdb.Store):
             batch.delete(key)
         if offset is not None:
             batch.put(self.offset_key, str(offset).encode())
-        self._dbs[partition].write(batch)
+        self._commit(partition, self._dbs[partition], batch)
+
+    def _commit(self, partition: int, database: Any, batch: Any) -> None:
+        """Raises: StateUnwritable."""
+        try:
+            database.write(batch)
+        except Exception as error:
+            if not str(error).startswith(_IO_ERROR):
+                raise
+            raise StateUnwritable(self.partition_path(partition), str(error)) from error
 
     def mark(self, partition: int) -> Mark | None:
         """What the partition's rows are made from; None where it has none yet."""
@@ -124,7 +134,7 @@ class Store(faust_rocksdb.Store):
             batch.delete(key)
         if offset is not None:
             batch.put(self.offset_key, str(offset).encode())
-        database.write(batch)
+        self._commit(partition, database, batch)
         stale = self.stale.setdefault(partition, set())
         stale.difference_update(merged.puts, merged.deletes)
         stale |= merged.stale

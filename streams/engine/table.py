@@ -107,6 +107,14 @@ class Table:
         self.rows_written += len(puts)
         await self.rewrite_stale(partition)
 
+    def applied(self, partition: int) -> int:
+        """The last source offset whose rows are all written; -1 for none.
+
+        A record up to it whose row is not there was folded, and its row has been deleted since.
+        """
+        self._check_owned(partition)
+        return self._applied[partition]
+
     # -- for the engine -----------------------------------------------------------
     @property
     def store(self) -> Store:

@@ -45,6 +45,7 @@ def register(engine: Engine, stage: Stage) -> None:
             records,
             (_rows(tables[0], partition), _rows(tables[1], partition)),
             own=own,
+            applied=table.applied(partition),
             clock=clocks[own][partition],
             scan=lambda start, stop, most: [key for key, _ in table.scan(partition, start, stop, most)],
             epoch=stage.epoch,

@@ -123,14 +123,13 @@ def place(key: bytes, record: Record, record_id: str, sequence: int | None) -> P
 
     A record whose clock cannot be right is taken to have happened when it was received.
     """
-    received = _time(record.received_time)
-    time = received if record.clock_suspect else _time(record.event_time)
+    received, time = _time(record.received_time), _counted(record)
     user = record.user_key or ""
-    if record.session_id:
-        session, session_id, pseudo = key, record.session_id, False
-    else:
-        day, holder = time // state.DAY_US, key.rpartition(b"\x1f")[2].decode()
-        session, session_id, pseudo = key + b"\x1f~%d" % day, f"~{holder}~{day}", True
+    session, pseudo = session_of(key, record), not record.session_id
+    session_id = record.session_id
+    if not session_id:
+        holder = key.rpartition(b"\x1f")[2].decode()
+        session_id = f"~{holder}~{time // state.DAY_US}"
     level = 3 if record.user_account_uuid else 2 if record.user_email else 1 if record.user_id else 0
     digest = bytes.fromhex(record_id.replace("-", ""))[:8]
     return Place(
@@ -144,6 +143,15 @@ def place(key: bytes, record: Record, record_id: str, sequence: int | None) -> P
         time // beating.SLOT_US,
         received // ID_SLOT_US,
     )
+
+
+def session_of(key: bytes, record: Record) -> bytes:
+    """The session's bytes in the keys of rows."""
+    return key if record.session_id else key + b"\x1f~%d" % (_counted(record) // state.DAY_US)
+
+
+def _counted(record: Record) -> int:
+    return _time(record.received_time if record.clock_suspect else record.event_time)
 
 
 def _time(us: int) -> int:

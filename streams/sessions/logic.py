@@ -9,7 +9,7 @@ from typing import Any
 from streams.expiry import Clock, Scan
 from streams.sessions import join
 from streams.sessions.expiry import Expired, expired
-from streams.sessions.fold import Facts, FoldSettings, Touched
+from streams.sessions.fold import Facts, FoldSettings, Touched, session_of
 from streams.sessions.rows import Rows, Stored
 from streams.sessions.state import session_key
 
@@ -37,6 +37,7 @@ def fold_chunk(
     halves: tuple[Rows, Rows],
     *,
     own: int,
+    applied: int,
     clock: Clock,
     scan: Scan,
     epoch: int,
@@ -46,6 +47,7 @@ def fold_chunk(
 
     Args: fold: fold_events or fold_points.  records: (offset, key, record), offsets rising.
           halves: the rows of events, the rows of points; only those at index ``own`` change.
+          applied: everything up to this offset is in the rows: what has none there was folded, and has expired since.
           clock, scan: of the table that changes.
     """
 
@@ -53,6 +55,13 @@ def fold_chunk(
         key = session_key(session)
         return join.facts(*join.together(halves[0].value(key), halves[1].value(key), settings))
 
+    if records and records[0][0] <= applied:
+        halves[own].prefetch(session_key(session_of(key, record)) for _, key, record in records)
+        records = [
+            (offset, key, record)
+            for offset, key, record in records
+            if offset > applied or halves[own].get(session_key(session_of(key, record))) is not None
+        ]
     touched = fold(records, halves[own], facts, settings)
     sessions, hours = join.published(touched, *halves, epoch=epoch, settings=settings)
     newest = max((record.received_time for _, _, record in records), default=0)

@@ -27,7 +27,8 @@ def register(engine: Engine, stage: Stage) -> None:
             ]
 
         users = logic.Users(read)
-        users.fold([(offset, logic.Snapshot.of(values)) for offset, _, values in await inlet.read(chunk)])
+        snapshots = [(offset, logic.Snapshot.of(values)) for offset, _, values in await inlet.read(chunk)]
+        users.fold(snapshots, windows.applied(chunk.partition))
         engine.duplicates(users.duplicates)
         gone = users.expired(
             clocks[chunk.partition],

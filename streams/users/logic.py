@@ -165,8 +165,11 @@ class Users:
         self._newest = 0
         self.duplicates = 0
 
-    def fold(self, snapshots: Sequence[tuple[int, Snapshot]]) -> None:
-        """Fold (offset, snapshot) pairs, offsets rising."""
+    def fold(self, snapshots: Sequence[tuple[int, Snapshot]], applied: int) -> None:
+        """Fold (offset, snapshot) pairs, offsets rising.
+
+        Args: applied: everything up to this offset is in the rows: what has none was counted, and has expired since.
+        """
         keys: dict[bytes, None] = {}
         for _, new in snapshots:
             group = (new.team, new.cost_center)
@@ -175,7 +178,8 @@ class Users:
             keys[window_key("day", new.hour // 24 * 24, new.tenant, new.user, group)] = None
         self._prefetch(list(keys))
         for offset, new in snapshots:
-            self._fold(offset, new)
+            if offset > applied or self._rows[counted_key(new.tenant, new.user, new.session, new.hour)] is not None:
+                self._fold(offset, new)
             self._newest = max(self._newest, new.received)
 
     def _fold(self, offset: int, new: Snapshot) -> None:

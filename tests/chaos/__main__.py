@@ -27,13 +27,16 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
 from millrace.kafka import cached_jars
 from schemas.topics import CATALOGUE, Sizing, Topic
 from service.cluster import ensure_topics
 from tests.chaos.brokers import Brokers
 from tests.chaos.load import Load
 from tests.chaos.unprotected import OFF
-from tests.chaos.verify import differences, repaired
+from tests.chaos.verify import TABLES, differences, repaired
 from tests.chaos.workers import Worker
 
 #: What happens, and how often beside the others.
@@ -41,6 +44,7 @@ FAULTS = {
     "kill": 6,
     "wipe": 2,
     "damage": 2,
+    "full disk": 2,
     "term": 2,
     "pause": 2,
     "zombie": 4,
@@ -54,6 +58,8 @@ _READY_S = 90.0
 _DRAIN_S = 300.0
 _REPAIRED_S = 60.0
 _CALM_S = (0.5, 4.0)
+# Not before an audit has found and mended what a zombie wrote: the older copy would be the only one left.
+_COMPACTION_LAG_MS = "20000"
 _SHOWN = 5
 
 
@@ -98,6 +104,7 @@ class Chaos:
         for worker in self.workers:
             worker.start()
         await self._ready()
+        await self._compacted()
         enough = asyncio.Event()
         loading = asyncio.create_task(load.run(enough, most=options.events))
         ends = time.monotonic() + options.minutes * 60
@@ -116,8 +123,23 @@ class Chaos:
         for worker in self.workers:
             worker.wait()
         self.say("comparing")
-        found = await differences(self.brokers.bootstrap, self.prefix, load.records.values(), self.workers)
+        found, compacted = await differences(self.brokers.bootstrap, self.prefix, load.records.values(), self.workers)
+        self.counts["compacted records"] = compacted
         return found, load
+
+    async def _compacted(self) -> None:
+        """Have Kafka compact soon what it would compact after hours: old copies go while everything runs."""
+        soon = {"min.compaction.lag.ms": _COMPACTION_LAG_MS, "segment.ms": "5000", "max.compaction.lag.ms": "30000"}
+        names = [f"{self.prefix}-streams-{table}-changelog" for table in TABLES]
+        names += [f"{self.prefix}.{topic}.v1" for topic in ("sessions", "user-windows")]
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.brokers.bootstrap)
+        await admin.start()
+        try:
+            for name in names:
+                policy = {"cleanup.policy": "compact", **soon}
+                await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, policy)])
+        finally:
+            await admin.close()
 
     # -- faults ---------------------------------------------------------------------
     async def _fault(self) -> None:
@@ -128,6 +150,7 @@ class Chaos:
             "kill": self._kill,
             "wipe": self._kill_wiped,
             "damage": self._kill_damaged,
+            "full disk": self._fill,
             "term": self._term,
             "pause": self._pause,
             "zombie": self._zombie,
@@ -152,6 +175,14 @@ class Chaos:
         # Of its own: how many files there are must not change the faults that follow.
         worker.damage(random.Random(self.random.getrandbits(32)))
         return f"{worker.name} killed, its folder half-written"
+
+    async def _fill(self, worker: Worker) -> str:
+        worker.limit_files(self.random.choice([0, 4096, 65_536]))
+        await asyncio.sleep(self.random.uniform(1, 4))
+        if not worker.alive:
+            return f"{worker.name} could not write and ended with code {worker.exit_code}"
+        worker.limit_files(None)
+        return f"{worker.name} could not have written for a while"
 
     async def _term(self, worker: Worker) -> str:
         if not worker.alive:

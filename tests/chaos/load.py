@@ -1,8 +1,8 @@
 """What is sent while everything breaks: seeded events and points, and the truth about what was acknowledged.
 
-The sender is a hostile world: re-sends of a few seconds ago, records out of order, clocks that jump, identities that
-become known late, cumulative series beside deltas. The truth is kept as plain records; tests/streams/model.py computes
-the rows from them the slow and obvious way.
+The sender is a hostile world: re-sends of a few seconds ago, records out of order, clients' and gateways' clocks that
+jump, identities that become known late, cumulative series beside deltas. The truth is kept as plain records;
+tests/streams/model.py computes the rows from them the slow and obvious way.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _RESENT_SHARE = 0.1
 _LATE_SHARE = 0.02
 _POINT_SHARE = 0.15
 _CLOCK_SHARE = 0.01
+_GATEWAY_SHARE = 0.02
 _REMEMBERED = 2_000
 _US = 1_000_000
 
@@ -125,7 +126,8 @@ class Load:
                 fresh = a_series(rnd, session["id"], moment)
             else:
                 fresh = [a_point(rnd, session["id"], moment)]
-            out += [record._replace(received_time=now) for record in with_clocks(rnd, list(fresh), _CLOCK_SHARE)]
+            received = now + (rnd.randrange(-300, 300) * _US if rnd.random() < _GATEWAY_SHARE else 0)
+            out += [record._replace(received_time=received) for record in with_clocks(rnd, list(fresh), _CLOCK_SHARE)]
             if rnd.random() < 0.01:
                 self._running[at] = self._new_session(rnd.getrandbits(48))
         if rnd.random() < 0.3:

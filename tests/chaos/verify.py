@@ -65,11 +65,13 @@ async def published(bootstrap: str, topic: str, record: str) -> dict[bytes, dict
 
 async def differences(
     bootstrap: str, prefix: str, records: Iterable[Event | Point], workers: Iterable[Worker]
-) -> dict[str, list[str]]:
-    """By reading: what is wrong, in words. All lists are empty when everything is exact.
+) -> tuple[dict[str, list[str]], int]:
+    """By reading: what is wrong, in words (all lists are empty when everything is exact); how many records of the
+    changelogs compaction has taken.
 
     Args:    records: the acknowledged ones, each once.  workers: stopped, so that their databases can be opened.
     """
+    compacted = 0
     events = [record for record in records if isinstance(record, Event)]
     points = [record for record in records if isinstance(record, Point)]
     sessions, windows = model.expected(events, points)
@@ -81,11 +83,13 @@ async def differences(
     }
     for table in TABLES:
         log = await whole_topic(bootstrap, f"{prefix}-streams-{table}-changelog")
+        last = {record.partition: record.offset for record in log}
+        compacted += sum(offset + 1 for offset in last.values()) - len(log)
         out[f"changelog of {table}"], best = _changelog(log)
         out[f"databases of {table}"] = _databases(
             best, [path for worker in workers for path in worker.databases(table)]
         )
-    return out
+    return out, compacted
 
 
 async def repaired(bootstrap: str, prefix: str, seconds: float) -> None:

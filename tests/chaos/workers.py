@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -109,6 +110,12 @@ class Worker:
                     path.unlink()
                 else:
                     os.truncate(path, rnd.randrange(path.stat().st_size + 1))
+
+    def limit_files(self, size: int | None) -> None:
+        """No file of its may grow beyond this many bytes: writing fails as on a full disk. None: no limit."""
+        if self._process is not None and self.alive:
+            limit = resource.RLIM_INFINITY if size is None else size
+            resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 
     def state(self) -> dict[str, Any]:
         """What its /readyz says."""

@@ -33,6 +33,7 @@ class Table:
 
     def __init__(self) -> None:
         self.rows: dict[bytes, Stored] = {}
+        self.applied = -1
 
     def read(self, keys: Sequence[bytes]) -> list[Stored | None]:
         return [self.rows.get(key) for key in keys]
@@ -40,7 +41,9 @@ class Table:
     def scan(self, start: bytes, stop: bytes, most: int) -> list[bytes]:
         return sorted(key for key in self.rows if start <= key < stop)[:most]
 
-    def write(self, puts: dict[bytes, Stored], deletes: Sequence[bytes], dying: random.Random | None) -> None:
+    def write(
+        self, puts: dict[bytes, Stored], deletes: Sequence[bytes], last: int, dying: random.Random | None
+    ) -> None:
         """Returns when all of it is acknowledged."""
         changes = [*puts.items(), *((key, None) for key in deletes if key not in puts)]
         if dying is not None:
@@ -52,6 +55,7 @@ class Table:
                 self.rows[key] = stored
         if dying is not None:
             raise Crash
+        self.applied = max(self.applied, last)
 
 
 class Source:
@@ -133,12 +137,13 @@ class World:
         self._sessions(points.fold_points, self.points.chunk(size), 1)
 
     def _sessions(self, fold: Any, chunk: list[tuple[int, bytes, Any]], own: int) -> None:
-        table = self.halves[own]
+        table, source = self.halves[own], (self.events, self.points)[own]
         done = fold_chunk(
             fold,
             chunk,
             (Rows(self.halves[0].read), Rows(self.halves[1].read)),
             own=own,
+            applied=table.applied,
             clock=self.clocks[own],
             scan=table.scan,
             epoch=1,
@@ -150,7 +155,7 @@ class World:
             self.sessions.pop(split_key(key)[1], None)
         for key, _ in done.expired.hours:
             self.hours.log.append((key, None))
-        table.write(done.puts, done.expired.rows, self._dying)
+        table.write(done.puts, done.expired.rows, source.position - 1, self._dying)
         for row in done.sessions:
             self._unsent.append(lambda row=row: _newest(self.sessions, row["session_id"], row))
         for row in done.hours:
@@ -163,13 +168,13 @@ class World:
             for offset, _, row in self.hours.chunk(size)
             if row is not None
         ]
-        users.fold(snapshots)
+        users.fold(snapshots, self.users.applied)
         gone = users.expired(self.clocks[2], self.users.scan, SETTINGS.keep)
         if gone.windows:
             self.settle()
         for key, _ in gone.windows:
             self.windows.pop(_window(split_key(key)), None)
-        self.users.write(users.puts(), gone.rows, self._dying)
+        self.users.write(users.puts(), gone.rows, self.hours.position - 1, self._dying)
         for row in users.published(epoch=1):
             key = tuple(row[name] for name in ("tenant", "user_key", "team", "cost_center", "grain", "start"))
             self._unsent.append(lambda row=row, key=key: _newest(self.windows, key, row))

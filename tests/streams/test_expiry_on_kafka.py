@@ -32,7 +32,7 @@ async def last_of(bootstrap: str, topic: str) -> dict[bytes, bytes | None]:
 
 async def test_what_is_published_goes_with_the_rows_and_stays_gone(kafka: Broker, prefix: str, tmp_path: Path) -> None:
     await ensure_topics({"bootstrap_servers": kafka.bootstrap}, list(topics.CATALOGUE.values()), prefix, "local")
-    settings = {"BOOTSTRAP": kafka.bootstrap, "PREFIX": prefix, "STREAMS_SESSION_TIMEOUT_S": "4"}
+    settings = {"BOOTSTRAP": kafka.bootstrap, "PREFIX": prefix, "STREAMS_SESSION_TIMEOUT_S": "6"}
     worker = Worker(0, tmp_path, {f"MILLRACE_{name}": value for name, value in settings.items()}, ["streams"])
 
     async def folded(events: list[Any]) -> None:

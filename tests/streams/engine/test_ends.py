@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -221,6 +222,25 @@ async def test_a_database_that_is_damaged_in_use_ends_the_worker_and_is_recovere
     assert await worker.ended() == 70
     assert "is damaged and will be recovered" in worker.tail()
     assert (await counting.committed())["a"] < 2_000
+    worker.start()
+    await counting.drain()
+    assert await worker.stop() == 0
+    await counting.check()
+
+
+async def test_a_full_disk_ends_the_worker_and_loses_nothing(pipeline: MakePipeline) -> None:
+    counting = pipeline(padding=2_000)
+    worker = await ran_once(counting)
+    worker.start()
+    await worker.ready()
+    assert worker.process is not None
+    # No file may grow beyond this: enough for its last words, not for a chunk of rows.
+    resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))
+    await counting.produce(1_000, seed=2)
+    assert await worker.ended() == 70
+    last = worker.tail().splitlines()[-1]
+    assert "cannot write to" in last
+    assert "free space on its disk" in last
     worker.start()
     await counting.drain()
     assert await worker.stop() == 0
