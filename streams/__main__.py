@@ -26,7 +26,6 @@ from streams.engine import Cluster, Engine, EngineSettings, collector
 from streams.errors import EXIT_TRY_AGAIN, FolderUnusable, SourcesDiffer, exit_code
 from streams.metrics import StreamsMetrics
 from streams.sessions import agent as sessions
-from streams.sessions.fold import FoldSettings
 from streams.settings import StreamsSettings
 from streams.stage import Stage
 from streams.users import agent as users
@@ -80,7 +79,7 @@ def build(
 ) -> Engine:
     """The engine with every stage registered."""
     engine_settings = EngineSettings(
-        app_id=f"{settings.prefix}-streams",
+        app_id=settings.app_id,
         bootstrap=settings.bootstrap,
         kafka={name: value for name, value in kafka.items() if name != "bootstrap_servers"},
         datadir=settings.data.absolute() / "streams",
@@ -98,9 +97,8 @@ def build(
     )
     topic_ids = {state.name: state.topic_id for state in states.values()}
     engine = Engine(engine_settings, Cluster(cluster_id, topic_ids), **kwargs)
-    fold = FoldSettings(horizon_us=settings.dedup_horizon_s * 1_000_000, grace_us=settings.late_grace_s * 1_000_000)
     partitions = {name: state.partitions for name, state in states.items()}
-    stage = Stage(prefix=settings.prefix, partitions=partitions, epoch=settings.epoch, fold=fold)
+    stage = Stage(prefix=settings.prefix, partitions=partitions, epoch=settings.epoch, fold=settings.fold)
     sessions.register(engine, stage)
     users.register(engine, stage)
     return engine

@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from service.settings import ProcessSettings
+from streams.sessions.fold import FoldSettings
 
 
 class StreamsSettings(ProcessSettings):
@@ -45,3 +46,13 @@ class StreamsSettings(ProcessSettings):
     late_grace_s: int = Field(600, ge=0, description="an event this many seconds older than its receipt counts as late")
     topics_timeout_s: float = Field(60.0, ge=0, description="seconds to wait for the topics to be created")
     stop_timeout_s: float = Field(8.0, gt=0, description="seconds that stopping may take before the worker just ends")
+
+    @property
+    def app_id(self) -> str:
+        """The engine's name in the cluster, without its epoch."""
+        return f"{self.prefix}-streams"
+
+    @property
+    def fold(self) -> FoldSettings:
+        """What the sessions stage is told."""
+        return FoldSettings(horizon_us=self.dedup_horizon_s * 1_000_000, grace_us=self.late_grace_s * 1_000_000)

@@ -25,8 +25,12 @@ What a stage must do, and the engine cannot do for it:
   * delete only what no later record adds to, and find it by a scan of what is due: an older copy can come back.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from streams.engine.chunk import Chunk, Output, Record
-from streams.engine.engine import Engine, Source, Status
 from streams.engine.errors import (
     EngineError,
     NotCopartitioned,
@@ -42,7 +46,20 @@ from streams.engine.errors import (
 )
 from streams.engine.rows import Row
 from streams.engine.settings import Cluster, EngineSettings
-from streams.engine.table import Table
+
+if TYPE_CHECKING:
+    from streams.engine.engine import Engine, Source, Status
+    from streams.engine.table import Table
+
+_WITH_FAUST = {"Engine": "engine", "Source": "engine", "Status": "engine", "Table": "table"}
+"""Name -> module. Imported when first asked for: who only reads rows need not wait a second for Faust."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WITH_FAUST:
+        return getattr(importlib.import_module(f"{__name__}.{_WITH_FAUST[name]}"), name)
+    raise AttributeError(f"module {__name__} has no attribute {name}")
+
 
 __all__ = [
     "Chunk",

@@ -20,6 +20,11 @@ class Cluster:
     topic_ids: Mapping[str, str]
 
 
+def group_of(app_id: str, epoch: int) -> str:
+    """Consumer group of an epoch, first part of its changelogs' names, and folder of its tables."""
+    return app_id if epoch == 1 else f"{app_id}-e{epoch}"
+
+
 @dataclass(frozen=True)
 class EngineSettings:
     """Settings of one worker. Times in seconds, sizes in bytes.
@@ -74,8 +79,8 @@ class EngineSettings:
 
     @property
     def group(self) -> str:
-        """Consumer group, and first part of the changelogs' names."""
-        return self.app_id if self.epoch == 1 else f"{self.app_id}-e{self.epoch}"
+        """As group_of."""
+        return group_of(self.app_id, self.epoch)
 
     def __post_init__(self) -> None:
         faults = []
