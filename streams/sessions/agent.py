@@ -16,13 +16,14 @@ from streams.expiry import Clock
 from streams.sessions import events, points
 from streams.sessions.logic import Fold, fold_chunk
 from streams.sessions.rows import Rows, Stored
+from streams.sessions.state import BY_EVENTS, BY_POINTS
 from streams.stage import Inlet, Stage, output, take_back
 
 
 def register(engine: Engine, stage: Stage) -> None:
     of_events = engine.source(stage.topic("events"), stage.partitions["events"])
     of_points = engine.source(stage.topic("metrics"), stage.partitions["metrics"])
-    tables = (engine.table("session-events", of_events), engine.table("session-points", of_points))
+    tables = (engine.table(BY_EVENTS, of_events), engine.table(BY_POINTS, of_points))
     clocks: tuple[defaultdict[int, Clock], defaultdict[int, Clock]] = (defaultdict(Clock), defaultdict(Clock))
     read_events = Inlet(engine, stage, "claude_event", events.FIELDS)
     read_points = Inlet(engine, stage, "metric_point", points.FIELDS)

@@ -125,11 +125,9 @@ def place(key: bytes, record: Record, record_id: str, sequence: int | None) -> P
     """
     received, time = _time(record.received_time), _counted(record)
     user = record.user_key or ""
-    session, pseudo = session_of(key, record), not record.session_id
-    session_id = record.session_id
+    session, session_id, pseudo = key, record.session_id, False
     if not session_id:
-        holder = key.rpartition(b"\x1f")[2].decode()
-        session_id = f"~{holder}~{time // state.DAY_US}"
+        (session, session_id), pseudo = state.pseudo_session(key, time // state.DAY_US), True
     level = 3 if record.user_account_uuid else 2 if record.user_email else 1 if record.user_id else 0
     digest = bytes.fromhex(record_id.replace("-", ""))[:8]
     return Place(
@@ -147,7 +145,7 @@ def place(key: bytes, record: Record, record_id: str, sequence: int | None) -> P
 
 def session_of(key: bytes, record: Record) -> bytes:
     """The session's bytes in the keys of rows."""
-    return key if record.session_id else key + b"\x1f~%d" % (_counted(record) // state.DAY_US)
+    return key if record.session_id else state.pseudo_session(key, _counted(record) // state.DAY_US)[0]
 
 
 def _counted(record: Record) -> int:

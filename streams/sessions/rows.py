@@ -37,6 +37,18 @@ _UNPACK: dict[int, Callable[[bytes], Any]] = {
     ord("i"): lambda payload: payload[1:],
     ord("e"): lambda payload: payload[1:],
 }
+
+
+def decode(key: bytes, payload: bytes) -> Any:
+    """The value of a stored row, as Working.value is.
+
+    Raises: ValueError: a kind or a format that this release does not write.  msgspec.MsgspecError.
+    """
+    if key[0] not in _UNPACK or payload[:1] != state.FORMAT:
+        raise ValueError(f"kind {key[:1]!r} in format {payload[:1].hex() or 'none'}")
+    return _UNPACK[key[0]](payload)
+
+
 _ORDER = (b"e", b"t", b"h", b"s", b"c", b"i")
 """Order in the changelog: what others sum up first, what marks a record as folded last (see state.py)."""
 

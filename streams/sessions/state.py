@@ -27,6 +27,11 @@ import msgspec
 
 from streams.sessions.beats import Beats
 
+BY_EVENTS, BY_POINTS = "session-events", "session-points"
+"""The two tables."""
+KINDS = {b"s": "session", b"h": "hour", b"t": "beats", b"c": "series", b"i": "ids", b"e": "expiry"}
+"""First byte of a key -> what the row is."""
+
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
 FORMAT = b"\x01"
@@ -144,6 +149,9 @@ def unpack_series(payload: bytes) -> Series:
     return _series(memoryview(payload)[1:])
 
 
+SEPARATOR = b"\x1f"
+SERIES_CHARS = 32
+"""The name of a series is a digest of 128 bits in hex."""
 _SLOT = struct.Struct(">I")
 _HOUR = struct.Struct(">IB")
 _START = struct.Struct(">Q")
@@ -181,8 +189,49 @@ def expiry_parts(key: bytes) -> tuple[int, bytes]:
 def hour_parts(key: bytes) -> tuple[int, int, str, bytes]:
     """(hour, level, user, session) of an hour row's key."""
     hour, level = _HOUR.unpack_from(key, 1)
-    user, _, session = key[1 + _HOUR.size :].partition(b"\x1f")
+    user, _, session = key[1 + _HOUR.size :].partition(SEPARATOR)
     return hour, level, user.decode(), session
+
+
+def pseudo_session(user_key: bytes, day: int) -> tuple[bytes, str]:
+    """Bytes and id of the session under which a day's records of a user without a session count.
+
+    Args:    user_key: tenant and holder, as the records' key has them.
+    """
+    return user_key + b"\x1f~%d" % day, f"~{user_key.rpartition(SEPARATOR)[2].decode()}~{day}"
+
+
+def session_parts(session: bytes) -> tuple[str, str]:
+    """(tenant, session id) of a session's bytes in keys; a pseudo-session alone has a separator in the second part."""
+    tenant, _, name = session.decode().partition("\x1f")
+    holder, pseudo, day = name.rpartition("\x1f~")
+    return tenant, f"~{holder}~{day}" if pseudo else name
+
+
+def key_parts(key: bytes) -> dict[str, Any]:
+    """What a row's key says: kind, tenant, session, and what its kind adds; hours and slots counted from 1970.
+
+    Raises: ValueError: no key that this release writes.
+    """
+    kind, rest, parts = KINDS.get(key[:1]), key[1:], {}
+    try:
+        if kind == "hour":
+            hour, level, user, rest = hour_parts(key)
+            parts = {"hour": hour, "level": level, "user_key": user}
+        elif kind in ("beats", "ids"):
+            parts, rest = {"slot": _SLOT.unpack_from(rest)[0]}, rest[_SLOT.size :]
+        elif kind == "series":
+            series, rest = rest[:SERIES_CHARS], rest[SERIES_CHARS:]
+            parts, rest = {"series": series.decode(), "since": _START.unpack_from(rest)[0]}, rest[_START.size :]
+        elif kind == "expiry":
+            day, of = expiry_parts(key)
+            return {**key_parts(of), "kind": kind, "of": KINDS.get(of[:1]), "day": day}
+        elif kind is None:
+            raise ValueError(f"unknown kind of row {key[:1]!r}")
+        tenant, session = session_parts(rest)
+    except struct.error as error:
+        raise ValueError(f"a key of {len(key)} bytes is too short") from error
+    return {"kind": kind, "tenant": tenant, "session_id": session, **parts}
 
 
 def bounded(name: str) -> str:

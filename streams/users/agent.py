@@ -15,7 +15,7 @@ from streams.users import logic
 
 def register(engine: Engine, stage: Stage) -> None:
     hours = engine.source(stage.topic("session-hours"), stage.partitions["session-hours"])
-    windows = engine.table("user-windows", hours)
+    windows = engine.table(logic.TABLE, hours)
     clocks: defaultdict[int, Clock] = defaultdict(Clock)
     inlet = Inlet(engine, stage, "session_hour", logic.FIELDS)
 

@@ -30,6 +30,10 @@ from schemas.topics import make_key
 from streams import exact
 from streams.expiry import Clock, Keep, Scan
 
+TABLE = "user-windows"
+KINDS = {b"w": "window", b"c": "counted"}
+"""First byte of a key -> what the row is."""
+
 HOUR_US = 3_600_000_000
 FORMAT = b"\x01"
 GROUPS = 16
@@ -156,6 +160,56 @@ def counted_key(tenant: str, user: str, session: str, hour: int) -> bytes:
     return b"c" + _HOUR.pack(hour // 24) + f"{tenant}\x1f{user}\x1f{session}".encode()
 
 
+def key_parts(key: bytes) -> dict[str, Any]:
+    """What a row's key says: kind, tenant, user, and what its kind adds; hours and days counted from 1970.
+
+    Raises: ValueError: no key that this release writes.
+    """
+    kind = KINDS.get(key[:1])
+    try:
+        if kind == "window":
+            grain, hour, (tenant, user, team, cost_center) = window_parts(key)
+            group = {"team": team, "cost_center": cost_center}
+            return {"kind": kind, "tenant": tenant, "user_key": user, **group, "grain": grain, "hour": hour}
+        if kind == "counted":
+            tenant, user, session = key[5:].decode().split("\x1f")
+            day = _HOUR.unpack_from(key, 1)[0]
+            return {"kind": kind, "tenant": tenant, "user_key": user, "session_id": session, "day": day}
+    except struct.error as error:
+        raise ValueError(f"a key of {len(key)} bytes is too short") from error
+    raise ValueError(f"unknown kind of row {key[:1]!r}")
+
+
+def decode(key: bytes, payload: bytes) -> Window | Counted:
+    """The value of a stored row.
+
+    Raises: ValueError: a kind or a format that this release does not write.  msgspec.MsgspecError.
+    """
+    if key[:1] not in KINDS or payload[:1] != FORMAT:
+        raise ValueError(f"kind {key[:1]!r} in format {payload[:1].hex() or 'none'}")
+    return (_window if key[:1] == b"w" else _counted)(memoryview(payload)[1:])
+
+
+def window_row(key: bytes, offset: int, window: Window, epoch: int) -> dict[str, Any]:
+    """A window as the record `user_window`.  offset: of the last snapshot folded into it."""
+    grain, start, (tenant, user, team, cost_center) = window_parts(key)
+    return {
+        "tenant": tenant,
+        "user_key": user,
+        "team": team or None,
+        "department": window.department or None,
+        "cost_center": cost_center or None,
+        "grain": grain,
+        "start": start * HOUR_US,
+        "sessions": window.sessions,
+        **dict(zip(INTEGERS, window.integers, strict=True)),
+        **{name: exact.total(partials) for name, partials in zip(FLOATS, window.floats, strict=True)},
+        "epoch": epoch,
+        "version": offset + 1,
+        "received_time": window.received,
+    }
+
+
 class Users:
     """The rows of one chunk while its snapshots are folded."""
 
@@ -240,7 +294,7 @@ class Users:
     def published(self, epoch: int) -> list[dict[str, Any]]:
         """The touched windows as records `user_window`."""
         return [
-            _user_window(key, row, epoch)
+            window_row(key, row.offset, row.value, epoch)
             for key, row in self._rows.items()
             if row is not None and row.touched and key[:1] == b"w" and row.offset >= 0
         ]
@@ -281,23 +335,3 @@ def _add(window: Window, sign: int, sessions: int, integers: Sequence[int], floa
     for partials, value in zip(window.floats, floats, strict=True):
         if value:
             exact.add(partials, sign * value)
-
-
-def _user_window(key: bytes, row: _Row, epoch: int) -> dict[str, Any]:
-    grain, start, (tenant, user, team, cost_center) = window_parts(key)
-    window: Window = row.value
-    return {
-        "tenant": tenant,
-        "user_key": user,
-        "team": team or None,
-        "department": window.department or None,
-        "cost_center": cost_center or None,
-        "grain": grain,
-        "start": start * HOUR_US,
-        "sessions": window.sessions,
-        **dict(zip(INTEGERS, window.integers, strict=True)),
-        **{name: exact.total(partials) for name, partials in zip(FLOATS, window.floats, strict=True)},
-        "epoch": epoch,
-        "version": row.offset + 1,
-        "received_time": window.received,
-    }
