@@ -172,8 +172,8 @@ def key_parts(key: bytes) -> dict[str, Any]:
             group = {"team": team, "cost_center": cost_center}
             return {"kind": kind, "tenant": tenant, "user_key": user, **group, "grain": grain, "hour": hour}
         if kind == "counted":
-            tenant, user, session = key[5:].decode().split("\x1f")
             day = _HOUR.unpack_from(key, 1)[0]
+            tenant, user, session = key[5:].decode().split("\x1f")
             return {"kind": kind, "tenant": tenant, "user_key": user, "session_id": session, "day": day}
     except struct.error as error:
         raise ValueError(f"a key of {len(key)} bytes is too short") from error

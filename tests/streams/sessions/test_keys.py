@@ -1,0 +1,62 @@
+"""Keys of rows say again what they were built from."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.topics import make_key
+from streams.sessions import state
+from streams.users import logic as users
+
+NAMES = st.text(st.characters(exclude_characters="\x1f", exclude_categories=["Cs"]), min_size=1, max_size=40)
+USERS = st.one_of(st.just(""), st.binary(min_size=16, max_size=16).map(bytes.hex))
+NUMBERS = st.integers(0, 2**32 - 1)
+
+
+@given(NAMES, NAMES, USERS, NUMBERS, st.integers(0, 3))
+def test_session_keys_are_parsed_as_they_were_built(tenant: str, name: str, user: str, number: int, level: int) -> None:
+    whose, session = {"tenant": tenant, "session_id": name}, make_key(tenant, name)
+    hour = {"hour": number, "level": level, "user_key": user}
+    series = {"series": "0f" * 16, "since": number}
+    assert state.key_parts(state.session_key(session)) == {"kind": "session", **whose}
+    assert state.key_parts(state.hour_key(session, number, level, user)) == {"kind": "hour", **whose, **hour}
+    assert state.key_parts(state.beats_key(session, number)) == {"kind": "beats", **whose, "slot": number}
+    assert state.key_parts(state.ids_key(session, number)) == {"kind": "ids", **whose, "slot": number}
+    assert state.key_parts(state.series_key(session, "0f" * 16, number)) == {"kind": "series", **whose, **series}
+
+
+@given(NAMES, USERS, st.integers(0, 100_000))
+def test_a_pseudo_session_is_named_as_it_is_published(tenant: str, user: str, day: int) -> None:
+    session, name = state.pseudo_session(make_key(tenant, user), day)
+    assert name == f"~{user}~{day}"
+    assert state.session_parts(session) == (tenant, name)
+
+
+@given(NAMES, USERS, NAMES, st.sampled_from(["hour", "day"]), NUMBERS, st.tuples(st.just(""), NAMES))
+def test_user_keys_are_parsed_as_they_were_built(
+    tenant: str, user: str, session: str, grain: str, hour: int, group: users.Group
+) -> None:
+    whose = {"tenant": tenant, "user_key": user}
+    assert users.key_parts(users.window_key(grain, hour, tenant, user, group)) == {
+        "kind": "window",
+        **whose,
+        "team": group[0],
+        "cost_center": group[1],
+        "grain": grain,
+        "hour": hour,
+    }
+    assert users.key_parts(users.counted_key(tenant, user, session, hour)) == {
+        "kind": "counted",
+        **whose,
+        "session_id": session,
+        "day": hour // 24,
+    }
+
+
+@pytest.mark.parametrize("parse", [state.key_parts, users.key_parts])
+@pytest.mark.parametrize("key", [b"", b"e\x00\x01", b"h\x00", b"c\x00", b"w"])
+def test_a_key_that_is_none_of_ours_is_refused(parse, key: bytes) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ValueError, match=r"kind|short"):
+        parse(key)
