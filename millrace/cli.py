@@ -65,8 +65,8 @@ def run(demo: bool) -> None:
     stack.run(load(StackSettings), demo=demo, say=stack.say_on_stderr)
 
 
-def _become(module: str) -> NoReturn:
-    os.execv(sys.executable, [sys.executable, "-m", module])
+def _become(module: str, *arguments: str) -> NoReturn:
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
 
 
 @cli.command()
@@ -85,6 +85,18 @@ def streams() -> None:
 def sinks() -> None:
     """Run only the sinks: lake, query tables and SQL."""
     _become("sinks")
+
+
+@cli.command(
+    "state",
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True},
+    options_metavar="COMMAND [OPTIONS]",
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ARGUMENTS]...")
+def state_(arguments: tuple[str, ...]) -> None:
+    """List, show, explain and export the rows of the streams workers on this machine."""
+    _become("streams.inspect", "--bootstrap", load(StackSettings).kafka_address, *arguments)
 
 
 @cli.group("topics")
