@@ -82,6 +82,19 @@ def test_the_stages_do_not_know_each_other() -> None:
     assert wrong == []
 
 
+def test_who_looks_at_state_is_outside_of_the_worker() -> None:
+    """Nothing of the worker knows streams.inspect, and it knows neither agents nor anything that runs an engine."""
+    runs = ("faust", "streams.stage", "streams.engine.engine", "streams.engine.table", "streams.engine.store")
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: {name}"
+        for path in files("streams")
+        for line, name in imports(path)
+        if (inside(name, "streams.inspect") and path.parent.name != "inspect")
+        or (path.parent.name == "inspect" and (name.endswith(".agent") or any(inside(name, one) for one in runs)))
+    ]
+    assert wrong == []
+
+
 @pytest.mark.parametrize("library", SEAMS)
 def test_a_library_stays_behind_its_seam(library: str) -> None:
     wrong = [

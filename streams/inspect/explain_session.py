@@ -47,7 +47,7 @@ class _Source:
 
 
 _REFUSED = "value refused: no amount that can be meant"
-_SILENT = "says nothing of these fields"
+_SILENT = "no change of these fields"
 
 
 def _why_event(event: Event) -> str:

@@ -236,7 +236,7 @@ def test_explain_names_every_record_and_comes_to_the_published_total(product: Pr
         {"cost_usd": 0.75, "models.opus": 0.75},
         "re-send of offset 0",
         "value refused: no amount that can be meant",
-        "says nothing of these fields",
+        "no change of these fields",
         {"metric_cost_usd": 0.5},
         {"metric_cost_usd": 0.75},
         "a gauge is stored and not added up",
