@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rocksdict
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
@@ -25,10 +26,12 @@ from click.testing import CliRunner, Result
 from millrace.kafka import Broker
 from schemas import codec, topics
 from service.cluster import ensure_topics
+from streams.engine import rows
 from streams.inspect.__main__ import cli
+from streams.sessions import events, state
 from tests.chaos.workers import Worker
 
-TENANT, USER = "acme", "0a" * 16
+TENANT = "acme"
 START = 1_795_000_000_000_000  # 2026-11-18T11:06:40Z
 HOUR = 3_600_000_000
 PARTITIONS = topics.CATALOGUE["events"].local.partitions
@@ -41,16 +44,23 @@ def session_in(partition: int) -> str:
 
 
 SESSION, CUT = session_in(0), session_in(1)
+# Their records without a session go to partition 2.
+USER = next(
+    user
+    for user in (f"{number:032x}" for number in range(1000))
+    if topics.partition_for(topics.make_key(TENANT, user), PARTITIONS) == 2
+)
+PSEUDO = f"~{USER}~{START // (24 * HOUR)}"
 
 
-def common(session: str, time: int) -> dict[str, Any]:
+def common(session: str | None, time: int) -> dict[str, Any]:
     return {
         "tenant": TENANT, "session_id": session, "user_key": USER, "user_account_uuid": "anna", "event_time": time,
         "received_time": time + 1_000_000,
     }  # fmt: skip
 
 
-def event(session: str, number: int, name: str, **values: Any) -> dict[str, Any]:
+def event(session: str | None, number: int, name: str, **values: Any) -> dict[str, Any]:
     return {
         **common(session, START + number * HOUR // 4), "event_id": str(uuid.UUID(int=number << 96)), "event_name": name,
         "event_sequence": number, **values,
@@ -74,6 +84,7 @@ EVENTS = [
     event(SESSION, 4, "hook_registered"),
     event(CUT, 1, "user_prompt"),
     event(CUT, 2, "api_request", cost_usd=1.0),
+    event(None, 5, "user_prompt"),
 ]
 POINTS = [
     point(1, "claude_code.cost.usage", "sum", 0.5, "cumulative"),
@@ -122,9 +133,9 @@ class Product:
         await ensure_topics({"bootstrap_servers": self.bootstrap}, topics.CATALOGUE.values(), self.prefix, "local")
         producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap)
         await producer.start()
-        for name, record, rows in (("events", "claude_event", EVENTS), ("metrics", "metric_point", POINTS)):
-            for row in rows:
-                key = topics.make_key(TENANT, row["session_id"])
+        for name, record, values in (("events", "claude_event", EVENTS), ("metrics", "metric_point", POINTS)):
+            for row in values:
+                key = topics.make_key(TENANT, row["session_id"] or row["user_key"])
                 partition = topics.partition_for(key, PARTITIONS)
                 await producer.send_and_wait(self.topic(name), codec.encode(record, row), key=key, partition=partition)
         await producer.stop()
@@ -160,7 +171,10 @@ class Product:
         # A half's version is one above its last offset in the partition.
         versions = {session: row["version"] for session, row in self.published.items()}
         day = self.windows.get(("day", START // (24 * HOUR) * 24 * HOUR), {})
-        return versions == {SESSION: 6 + 3, CUT: 2} and day.get("api_requests") == 4
+        return versions == {SESSION: 6 + 3, CUT: 2, PSEUDO: 1} and (day.get("api_requests"), day.get("prompts")) == (
+            4,
+            3,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -183,10 +197,10 @@ def test_list_shows_every_partition_and_how_far_it_is_while_the_worker_runs(prod
     assert Counter(line["table"] for line in lines) == dict.fromkeys(
         ("session-events", "session-points", "user-windows"), PARTITIONS
     )
-    events = {line["partition"]: line for line in lines if line["table"] == "session-events"}
-    assert [events[p]["applied"] for p in range(PARTITIONS)] == [5, 1, -1, -1]
-    assert events[0]["kinds"] == {"hour": 3, "ids": 5, "session": 1, "beats": 5}
-    assert (events[0]["source"], events[0]["epoch"], events[0]["worker"]) == (
+    of_events = {line["partition"]: line for line in lines if line["table"] == "session-events"}
+    assert [of_events[p]["applied"] for p in range(PARTITIONS)] == [5, 1, 0, -1]
+    assert of_events[0]["kinds"] == {"hour": 3, "ids": 5, "session": 1, "beats": 5}
+    assert (of_events[0]["source"], of_events[0]["epoch"], of_events[0]["worker"]) == (
         f"{product.topic('events')}[0]",
         1,
         "streams",
@@ -212,8 +226,8 @@ def test_show_gives_the_published_row_and_the_rows_behind_it(product: Product) -
         "session-events": {"session": 1, "hour": 3, "beats": 5, "ids": 5},
         "session-points": {"session": 1, "hour": 1, "series": 1, "ids": 3},
     }
-    rows = product.asked("show", "user", TENANT, USER)["tables"]["user-windows"]["rows"]
-    windows = {(row["grain"], row["start"]): row["value"]["cost_usd"] for row in rows if row["kind"] == "window"}
+    of_user = product.asked("show", "user", TENANT, USER)["tables"]["user-windows"]["rows"]
+    windows = {(row["grain"], row["start"]): row["value"]["cost_usd"] for row in of_user if row["kind"] == "window"}
     assert windows["day", "2026-11-18T00:00:00.000000Z"] == 1.75
 
 
@@ -259,17 +273,39 @@ def test_explain_of_a_day_names_the_hours_of_sessions_that_made_it(product: Prod
     assert told["equal"]
     assert told["explained"] == {name: window[name] for name in told["explained"]}
     assert (told["explained"]["cost_usd"], told["explained"]["sessions"]) == (1.75, 2)
-    assert {step["what"] for step in told["steps"]} == {f"session {SESSION}", f"session {CUT}"}
+    assert {step["what"] for step in told["steps"]} == {f"session {session}" for session in (SESSION, CUT, PSEUDO)}
+
+
+def test_what_a_user_did_without_a_session_is_explained_by_day(product: Product) -> None:
+    lines = product.state("explain", "session", TENANT, PSEUDO).stdout.splitlines()
+    assert lines[1].startswith(f"{product.topic('events')}[2]@0  2026-11-18T12:21:40.000000Z  user_prompt  ")
+    assert lines[1].endswith("  prompts +1")
+    assert lines[-1] == "equal to the stored row"
+
+
+def test_a_row_that_is_not_what_its_records_make_is_found(product: Product, tmp_path: Path) -> None:
+    shutil.copytree(product.worker.folder / "streams", tmp_path / "streams")
+    (path,) = tmp_path.glob("**/session-events-0.db")
+    key = state.session_key(topics.make_key(TENANT, SESSION))
+    database = rocksdict.Rdict(str(path), rocksdict.Options(raw_mode=True))
+    row = rows.unpack(database[key])
+    half = state.unpack_half(row.payload)
+    half.counts[events.AT["prompts"]] += 1
+    database[key] = rows.pack(row.epoch, row.offset, state.pack(half))
+    database.close()
+    done = product.state("explain", "session", TENANT, SESSION, "--field", "prompts", data=tmp_path)
+    assert done.exit_code == 1
+    assert done.stdout.splitlines()[-2:] == ["prompts: 1, but stored is 2", "DIFFERENT from the stored row"]
 
 
 def test_export_has_every_row_once(product: Product, tmp_path: Path) -> None:
     listed = {(line["table"], line["partition"]): line["rows"] for line in product.asked("list", "--format", "json")}
     out = tmp_path / "rows.jsonl"
     assert product.state("export", "--out", str(out)).exit_code == 0
-    rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert len({(row["table"], row["partition"], row["key"]) for row in rows}) == len(rows)
-    assert Counter((row["table"], row["partition"]) for row in rows) == {at: n for at, n in listed.items() if n}
-    (half,) = (r for r in rows if r["table"] == "session-events" and r["kind"] == "session" and r["partition"] == 0)
+    found = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len({(row["table"], row["partition"], row["key"]) for row in found}) == len(found)
+    assert Counter((row["table"], row["partition"]) for row in found) == {at: n for at, n in listed.items() if n}
+    (half,) = (r for r in found if r["table"] == "session-events" and r["kind"] == "session" and r["partition"] == 0)
     assert (half["session_id"], half["epoch"], half["offset"], half["value"]["cost_usd"]) == (SESSION, 1, 5, 0.75)
 
 
