@@ -171,10 +171,8 @@ class Product:
         # A half's version is one above its last offset in the partition.
         versions = {session: row["version"] for session, row in self.published.items()}
         day = self.windows.get(("day", START // (24 * HOUR) * 24 * HOUR), {})
-        return versions == {SESSION: 6 + 3, CUT: 2, PSEUDO: 1} and (day.get("api_requests"), day.get("prompts")) == (
-            4,
-            3,
-        )
+        folded = (day.get("api_requests"), day.get("prompts"))
+        return versions == {SESSION: 6 + 3, CUT: 2, PSEUDO: 1} and folded == (4, 3)
 
 
 @pytest.fixture(scope="module")
