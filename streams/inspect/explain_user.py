@@ -103,13 +103,15 @@ class _Window:
 
     def _step(self, stretch: Stretch, read: codec.Reader, record: Record) -> Step:
         at = (stretch.topic, stretch.partition, record.offset)
+        if not record.value:
+            return Step(*at, None, "tombstone", "-", {}, "the hour has expired")
         try:
             new = logic.Snapshot.of(read([record.value])[0])
         except CodecError as error:
             return Step(*at, None, "unreadable", "-", {}, f"{error.reason}: see the topic rejected")
         before = self.again()
         users = Users(lambda keys: [self._kept.get(key) for key in keys])
-        users.fold([(record.offset, new)])
+        users.fold([(record.offset, new)], applied=-1)
         self._kept |= users.puts()
         for row in users.published(0):
             if row["grain"] == self._grain and row["start"] == self._hours.start * HOUR_US:

@@ -197,7 +197,7 @@ def test_list_shows_every_partition_and_how_far_it_is_while_the_worker_runs(prod
     )
     of_events = {line["partition"]: line for line in lines if line["table"] == "session-events"}
     assert [of_events[p]["applied"] for p in range(PARTITIONS)] == [5, 1, 0, -1]
-    assert of_events[0]["kinds"] == {"hour": 3, "ids": 5, "session": 1, "beats": 5}
+    assert of_events[0]["kinds"] == {"hour": 3, "ids": 5, "session": 1, "beats": 5, "expiry": 1}
     assert (of_events[0]["source"], of_events[0]["epoch"], of_events[0]["worker"]) == (
         f"{product.topic('events')}[0]",
         1,
