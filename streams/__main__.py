@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from service.cluster import TopicState, describe
 from service.errors import ClusterUnavailable, TopicMissing
 from service.health import Health
 from service.settings import kafka_kwargs, load
-from streams.engine import Cluster, Engine, EngineSettings, collector
+from streams.engine import Cluster, Engine, EngineSettings, Status, WorkerFenced, collector
 from streams.errors import EXIT_TRY_AGAIN, FolderUnusable, SourcesDiffer, exit_code
 from streams.metrics import StreamsMetrics
 from streams.sessions import agent as sessions
@@ -36,6 +37,8 @@ TOPICS = ("events", "metrics", "sessions", "session-hours", "user-windows", "rej
 _RETRY_S = 0.5
 _SAY_AGAIN_S = 10.0
 _REPORT_S = 0.25
+_FENCED = "fenced"
+"""A file in the worker's folder, one byte for each time it was fenced: the process that is fenced tells nobody more."""
 
 
 async def wait_for_topics(settings: StreamsSettings, kafka: Mapping[str, Any], health: Health) -> tuple[str, Any]:
@@ -110,14 +113,31 @@ async def report(engine: Engine, health: Health, metrics: StreamsMetrics) -> Non
         status = engine.status()
         metrics.record(status)
         health.set_lag({topic: source.lag for topic, source in status.sources.items() if source.lag is not None})
-        health.details = {"recovery_s": round(status.recovery_s, 3), "rebalances": status.rebalances}
+        health.details = details(status)
         health.set_ready(status.ready, status.why)
         await asyncio.sleep(_REPORT_S)
+
+
+def details(status: Status) -> dict[str, Any]:
+    """What /readyz and `millrace status --json` show of the metrics, beside readiness and lag."""
+    waits = [source.lag_s for source in status.sources.values()]
+    return {
+        "lag_s": None if None in waits else round(max((wait for wait in waits if wait is not None), default=0.0), 3),
+        "state_rows": sum(table.rows for table in status.tables.values()),
+        "state_bytes": sum(table.bytes for table in status.tables.values()),
+        "commit_age_s": round(status.commit_age_s, 3),
+        "recovery_records": sum(table.unread for table in status.tables.values()),
+        "recovery_s": round(status.recovery_s, 3),
+        "rebalances": status.rebalances,
+        "sources": {topic: asdict(source) for topic, source in status.sources.items()},
+        "tables": {name: asdict(table) for name, table in status.tables.items()},
+    }
 
 
 async def run(settings: StreamsSettings, stop: asyncio.Event) -> int:
     """Everything between settings and exit code."""
     health, metrics = Health(settings.process), StreamsMetrics()
+    fenced = settings.data / "streams" / _FENCED
     try:
         await health.serve(settings.health_host, settings.health_port, metrics.registry)
     except OSError as error:
@@ -126,9 +146,14 @@ async def run(settings: StreamsSettings, stop: asyncio.Event) -> int:
 
     def die(error: BaseException) -> None:
         health.failed(error)
+        if isinstance(error, WorkerFenced):
+            with suppress(OSError), fenced.open("ab") as file:
+                file.write(b"\n")
         logging.shutdown()
         os._exit(exit_code(error))  # at once: what a graceful stop would flush or commit must not leave
 
+    with suppress(OSError):
+        metrics.fenced(fenced.stat().st_size)
     kafka = kafka_kwargs(settings)
     working = asyncio.ensure_future(_work(settings, kafka, health, metrics, stop, die))
     stopping = asyncio.ensure_future(stop.wait())
@@ -160,7 +185,7 @@ async def _work(
         if not waiting.done():
             return 0
         cluster_id, states = waiting.result()
-        engine = build(settings, kafka, cluster_id, states, on_fatal=die)
+        engine = build(settings, kafka, cluster_id, states, on_fatal=die, on_chunk=metrics.chunk)
         _check_folder(engine.settings.datadir)
         collector.calm()
         reporting = asyncio.ensure_future(report(engine, health, metrics))

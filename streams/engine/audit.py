@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ class Audit:
     def __init__(self, app: EngineApp) -> None:
         self._app = app
         self._ends: Mapping[TP, int] = {}
+        #: When a partition was last seen with nothing waiting, seconds since epoch.
+        self._caught_up: dict[TP, float] = {}
 
     @property
     def _quiet(self) -> bool:
@@ -74,8 +77,15 @@ class Audit:
         app = self._app
         while True:
             mine = {} if self._quiet else app.consumer.applied()
+            asked = time.time()
             try:
                 self._ends = await app.consumer.highwaters(*mine) if mine else {}
+                applied = app.consumer.applied()
+                caught_up = [tp for tp, end in self._ends.items() if applied.get(tp, -1) >= end]
+                self._caught_up = {
+                    **{tp: at for tp, at in self._caught_up.items() if tp in mine},
+                    **dict.fromkeys(caught_up, asked),
+                }
             except (KafkaError, OSError, TimeoutError) as error:
                 logger.warning("the ends of the topics are not known: %r", error)
             await asyncio.sleep(_WATCH_INTERVAL_S if self._ends else _WATCH_FIRST_S)
@@ -88,3 +98,22 @@ class Audit:
         if any(tp not in self._ends for tp in applied):
             return partitions, None
         return partitions, sum(max(0, self._ends[tp] - offset) for tp, offset in applied.items())
+
+    def lag_s(self, topic: str, now: float) -> float | None:
+        """How long the longest-waiting of our partitions of a source has waited at most; 0 when nothing waits.
+
+        The age of the last record applied, by Kafka's time of it; but a partition seen with nothing waiting since then
+        waits no longer than since that look: after a quiet night the first record is not hours behind.
+        Args:    now: seconds since epoch.
+        Returns: seconds; None before the first record of a waiting partition is applied.
+        """
+        consumer = self._app.consumer
+        mine = {} if self._quiet else consumer.applied()
+        waiting = [tp for tp, offset in mine.items() if tp.topic == topic and offset < self._ends.get(tp, 0)]
+        since = []
+        for tp in waiting:
+            applied_ms, caught_up = consumer.applied_ms(tp), self._caught_up.get(tp)
+            if applied_ms is None and caught_up is None:
+                return None
+            since.append(max((applied_ms or 0) / 1000, caught_up or 0))
+        return max(0.0, now - min(since, default=now))

@@ -6,6 +6,7 @@ What each override is for stands beside it. Faust 0.15.3 and aiokafka 0.14 are p
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +108,9 @@ class Consumer(driver.Consumer):
         self._gap_seen: dict[TP, int] = {}
         #: What the broker has accepted (Faust's own record is updated on a failed commit, too).
         self._durable: dict[TP, int] = {}
+        #: For the status alone: Kafka's time of the last record applied, ms; since when something is not committed.
+        self._applied_ms: dict[TP, int] = {}
+        self._uncommitted_since: float | None = None
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -219,6 +223,8 @@ class Consumer(driver.Consumer):
         """
         self._fetch_position.clear()
         self._applied.clear()
+        self._applied_ms.clear()
+        self._uncommitted_since = None
         self._seek_number += 1
         await super().perform_seek()
         positions = {
@@ -247,11 +253,23 @@ class Consumer(driver.Consumer):
         return True
 
     def chunk_applied(self, chunk: Chunk) -> None:
-        self._applied[TP(chunk.topic, chunk.partition)] = chunk.last_offset + 1
+        tp = TP(chunk.topic, chunk.partition)
+        self._applied[tp] = chunk.last_offset + 1
+        self._applied_ms[tp] = chunk.records[-1].timestamp_ms
+        if self._uncommitted_since is None:
+            self._uncommitted_since = time.monotonic()
 
     def applied(self) -> dict[TP, int]:
         """Next offset to apply, per source partition of ours."""
         return dict(self._applied)
+
+    def applied_ms(self, tp: TP) -> int | None:
+        """Kafka's time of the last record applied, ms since epoch; None before the first since the partition came."""
+        return self._applied_ms.get(tp)
+
+    def commit_age_s(self) -> float:
+        """Seconds since the oldest chunk was applied that is not committed; 0 when all is."""
+        return 0.0 if self._uncommitted_since is None else time.monotonic() - self._uncommitted_since
 
     async def source_offsets(self, topic: str, partitions: list[int]) -> tuple[dict[int, int | None], dict[int, int]]:
         """Of a topic's partitions: the group's next offsets (None for none), and the ends."""
@@ -278,13 +296,16 @@ class Consumer(driver.Consumer):
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Commit only what is durable: everything sent is acknowledged, nothing failed, and we are a member."""
-        app = self.app
+        app, began = self.app, time.monotonic()
         await app.outbox.settle()
         if app.failure is not None or not self._thread.is_member(app.consumer_generation_id):
             return False
         done = await super()._commit(offsets)
         if done:
             self._durable.update(offsets)
+            if self._uncommitted_since is not None:  # what was applied during the commit waits for the next one
+                behind = any(offset > self._durable.get(tp, -1) for tp, offset in self._applied.items())
+                self._uncommitted_since = began if behind else None
         return done
 
     async def commit_now(self) -> None:
@@ -315,6 +336,8 @@ class Consumer(driver.Consumer):
         app.partitions_revoked()
         self._fetch_position.clear()
         self._applied.clear()
+        self._applied_ms.clear()
+        self._uncommitted_since = None
         self._durable.clear()
         await super().on_partitions_revoked(revoked)
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import faust
@@ -21,7 +21,10 @@ from streams.engine.table import Table
 logger = logging.getLogger(__name__)
 
 Fold = Callable[[Chunk], Awaitable[None]]
+ChunkSeen = Callable[[str, int, float], None]
+"""Told of every chunk that was folded: topic, records, seconds."""
 _FAILED_EXIT_CODE = 70
+_SIZES_EVERY_S = 5.0
 
 
 @dataclass
@@ -35,19 +38,24 @@ class Source:
     records: int = 0
     chunks: int = 0
     duplicates: int = 0
+    late: int = 0
 
 
 @dataclass(frozen=True)
 class SourceStatus:
     """lag: records of our partitions that are not yet applied; None until it is known, which takes a moment.
+    lag_s: how long records have waited, by Kafka's time of the last one applied; 0 when none waits, None as above.
+    late: records that their stage found late, re-reads included.
     lost: records that the topic's retention took before they were read.
     """
 
     partitions: tuple[int, ...]
     lag: int | None
+    lag_s: float | None
     records: int
     chunks: int
     duplicates: int
+    late: int
     lost: int
 
 
@@ -56,12 +64,15 @@ class TableStatus:
     """Rows written by stages, found in the changelog from a foreign writer, and written again for that reason.
 
     unread: records of the changelog still to be read before the table's partitions are ours.
+    rows, bytes: of its databases here, as Store.size tells them; some seconds old.
     """
 
     rows_written: int
     foreign_rows: int
     repaired_rows: int
     unread: int
+    rows: int
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,7 @@ class Status:
 
     ready: in the group, every table recovered, chunks flow.  why: what it waits for, or what it owns.
     recovery_s: how long the last recovery took, from the assignment on.
+    commit_age_s: how long the oldest chunk is applied that is not committed; 0 when all is.
     """
 
     ready: bool
@@ -77,6 +89,7 @@ class Status:
     failure: str | None
     recovery_s: float
     rebalances: int
+    commit_age_s: float
     messages_sent: int
     sources: Mapping[str, SourceStatus]
     tables: Mapping[str, TableStatus]
@@ -97,9 +110,11 @@ class Engine:
         cluster: Cluster,
         *,
         on_fatal: Callable[[BaseException], None] = exit_at_once,
+        on_chunk: ChunkSeen = lambda topic, records, seconds: None,
     ) -> None:
         """on_fatal: called once, with the error that ends the worker. Must end the process without a flush; if it
-        returns, the engine stands still: it applies, sends and commits nothing any more."""
+        returns, the engine stands still: it applies, sends and commits nothing any more.
+        on_chunk: told of every chunk that was folded."""
         self.settings = settings
         self.app: faust.App
         self._app = self.app = EngineApp(settings, cluster, on_fatal)
@@ -109,6 +124,9 @@ class Engine:
         self._assigned_at: float | None = None
         self._recovery_s = 0.0
         self._folding: Source | None = None
+        self._on_chunk = on_chunk
+        self._sizes: dict[str, tuple[int, int]] = {}
+        self._sized_at: float | None = None
         self._app.background += [self._audit.run, self._audit.watch]
         self._app.on_partitions_assigned.connect(self._on_assigned)
 
@@ -148,11 +166,13 @@ class Engine:
         def decorate(fold: Fold) -> Fold:
             async def counted(chunk: Chunk) -> None:
                 self._folding = source
+                began = time.perf_counter()
                 await fold(chunk)
                 for table in source.tables:
                     await table.finish(chunk)
                 source.chunks += 1
                 source.records += len(chunk)
+                self._on_chunk(source.topic, len(chunk), time.perf_counter() - began)
 
             self._app.stage(source.topic, source.partitions, counted, getattr(fold, "__name__", "fold"))
             return fold
@@ -181,6 +201,11 @@ class Engine:
         """Count records of the running chunk that the rows already held (`offset <= row.offset`)."""
         assert self._folding is not None, "called outside a fold"
         self._folding.duplicates += count
+
+    def late(self, count: int) -> None:
+        """Count records of the running chunk that the stage takes for late."""
+        assert self._folding is not None, "called outside a fold"
+        self._folding.late += count
 
     # -- life ---------------------------------------------------------------------
     async def start(self) -> None:
@@ -231,15 +256,18 @@ class Engine:
         if recovered and self._assigned_at is not None:
             self._recovery_s = time.monotonic() - self._assigned_at
             self._assigned_at = None
+        now = time.time()
         sources = {}
         for topic, source in self._sources.items():
             partitions, lag = self._audit.lag(topic) if recovered else ([], None)
             sources[topic] = SourceStatus(
                 partitions=tuple(partitions),
                 lag=lag,
+                lag_s=None if lag is None else self._audit.lag_s(topic, now),
                 records=source.records,
                 chunks=source.chunks,
                 duplicates=source.duplicates,
+                late=source.late,
                 lost=app.lost[topic],
             )
         return Status(
@@ -248,15 +276,24 @@ class Engine:
             failure=None if app.failure is None else str(app.failure),
             recovery_s=self._recovery_s,
             rebalances=app.rebalancing_count,
+            commit_age_s=app.consumer.commit_age_s() if app.started else 0.0,
             messages_sent=app.outbox.sent,
             sources=sources,
             tables={
                 table.name: TableStatus(
-                    table.rows_written, table.foreign_rows, table.repaired_rows, sum(table.unread.values())
+                    table.rows_written, table.foreign_rows, table.repaired_rows, sum(table.unread.values()), *size
                 )
-                for table in app.stage_tables
+                for table, size in self._with_sizes()
             },
         )
+
+    def _with_sizes(self) -> Iterator[tuple[Table, tuple[int, int]]]:
+        now = time.monotonic()
+        if self._sized_at is None or now - self._sized_at >= _SIZES_EVERY_S:
+            self._sized_at = now
+            self._sizes = {table.name: table.store.size() for table in self._app.stage_tables}
+        for table in self._app.stage_tables:
+            yield table, self._sizes[table.name]
 
     def _why(self, recovered: bool) -> str:
         app = self._app

@@ -115,6 +115,18 @@ class Store(faust_rocksdb.Store):
         stored = self._dbs[partition].get(rows.MARK_KEY)
         return None if stored is None else Mark.unpack(stored)
 
+    def size(self) -> tuple[int, int]:
+        """Rows, as RocksDB estimates them (a row counts again until it is compacted), and bytes, in files and memory.
+
+        Of all open databases, standbys among them. Some 30 µs for each.
+        """
+        databases = list(self._dbs.values())
+        rows, *stored = (
+            sum(database.property_int_value(f"rocksdb.{name}") or 0 for database in databases)
+            for name in ("estimate-num-keys", "total-sst-files-size", "size-all-mem-tables")
+        )
+        return rows, sum(stored)
+
     # -- the changelog read back --------------------------------------------------
     def apply_changelog(
         self, partition: int, records: Sequence[ChangelogRecord], *, offset: int | None, complete_to: bytes = b""

@@ -14,6 +14,7 @@ from schemas import topics
 from streams.engine import Chunk, Engine, Output, Table
 from streams.expiry import Clock
 from streams.sessions import events, points
+from streams.sessions.fold import is_late
 from streams.sessions.logic import Fold, fold_chunk
 from streams.sessions.rows import Rows, Stored
 from streams.sessions.state import BY_EVENTS, BY_POINTS
@@ -59,6 +60,7 @@ def register(engine: Engine, stage: Stage) -> None:
         await engine.emit(*out["sessions"], map(_session, done.sessions))
         await engine.emit(*out["session-hours"], map(_hour, done.hours))
         engine.duplicates(done.redelivered)
+        engine.late(sum(is_late(record, stage.fold) for _, _, record in records))
 
 
 def _rows(table: Table, partition: int) -> Rows:

@@ -260,6 +260,11 @@ def new_hour(counts: int, money: int) -> Hour:
     return Hour([0] * counts, [[] for _ in range(money)], 0)
 
 
+def is_late(record: Record, settings: FoldSettings) -> bool:
+    """Whether the record was received more than the grace after its event."""
+    return record.received_time - record.event_time > settings.grace_us
+
+
 def see(half: Half, at: Place, record: Record, names: Sequence[str | None], settings: FoldSettings) -> None:
     """Fold what every new record says of its session: when, who, what it is called."""
     time = at.stamp[0]
@@ -267,7 +272,7 @@ def see(half: Half, at: Place, record: Record, names: Sequence[str | None], sett
         half.first = time
     if time > half.last:
         half.last = time
-    if record.received_time - record.event_time > settings.grace_us:
+    if is_late(record, settings):
         half.late += 1
     if record.clock_suspect:
         half.flags |= state.FLAG_CLOCK

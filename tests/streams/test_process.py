@@ -30,27 +30,41 @@ def test_the_exit_code_says_whether_a_new_start_helps(error: BaseException, code
     assert exit_code(error) == code
 
 
-def status(records: int, lag: int | None) -> Status:
-    source = SourceStatus(partitions=(0, 1), lag=lag, records=records, chunks=2, duplicates=1, lost=0)
+def status(records: int, lag: int | None, lag_s: float | None) -> Status:
+    source = SourceStatus(
+        partitions=(0, 1), lag=lag, lag_s=lag_s, records=records, chunks=2, duplicates=1, late=4, lost=0
+    )
+    table = TableStatus(rows_written=5, foreign_rows=0, repaired_rows=0, unread=7, rows=40, bytes=4096)
     return Status(
         ready=True,
         why="",
         failure=None,
         recovery_s=0.5,
         rebalances=1,
+        commit_age_s=0.75,
         messages_sent=9,
         sources={"t": source},
-        tables={"rows": TableStatus(rows_written=5, foreign_rows=0, repaired_rows=0, unread=7)},
+        tables={"rows": table},
     )
 
 
 def test_metrics_follow_the_counts_of_the_engine() -> None:
     metrics = StreamsMetrics(CollectorRegistry())
-    metrics.record(status(records=10, lag=None))
-    metrics.record(status(records=25, lag=3))
+    metrics.record(status(records=10, lag=None, lag_s=None))
+    metrics.record(status(records=25, lag=3, lag_s=1.5))
+    metrics.chunk("t", 25, 0.125)
+    metrics.fenced(2)
     assert metrics.value("streams_records_total", topic="t") == 25
     assert metrics.value("streams_chunks_total", topic="t") == 2
     assert metrics.value("streams_lag_records", topic="t") == 3
+    assert metrics.value("streams_lag_seconds", topic="t") == 1.5
+    assert metrics.value("streams_late_total", topic="t") == 4
+    assert metrics.value("streams_chunk_records_sum", topic="t") == 25
+    assert metrics.value("streams_chunk_seconds_sum", topic="t") == 0.125
+    assert metrics.value("streams_commit_age_seconds") == 0.75
+    assert metrics.value("streams_state_rows", table="rows") == 40
+    assert metrics.value("streams_state_bytes", table="rows") == 4096
+    assert metrics.value("streams_fenced_total") == 2
     assert metrics.value("streams_rows_written_total", table="rows") == 5
     assert metrics.value("streams_messages_sent_total") == 9
     assert metrics.value("streams_recovery_records", table="rows") == 7
