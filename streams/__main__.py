@@ -1,4 +1,9 @@
-"""`python -m streams`: waits for Kafka and its topics, builds the engine with every stage, runs until SIGTERM."""
+"""`python -m streams`, one worker: waits for Kafka and its topics, builds the engine with every stage, runs.
+
+SIGTERM and SIGINT end it for good: it leaves the group, and its partitions move at once. SIGUSR1 ends it to be started
+again: a worker with an instance id keeps its place for a session timeout, and no partition moves. Either way it
+finishes its chunk, flushes and commits, and ends with 0.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +28,7 @@ from service.cluster import TopicState, describe
 from service.errors import ClusterUnavailable, TopicMissing
 from service.health import Health
 from service.settings import kafka_kwargs, load
-from streams.engine import Cluster, Engine, EngineSettings, Status, WorkerFenced, collector
+from streams.engine import Cluster, Engine, EngineSettings, Status, Stop, WorkerFenced, collector
 from streams.errors import EXIT_TRY_AGAIN, FolderUnusable, SourcesDiffer, exit_code
 from streams.metrics import StreamsMetrics
 from streams.sessions import agent as sessions
@@ -85,7 +90,7 @@ def build(
         app_id=settings.app_id,
         bootstrap=settings.bootstrap,
         kafka={name: value for name, value in kafka.items() if name != "bootstrap_servers"},
-        datadir=settings.data.absolute() / "streams",
+        datadir=settings.data.absolute() / settings.folder,
         partitions=states["events"].partitions,
         replication=settings.changelog_replication or states["events"].replication,
         epoch=settings.epoch,
@@ -134,10 +139,10 @@ def details(status: Status) -> dict[str, Any]:
     }
 
 
-async def run(settings: StreamsSettings, stop: asyncio.Event) -> int:
+async def run(settings: StreamsSettings, stop: Stop) -> int:
     """Everything between settings and exit code."""
     health, metrics = Health(settings.process), StreamsMetrics()
-    fenced = settings.data / "streams" / _FENCED
+    fenced = settings.data / settings.folder / _FENCED
     try:
         await health.serve(settings.health_host, settings.health_port, metrics.registry)
     except OSError as error:
@@ -175,7 +180,7 @@ async def _work(
     kafka: Mapping[str, Any],
     health: Health,
     metrics: StreamsMetrics,
-    stop: asyncio.Event,
+    stop: Stop,
     die: Any,
 ) -> int:
     waiting = asyncio.ensure_future(wait_for_topics(settings, kafka, health))
@@ -216,9 +221,10 @@ def _check_folder(folder: Path) -> None:
 async def main() -> int:
     settings = load(StreamsSettings)
     logs.setup(settings.process, settings.log_level)
-    stop = asyncio.Event()
+    stop, loop = Stop(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.for_good)
+    loop.add_signal_handler(signal.SIGUSR1, stop.for_a_restart)
     return await run(settings, stop)
 
 

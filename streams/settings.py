@@ -18,11 +18,17 @@ class StreamsSettings(ProcessSettings):
     process: ClassVar[str] = "streams"
 
     health_port: int = Field(9465, ge=0, le=65535, description="port of /healthz, /readyz and /metrics")
+    folder: str = Field(
+        "streams",
+        pattern=r"^[A-Za-z0-9_-]{1,64}$",
+        description="folder of this worker's tables below MILLRACE_DATA; no other worker may use it",
+    )
     epoch: int = Field(
         1, ge=1, lt=1 << 32, description="version of all rows; a higher one rebuilds everything from the topics"
     )
     instance_id: str | None = Field(
-        None, description="static name in the consumer group: a quick restart moves no partition; unique per worker"
+        None,
+        description="static name in the consumer group, unique per worker: a restart by SIGUSR1 moves no partition",
     )
     standby_replicas: int = Field(0, ge=0, le=5, description="other workers that keep a warm copy of each partition")
     changelog_replication: int | None = Field(

@@ -48,10 +48,10 @@ from streams.engine.rows import Row
 from streams.engine.settings import Cluster, EngineSettings
 
 if TYPE_CHECKING:
-    from streams.engine.engine import Engine, Source, Status
+    from streams.engine.engine import Engine, Source, Status, Stop
     from streams.engine.table import Table
 
-_WITH_FAUST = {"Engine": "engine", "Source": "engine", "Status": "engine", "Table": "table"}
+_WITH_FAUST = {"Engine": "engine", "Source": "engine", "Status": "engine", "Stop": "engine", "Table": "table"}
 """Name -> module. Imported when first asked for: who only reads rows need not wait a second for Faust."""
 
 
@@ -79,6 +79,7 @@ __all__ = [
     "StateMismatch",
     "StateUnwritable",
     "Status",
+    "Stop",
     "Table",
     "WorkerFenced",
     "WrongChangelog",

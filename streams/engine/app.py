@@ -52,6 +52,8 @@ class EngineApp(faust.App):
         self.settings = settings
         self.cluster = cluster
         self.failure: BaseException | None = None
+        #: Whether a stop gives up our place in the group; a member without a static name always does.
+        self.leaves = True
         self._on_fatal = on_fatal
         self.stage_topics: dict[str, int] = {}
         self.stage_tables: list[Table] = []

@@ -74,6 +74,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
         coordinator._do_heartbeat = timed_heartbeat
 
+    async def on_thread_stop(self) -> None:
+        # aiokafka never gives up the place of a static member: for a session timeout nobody would have its partitions.
+        if self.app.leaves and self._consumer is not None:
+            self._consumer._coordinator._group_instance_id = None
+        await super().on_thread_stop()
+
     def is_member(self, generation: int) -> bool:
         """False once the coordinator has expelled us (aiokafka resets the generation to -1)."""
         coordinator: Any = self._ensure_consumer()._coordinator

@@ -101,6 +101,22 @@ def exit_at_once(error: BaseException) -> None:
     os._exit(_FAILED_EXIT_CODE)
 
 
+class Stop(asyncio.Event):
+    """Set when the worker shall end."""
+
+    again = False
+
+    def for_good(self) -> None:
+        """It leaves the group, and its partitions move at once."""
+        self.again = False
+        self.set()
+
+    def for_a_restart(self) -> None:
+        """A member with a static name keeps its place for a session timeout: a start until then moves no partition."""
+        self.again = True
+        self.set()
+
+
 class Engine:
     """One worker. Declare sources, tables and agents, then start; build it in a running event loop."""
 
@@ -219,12 +235,16 @@ class Engine:
         )
         await self._app.start()
 
-    async def stop(self) -> None:
-        """Finish the running chunk, flush, commit, close the tables, leave the group. Does nothing after a failure."""
+    async def stop(self, *, leave: bool = True) -> None:
+        """Finish the running chunk, flush, commit, close the tables, leave the group. Does nothing after a failure.
+
+        Args: leave: see Stop.
+        """
+        self._app.leaves = leave
         if self._app.failure is None:
             await self._app.stop()
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, stop: Stop) -> None:
         """Start, wait for `stop`, stop.
 
         Raises: as start.
@@ -236,7 +256,7 @@ class Engine:
             if starting.done():
                 starting.result()
                 await stopping
-            await self.stop()
+            await self.stop(leave=not stop.again)
         finally:
             stopping.cancel()
             starting.cancel()

@@ -310,6 +310,14 @@ class Worker:
         self.process.terminate()
         return await self.ended(seconds=seconds)
 
+    async def restart(self) -> None:
+        """SIGUSR1, then started again; until it owns its partitions."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGUSR1)
+        assert await self.ended() == 0
+        self.start()
+        await self.ready()
+
     async def ended(self, *, seconds: float = 60.0) -> int:
         assert self.process is not None
         await self.until(lambda: not self.alive, seconds=seconds)

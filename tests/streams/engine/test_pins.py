@@ -64,6 +64,10 @@ LEANED_ON = {
     ),
     "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.getmany": ("fd8201d0", "runs in the thread"),
     "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._fetch_records": ("75e5c3fe", "runs in the thread"),
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.on_thread_stop": (
+        "5fb51017",
+        "extended: a static member that leaves for good gives up its place",
+    ),
     "faust.transport.drivers.aiokafka:Consumer._to_message": ("7b238ea2", "a changelog record as Faust's message"),
     "faust.transport.drivers.aiokafka:Producer._new_producer": ("5f49567f", "replaced: our settings"),
     "faust.transport.drivers.aiokafka:Producer.on_start": ("0cdadfff", "extended: the lease guards the producer"),
@@ -95,6 +99,10 @@ LEANED_ON = {
     "aiokafka.consumer.group_coordinator:GroupCoordinator.reset_generation": (
         "30a6fdd2",
         "makes an expelled member visible",
+    ),
+    "aiokafka.consumer.group_coordinator:GroupCoordinator._maybe_leave_group": (
+        "ddc5a91e",
+        "leaves unless the member is static, by a private field that we clear",
     ),
     "aiokafka.client:AIOKafkaClient.send": ("4b162de5", "wrapped: no produce request on an expired lease"),
     "aiokafka.producer.producer:AIOKafkaProducer.create_batch": ("48ddd26c", "whole batches"),

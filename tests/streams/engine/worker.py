@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from service.cluster import cluster_identity
-from streams.engine import Chunk, Cluster, Engine, EngineSettings, Row, Source, Table
+from streams.engine import Chunk, Cluster, Engine, EngineSettings, Row, Source, Stop, Table
 from streams.engine import rows as engine_rows
 from streams.engine.audit import Audit
 
@@ -45,7 +45,8 @@ def settings_of(options: dict[str, Any]) -> EngineSettings:
         standby_replicas=options.get("standbys", 0),
         fencing=options.get("fencing", True),
         chunk_records=options.get("chunk_records", 2000),
-        session_timeout_s=6.0,
+        session_timeout_s=options.get("session_timeout_s", 6.0),
+        request_timeout_s=max(30.0, options.get("session_timeout_s", 6.0)),
         audit_interval_s=3.0,
         rebalance_timeout_s=20.0,
     )
@@ -179,6 +180,7 @@ async def report(engine: Engine, path: Path) -> None:
             "why": status.why,
             "max_rss_mib": peak_rss_mib(),
             "recovery_s": status.recovery_s,
+            "rebalances": status.rebalances,
             "sources": {name: vars(source) for name, source in status.sources.items()},
             "tables": {name: vars(table) for name, table in status.tables.items()},
         }
@@ -195,9 +197,10 @@ async def main(options: dict[str, Any]) -> None:
     engine = build(options, Cluster(options.get("cluster_id", cluster_id), ids))
     if "cut_after" in options:
         cut_changelogs(engine, options["cut_after"], options["cut_after"])
-    stop = asyncio.Event()
+    stop = Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop.for_good)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, stop.for_a_restart)
     reporting = asyncio.ensure_future(report(engine, Path(options["status"])))
     await engine.run(stop)
     reporting.cancel()

@@ -1,0 +1,74 @@
+"""Workers that come, leave and are restarted by their operator under load: who moves partitions, and nothing is lost.
+
+The session timeout is far beyond any test's patience: whatever moves, moves because somebody joined or left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.streams.engine.conftest import MakePipeline
+from tests.streams.engine.harness import Pipeline, Worker
+from tests.streams.engine.test_faults import stop_all
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
+
+NEVER_S = 600.0
+NAMES = ("first", "second")
+
+
+@asynccontextmanager
+async def load(pipeline: Pipeline) -> AsyncIterator[None]:
+    """Records as long as it lasts; then until all of them are committed."""
+    enough = asyncio.Event()
+    sending = asyncio.ensure_future(pipeline.produce_until(enough, rate=600, seed=7))
+    yield
+    enough.set()
+    await sending
+    await pipeline.drain(revive=False)
+
+
+def owned(worker: Worker) -> list[int]:
+    return [number for source in worker.state.get("sources", {}).values() for number in source["partitions"]]
+
+
+async def test_a_rolling_restart_moves_no_partition(pipeline: MakePipeline) -> None:
+    counting = pipeline("count", session_timeout_s=NEVER_S)
+    await counting.create_topics()
+    first, second = (counting.worker(instance_id=name) for name in NAMES)
+    first.start()
+    second.start()
+    await second.until(lambda: len(owned(first)) == len(owned(second)) == 2)
+    async with load(counting):
+        for worker, other in ((first, second), (second, first)):
+            await worker.working()
+            before = owned(worker), owned(other), other.state["rebalances"]
+            await worker.restart()
+            await worker.working()
+            assert (owned(worker), owned(other), other.state["rebalances"]) == before
+    await stop_all(counting)
+    await counting.check()
+
+
+async def test_a_worker_that_comes_takes_partitions_and_one_that_leaves_gives_them_up_at_once(
+    pipeline: MakePipeline,
+) -> None:
+    joining = pipeline("join", session_timeout_s=NEVER_S)
+    await joining.create_topics()
+    first, second = (joining.worker(instance_id=name) for name in NAMES)
+    first.start()
+    await first.until(lambda: len(owned(first)) == 8)  # of both sources
+    async with load(joining):
+        await first.working()
+        second.start()
+        await first.until(lambda: len(owned(first)) == len(owned(second)) == 4)
+        await second.working()
+        assert await second.stop() == 0
+        await first.until(lambda: len(owned(first)) == 8)
+    joining.workers.remove(second)
+    await stop_all(joining)
+    await joining.check()
