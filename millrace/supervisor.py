@@ -1,5 +1,7 @@
 """Keeps processes running: starts them in order, restarts a dead one with back-off, stops all in reverse of need.
 
+On request it restarts the workers of a pool one by one, each when the one before is ready again.
+
 Knows nothing of what the processes do. One thread, no event loop: it polls a few times a second. What befell a process
 is told at once, and noted for `millrace status` (millrace.notes).
 """
@@ -13,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,6 +36,10 @@ _STABLE_S = 60.0
 _DEATHS_BEFORE_READY_MAX = 3
 _EXIT_BAD_SETTINGS = 2
 _STOP_RESERVE_S = 1.5
+# What a worker of a pool takes for "end, you will be started again at once"; it has so long to do it.
+RESTART_SIGNAL = signal.SIGUSR1
+_RESTART_STOP_S = 10.0
+_RESTART_READY_S = 100.0
 _LOGS_EVERY_S = 30.0
 _LOG_BYTES_MAX = 32 * 1024 * 1024
 
@@ -46,6 +53,7 @@ class Program(Protocol):
     """What the supervisor needs of anything that it runs."""
 
     name: str
+    pool: str | None
 
     @property
     def log(self) -> Path:
@@ -63,13 +71,17 @@ class Program(Protocol):
 
 @dataclass
 class PythonProgram:
-    """One of our processes: `python -m module`.  health_url: its /readyz.  log: appended to; bounded."""
+    """One of our processes: `python -m module`.  health_url: its /readyz.  log: appended to; bounded.
+
+    pool: of the workers that share one job: they stop together, and are restarted one by one on request.
+    """
 
     name: str
     arguments: Sequence[str]
     environment: Mapping[str, str]
     health_url: str | None
     log: Path
+    pool: str | None = None
 
     def launch(self) -> subprocess.Popen[bytes]:
         """Start it; its output goes to the log."""
@@ -99,6 +111,7 @@ class KafkaProgram:
 
     broker: Broker
     name: str = KAFKA
+    pool: str | None = None
 
     @property
     def log(self) -> Path:
@@ -127,6 +140,8 @@ class _Running:
     process: subprocess.Popen[bytes]
     started: float
     was_ready: bool = False
+    #: It ends because we asked it to: no death, and nothing to note.
+    asked: bool = False
     deaths: int = 0
     backoff_s: float = _BACKOFF_FIRST_S
     restart_at: float | None = None
@@ -147,11 +162,16 @@ class Supervisor:
         self._data = data
         self._running: list[_Running] = []
         self._stop_asked = 0
+        self._restart_asked = False
         self._next_logs = 0.0
 
     def ask_stop(self, *_: object) -> None:
         """Ask it to stop; usable as a signal handler. A second time: kill -9 at once."""
         self._stop_asked += 1
+
+    def ask_restart(self, *_: object) -> None:
+        """Ask it to restart the workers of its pools, one by one; usable as a signal handler."""
+        self._restart_asked = True
 
     def stopping(self) -> bool:
         """Whether somebody asked it to stop."""
@@ -195,7 +215,46 @@ class Supervisor:
         """Keep all running until asked to stop."""
         while not self.stopping():
             self.tend()
+            if self._restart_asked:
+                self._restart_asked = False
+                self.restart()
             time.sleep(_POLL_S)
+
+    def restart(self, *, ready_timeout_s: float = _RESTART_READY_S) -> None:
+        """Restart every worker of a pool, each when the one before is ready again; all others are tended meanwhile.
+
+        One that is not ready again in time ends it, so that the others go on working.
+        """
+        workers = [running for running in self._running if running.program.pool is not None]
+        all(self._restart_worker(running, ready_timeout_s) for running in workers)
+
+    def _restart_worker(self, running: _Running, ready_timeout_s: float) -> bool:
+        """Whether it is ready again."""
+        name, process = running.program.name, running.process
+        self._say(f"{name} restarts")
+        running.asked = True
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(RESTART_SIGNAL)
+        ended = self._tend_until(lambda: process.poll() is not None, _RESTART_STOP_S)
+        running.asked = False
+        if self.stopping():
+            return False
+        if not ended:
+            self._say(f"{name} did not end in time: kill -9 (nothing acknowledged is lost)")
+            kill_session(process)
+        running.was_ready = False
+        self._launch_again(running)
+        ready = self._tend_until(lambda: running.was_ready, ready_timeout_s)
+        if not ready and not self.stopping():
+            self._say(f"{name} is not ready again, see {running.program.log}; no further worker is restarted")
+        return ready
+
+    def _tend_until(self, holds: Callable[[], bool], timeout_s: float) -> bool:
+        deadline = time.monotonic() + timeout_s
+        while not (held := holds()) and not self.stopping() and time.monotonic() < deadline:
+            self.tend()
+            time.sleep(_POLL_S)
+        return held
 
     def tend(self) -> None:
         """One look at every program: note deaths, restart what is due, note readiness, keep logs bounded."""
@@ -210,31 +269,33 @@ class Supervisor:
     def stop(self, timeout_s: float) -> None:
         """Stop all in the direction of the flow: who feeds, the gateway, streams, sinks; Kafka, which all need, last.
 
-        Each gets SIGTERM and what is left of the time, less a second and a half for each that follows; then kill -9,
-        which loses nothing that was acknowledged.
+        Each, or each pool, gets SIGTERM and what is left of the time, less a second and a half for each that follows;
+        then kill -9, which loses nothing that was acknowledged.
         """
         deadline = time.monotonic() + timeout_s
         order = sorted(self._running, key=lambda running: _STOP_RANK.get(running.program.name, 0))
-        for followers, running in zip(range(len(order) - 1, -1, -1), order, strict=True):
-            self._stop_one(running, deadline - time.monotonic() - followers * _STOP_RESERVE_S)
+        steps = [list(step) for _, step in groupby(order, lambda running: running.program.pool or running.program.name)]
+        for followers, step in zip(range(len(steps) - 1, -1, -1), steps, strict=True):
+            self._stop_together(step, deadline - time.monotonic() - followers * _STOP_RESERVE_S)
         self._running.clear()
 
-    def _stop_one(self, running: _Running, timeout_s: float) -> None:
-        process = running.process
-        if process.poll() is not None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
+    def _stop_together(self, step: Sequence[_Running], timeout_s: float) -> None:
+        left = [running for running in step if running.process.poll() is None]
+        for running in left:
+            with contextlib.suppress(ProcessLookupError):
+                running.process.terminate()
         deadline = time.monotonic() + max(timeout_s, 0.5)
-        while process.poll() is None:
+        while left := [running for running in left if running.process.poll() is None]:
             if time.monotonic() > deadline or self._stop_asked > 1:
-                self._say(f"{running.program.name} did not stop in time: kill -9 (nothing acknowledged is lost)")
-                kill_session(process)
-                return
+                for running in left:
+                    self._say(f"{running.program.name} did not stop in time: kill -9 (nothing acknowledged is lost)")
+                    kill_session(running.process)
             time.sleep(0.02)
 
     def _tend(self, running: _Running) -> None:
         now = time.monotonic()
+        if running.asked:
+            return
         if running.restart_at is not None:
             if now >= running.restart_at:
                 self._restart(running)
@@ -265,7 +326,15 @@ class Supervisor:
         running.backoff_s = min(running.backoff_s * 2, _BACKOFF_MAX_S)
 
     def _restart(self, running: _Running) -> None:
+        if self._launch_again(running):
+            running.restarts += 1
+            if running.note is not None:
+                self._note(running, replace(running.note, restarts=running.restarts))
+
+    def _launch_again(self, running: _Running) -> bool:
+        """Whether it runs; if not, it is tried again later."""
         running.restart_at = None
+        running.next_health = 0.0
         running.started = time.monotonic()
         try:
             running.process = running.program.launch()
@@ -274,10 +343,8 @@ class Supervisor:
             self._note(running, Note(running.restarts, f"cannot be started: {error}", "", notes.now()))
             running.restart_at = running.started + running.backoff_s
             running.backoff_s = min(running.backoff_s * 2, _BACKOFF_MAX_S)
-            return
-        running.restarts += 1
-        if running.note is not None:
-            self._note(running, replace(running.note, restarts=running.restarts))
+            return False
+        return True
 
     def _note(self, running: _Running, note: Note) -> None:
         running.note = note

@@ -30,7 +30,7 @@ asyncio.run(main())
 """
 
 
-def server(folder: Path, name: str, *, stop_s: float = 0.0, error: str = "") -> PythonProgram:
+def server(folder: Path, name: str, *, stop_s: float = 0.0, error: str = "", pool: str | None = None) -> PythonProgram:
     port = free_port()
     return PythonProgram(
         name=name,
@@ -38,6 +38,7 @@ def server(folder: Path, name: str, *, stop_s: float = 0.0, error: str = "") -> 
         environment={"PYTHONPATH": str(ROOT)},
         health_url=f"http://127.0.0.1:{port}/readyz",
         log=folder / f"{name}.log",
+        pool=pool,
     )
 
 

@@ -205,3 +205,53 @@ def test_a_log_is_turned_under_its_writer(tmp_path: Path) -> None:
     assert (tmp_path / "streams.log.1").read_bytes() == b"x" * 100
     turn_log(path, bytes_max=50)
     assert path.read_bytes() == b"y" * 10
+
+
+def test_the_workers_of_a_pool_are_restarted_one_by_one(tmp_path: Path) -> None:
+    programs = [server(tmp_path, name, pool="workers") for name in ("first", "second")] + [server(tmp_path, "other")]
+    told: list[tuple[str, list[bool]]] = []
+
+    def say(line: str) -> None:
+        told.append((line, [bool(ask_health(str(program.health_url))["ready"]) for program in programs]))
+
+    supervisor = Supervisor(say, tmp_path)
+    for program in programs:
+        supervisor.start(program)
+    supervisor.wait_ready(timeout_s=20)
+    before = [pid_of(program) for program in programs]
+    supervisor.restart()
+    after = [pid_of(program) for program in programs]
+    assert told == [("first restarts", [True] * 3), ("second restarts", [True] * 3)]
+    assert [old == new for old, new in zip(before, after, strict=True)] == [False, False, True]
+    assert notes.read(tmp_path, "first") is None  # it was asked to end
+    supervisor.stop(5)
+
+
+def test_a_worker_that_does_not_come_back_ends_the_restart_of_its_pool(tmp_path: Path) -> None:
+    told: list[str] = []
+    supervisor = Supervisor(told.append, tmp_path)
+    first, second = (server(tmp_path, name, pool="workers") for name in ("first", "second"))
+    supervisor.start(first)
+    supervisor.start(second)
+    supervisor.wait_ready(timeout_s=20)
+    before = pid_of(second)
+    first.arguments = ["-c", "raise SystemExit(7)"]
+    supervisor.restart(ready_timeout_s=1)
+    assert told[0] == "first restarts"
+    assert told[1].startswith("first ended with exit code 7")
+    assert told[-1].endswith("no further worker is restarted")
+    assert pid_of(second) == before
+    supervisor.stop(5)
+
+
+def test_the_workers_of_a_pool_stop_together(tmp_path: Path) -> None:
+    """Each takes three seconds, both have five and a half."""
+    told: list[str] = []
+    supervisor = Supervisor(told.append, tmp_path)
+    programs = [server(tmp_path, name, stop_s=3, pool="workers") for name in ("first", "second")]
+    for program in programs:
+        supervisor.start(program)
+    supervisor.wait_ready(timeout_s=20)
+    supervisor.stop(5.5)
+    assert [program.log.read_text().splitlines()[-1] for program in programs] == ["ended"] * 2
+    assert told == []
