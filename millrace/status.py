@@ -18,6 +18,9 @@ _COLUMNS = {
     "process": "process",
     "ready": "ready",
     "lag": "lag_total",
+    "behind": "lag_s",
+    "rows": "state_rows",
+    "bytes": "state_bytes",
     "restarts": "restarts",
     "state": "why",
     "last error": "last_error",
@@ -27,6 +30,7 @@ _COLUMNS = {
 def collect(settings: StackSettings) -> list[dict[str, Any]]:
     """One row for each process, in the order of the flow: process, ready, why, since, pid, lag, restarts, last_error, …
 
+    lag_s, state_rows and state_bytes are those of a streams worker; details: whatever else a process says of itself.
     What nobody knows is None: the lag of a process that does not answer, the restarts where no stack runs.
     """
     stack_runs = preflight.stack_runs(settings.data)
@@ -64,6 +68,10 @@ def _text(head: str, value: Any) -> str:
         return "yes" if value else "NO"
     if value is None:
         return "?" if head == "lag" else ""
+    if head == "behind":
+        return f"{value:.1f} s"
+    if head == "bytes":
+        return f"{value / 1e6:.1f} MB"
     return " ".join(str(value).split())  # some errors have several lines
 
 
@@ -83,6 +91,7 @@ def _row(process: str, health: dict[str, Any], settings: StackSettings, stack_ru
         why = f"{why}; the stack is stopped (make run)"
     lag = health.get("lag") or ({} if ready else None)
     note = notes.read(settings.data, process)
+    details = health.get("details") or {}
     error, error_at = health.get("last_error"), health.get("last_error_at")
     if note is not None and (error is None or note.at > (error_at or "")):
         error, error_at = note.text, note.at
@@ -94,7 +103,9 @@ def _row(process: str, health: dict[str, Any], settings: StackSettings, stack_ru
         "pid": health.get("pid"),
         "lag": lag,
         "lag_total": None if lag is None else sum(lag.values()),
+        **{name: details.get(name) for name in ("lag_s", "state_rows", "state_bytes")},
         "restarts": note.restarts if note is not None else 0 if stack_runs else None,
         "last_error": error,
         "last_error_at": error_at,
+        "details": details,
     }

@@ -100,7 +100,7 @@ def test_what_nobody_knows_is_no_zero(tmp_path: Path) -> None:
         (False, None, None, None)
     }
     head, *lines = status.table(rows).splitlines()
-    assert head.split() == ["process", "ready", "lag", "restarts", "state", "last", "error"]
+    assert head.split() == ["process", "ready", "lag", "behind", "rows", "bytes", "restarts", "state", "last", "error"]
     assert [line.split()[:3] for line in lines] == [
         [name, "NO", "?"] for name in ("kafka", "gateway", "streams", "sinks")
     ]
