@@ -13,6 +13,7 @@ import click
 
 from millrace import config as config_
 from millrace import local_keys, query, stack, status
+from millrace import restart as restart_
 from millrace.errors import KeyFault
 from millrace.settings import StackSettings
 from schemas import keys, topics
@@ -76,9 +77,23 @@ def gateway() -> None:
 
 
 @cli.command()
-def streams() -> None:
+@click.option("--workers", type=click.IntRange(1, 64), help="So many processes under a supervisor; none: one, alone.")
+@plain_faults
+def streams(workers: int | None) -> None:
     """Run only streams: sessions and users."""
-    _become("streams")
+    if workers is None:
+        _become("streams")
+    settings = load(StackSettings).model_copy(update={"streams_workers": workers})
+    stack.run_streams(settings, say=stack.say_on_stderr)
+
+
+@cli.command()
+@click.argument("what", type=click.Choice(["streams"]))
+@plain_faults
+def restart(what: str) -> None:
+    """Restart the streams workers one by one; no partition moves, nothing is lost. Returns when all are ready."""
+    for worker in restart_.restart(load(StackSettings)):
+        print(f"{worker} was restarted and is ready", file=sys.stderr)
 
 
 @cli.command()

@@ -1,4 +1,6 @@
-"""What the supervisor notes of a process that ended, for `millrace status`: one file each, `<data>/run/<name>.json`.
+"""What the supervisor notes for `millrace status` and `millrace restart`, below `<data>/run`.
+
+Of a process that ended: one file each, `<name>.json`. Of the streams workers: how many there are, and their ports.
 
 A process that crashes again and again cannot be asked; what is noted of it can be read all the while.
 """
@@ -6,11 +8,13 @@ A process that crashes again and again cannot be asked; what is noted of it can 
 import contextlib
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 _FOLDER = "run"
+_STREAMS = "workers.json"
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,7 @@ def now() -> str:
 
 def write(data: Path, name: str, note: Note) -> None:
     """Replace what is noted of a process, as a whole. A disk that takes nothing must not end the supervisor."""
-    path = data / _FOLDER / f"{name}.json"
-    scratch = path.with_suffix(".new")
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(json.dumps(asdict(note)) + "\n")
-        scratch.replace(path)
+    _write(data / _FOLDER / f"{name}.json", asdict(note))
 
 
 def read(data: Path, name: str) -> Note | None:
@@ -54,6 +53,28 @@ def read(data: Path, name: str) -> Note | None:
         return Note(**json.loads((data / _FOLDER / f"{name}.json").read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def write_streams(data: Path, ports: Mapping[str, int]) -> None:
+    """Note the streams workers that this machine runs: health port by name."""
+    _write(data / _FOLDER / _STREAMS, ports)
+
+
+def read_streams(data: Path) -> dict[str, int] | None:
+    """The streams workers that were started last; nothing where none ever was."""
+    try:
+        ports = json.loads((data / _FOLDER / _STREAMS).read_bytes())
+        return {str(name): int(port) for name, port in ports.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def _write(path: Path, value: object) -> None:
+    scratch = path.with_suffix(".new")
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch.write_text(json.dumps(value) + "\n")
+        scratch.replace(path)
 
 
 def clear(data: Path) -> None:

@@ -78,6 +78,16 @@ def stack_runs(folder: Path) -> bool | None:
         os.close(lock)
 
 
+def holder(folder: Path) -> int | None:
+    """The process that has locked this data folder now; None where there is none."""
+    if not stack_runs(folder):
+        return None
+    try:
+        return int((folder / _LOCK).read_text())
+    except (OSError, ValueError):
+        return None
+
+
 def ports(wanted: Sequence[tuple[str, int, str]]) -> None:
     """Check that the ports differ and are free.
 

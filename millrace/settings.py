@@ -1,5 +1,6 @@
 """Settings of the command line and the one-machine stack."""
 
+import os
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -8,7 +9,14 @@ from pydantic_settings import SettingsConfigDict
 
 from millrace.jars import MAVEN_CENTRAL
 from millrace.kafka import DEFAULT_PORT, HOST, default_cache
+from schemas.topics import CATALOGUE
 from service.settings import ProcessSettings
+
+
+def default_workers() -> int:
+    """One worker folds about what one gateway takes in, and gateway, sinks and Kafka each need a core as well."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores // 4, CATALOGUE["events"].local.partitions))
 
 
 class StackSettings(ProcessSettings):
@@ -25,6 +33,15 @@ class StackSettings(ProcessSettings):
     gateway_http_port: int = Field(4318, ge=1, le=65535, description="OTLP over HTTP")
     gateway_health_port: int = Field(9464, ge=1, le=65535, description="health and metrics of the gateway")
     streams_health_port: int = Field(9465, ge=1, le=65535, description="health and metrics of streams")
+    streams_health_port_more: int = Field(
+        9471, ge=1, le=65535, description="the same of the second streams worker; each further one has the next port"
+    )
+    streams_workers: int = Field(
+        default_factory=default_workers,
+        ge=1,
+        le=64,
+        description="streams processes on this machine; by default one for every four cores, at most one a partition",
+    )
     sinks_health_port: int = Field(9466, ge=1, le=65535, description="health and metrics of sinks")
     sql_port: int = Field(8081, ge=1, le=65535, description="SQL over HTTP")
     profile: Literal["local", "cluster"] = Field(
@@ -41,6 +58,12 @@ class StackSettings(ProcessSettings):
     identity_secret: SecretStr | None = Field(
         None, description="secret behind user_key, at least 32 characters; none: made once, kept in data/keys/identity"
     )
+
+    def streams_ports(self) -> dict[str, int]:
+        """Health port of every streams worker, by its name, which is also that of its folder and its log."""
+        further = range(1, self.streams_workers)
+        more = {f"streams-{number}": self.streams_health_port_more + number - 1 for number in further}
+        return {"streams": self.streams_health_port, **more}
 
     @property
     def external_kafka(self) -> bool:

@@ -1,9 +1,10 @@
-"""The one-machine stack: what starts, in which order, with which settings."""
+"""The one-machine stack: what starts, in which order, with which settings; or streams workers alone."""
 
 import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from millrace.errors import KafkaFault
 from millrace.kafka import Broker
 from millrace.screen import Place
 from millrace.settings import StackSettings
-from millrace.supervisor import FEEDER, KafkaProgram, PythonProgram, Supervisor
+from millrace.supervisor import FEEDER, RESTART_SIGNAL, KafkaProgram, PythonProgram, Supervisor
 from schemas.topics import CATALOGUE
 from service.cluster import ensure_topics
 from service.errors import ClusterUnavailable
@@ -35,7 +36,7 @@ def run(settings: StackSettings, *, demo: bool, say: Say) -> None:
 
     Raises: Fault (millrace.errors) or another MillraceError, with one clear line, when it cannot start.
     """
-    supervisor = Supervisor(lambda line: say(f"{time.strftime('%H:%M:%S')} {line}"), settings.data)
+    supervisor = _supervisor(settings, say)
     with preflight.data_folder(settings.data, free_min_mb=settings.disk_free_min_mb):
         preflight.ports(_ports(settings))
         if warning := preflight.exposure(settings.data):
@@ -43,18 +44,74 @@ def run(settings: StackSettings, *, demo: bool, say: Say) -> None:
         broker = None if settings.external_kafka else _broker(settings, say)
         # What we and our children write from here on is for its owner alone; the jars before it may be shared.
         os.umask(0o077)
-        notes.clear(settings.data)
         # From here on there is something to stop in order; until here an interrupt simply ends it.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, supervisor.ask_stop)
-        try:
-            _start(settings, supervisor, broker, demo=demo, say=say)
-            supervisor.run()
-        finally:
-            if supervisor.busy():
-                say("stopping")
-            supervisor.stop(settings.stop_timeout_s)
+        _supervise(supervisor, lambda: _start(settings, supervisor, broker, demo=demo, say=say), settings, say)
+
+
+def run_streams(settings: StackSettings, *, say: Say) -> None:
+    """Run the streams workers of this machine, and nothing else, until SIGINT or SIGTERM: for more machines than one.
+
+    Raises: as run.
+    """
+    supervisor = _supervisor(settings, say)
+
+    def start() -> None:
+        for program in workers(settings, settings.kafka_address, socket.gethostname()):
+            supervisor.start(program)
+        supervisor.wait_ready(timeout_s=settings.ready_timeout_s)
+
+    with preflight.data_folder(settings.data, free_min_mb=settings.disk_free_min_mb):
+        preflight.ports(_streams_ports(settings))
+        os.umask(0o077)
+        _supervise(supervisor, start, settings, say)
+
+
+def _supervisor(settings: StackSettings, say: Say) -> Supervisor:
+    supervisor = Supervisor(lambda line: say(f"{time.strftime('%H:%M:%S')} {line}"), settings.data)
+    # Before the folder is locked: `millrace restart` sends it to whoever holds the lock.
+    signal.signal(RESTART_SIGNAL, supervisor.ask_restart)
+    return supervisor
+
+
+def _supervise(supervisor: Supervisor, start: Callable[[], None], settings: StackSettings, say: Say) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, supervisor.ask_stop)
+    notes.clear(settings.data)
+    notes.write_streams(settings.data, settings.streams_ports())
+    try:
+        start()
+        supervisor.run()
+    finally:
+        if supervisor.busy():
+            say("stopping")
+        supervisor.stop(settings.stop_timeout_s)
     say("stopped")
+
+
+def workers(settings: StackSettings, bootstrap: str, name: str) -> list[PythonProgram]:
+    """The streams workers of this machine.  name: of the machine, unique in the consumer group.
+
+    Each has a static place in the group (`<name>-<number>`): after kill -9 it takes it again without waiting.
+    """
+    data = settings.data.absolute()
+    return [
+        PythonProgram(
+            name=worker,
+            arguments=["-m", "streams"],
+            environment={
+                "MILLRACE_DATA": str(data),
+                "MILLRACE_BOOTSTRAP": bootstrap,
+                "MILLRACE_PREFIX": settings.prefix,
+                "MILLRACE_STREAMS_FOLDER": worker,
+                "MILLRACE_STREAMS_HEALTH_PORT": str(port),
+                "MILLRACE_STREAMS_INSTANCE_ID": f"{name}-{number}",
+            },
+            health_url=f"http://{settings.health_host}:{port}/readyz",
+            log=data / "logs" / f"{worker}.log",
+            pool="streams",
+        )
+        for number, (worker, port) in enumerate(settings.streams_ports().items())
+    ]
 
 
 def programs(settings: StackSettings, bootstrap: str, identity_secret: str) -> list[PythonProgram]:
@@ -72,15 +129,6 @@ def programs(settings: StackSettings, bootstrap: str, identity_secret: str) -> l
                 "MILLRACE_IDENTITY_SECRET": identity_secret,
             },
         ),
-        "streams": (
-            "streams",
-            settings.streams_health_port,
-            {
-                "MILLRACE_STREAMS_HEALTH_PORT": str(settings.streams_health_port),
-                # The only worker of its group: after kill -9 it takes its place again without waiting for the old one.
-                "MILLRACE_STREAMS_INSTANCE_ID": "local",
-            },
-        ),
         "sinks": (
             "sinks",
             settings.sinks_health_port,
@@ -90,7 +138,7 @@ def programs(settings: StackSettings, bootstrap: str, identity_secret: str) -> l
             },
         ),
     }
-    return [
+    gateway, sinks = (
         PythonProgram(
             name=name,
             arguments=["-m", module],
@@ -99,7 +147,8 @@ def programs(settings: StackSettings, bootstrap: str, identity_secret: str) -> l
             log=data / "logs" / f"{name}.log",
         )
         for name, (module, port, environment) in own.items()
-    ]
+    )
+    return [gateway, *workers(settings, bootstrap, "local"), sinks]
 
 
 def _ports(settings: StackSettings) -> list[tuple[str, int, str]]:
@@ -109,9 +158,20 @@ def _ports(settings: StackSettings) -> list[tuple[str, int, str]]:
         ("OTLP over gRPC", settings.gateway_grpc_port, "MILLRACE_GATEWAY_GRPC_PORT"),
         ("OTLP over HTTP", settings.gateway_http_port, "MILLRACE_GATEWAY_HTTP_PORT"),
         ("the gateway's health", settings.gateway_health_port, "MILLRACE_GATEWAY_HEALTH_PORT"),
-        ("the health of streams", settings.streams_health_port, "MILLRACE_STREAMS_HEALTH_PORT"),
+        *_streams_ports(settings),
         ("the health of sinks", settings.sinks_health_port, "MILLRACE_SINKS_HEALTH_PORT"),
         ("SQL", settings.sql_port, "MILLRACE_SQL_PORT"),
+    ]
+
+
+def _streams_ports(settings: StackSettings) -> list[tuple[str, int, str]]:
+    variables = [
+        "MILLRACE_STREAMS_HEALTH_PORT",
+        *["MILLRACE_STREAMS_HEALTH_PORT_MORE"] * (settings.streams_workers - 1),
+    ]
+    return [
+        (f"the health of {worker}", port, variable)
+        for (worker, port), variable in zip(settings.streams_ports().items(), variables, strict=True)
     ]
 
 
@@ -192,7 +252,10 @@ def _screen(settings: StackSettings, bootstrap: str, key: str) -> str:
         Place("kafka", bootstrap, "yours" if settings.external_kafka else "our own, one node"),
         Place("gateway", f"{host}:{settings.gateway_grpc_port}", "OTLP over gRPC"),
         Place("", f"http://{host}:{settings.gateway_http_port}", "OTLP over HTTP: /v1/logs, /v1/metrics, /v1/traces"),
-        Place("streams", f"http://{host}:{settings.streams_health_port}/metrics", "sessions and users"),
+        *(
+            Place(worker, f"http://{host}:{port}/metrics", "sessions and users")
+            for worker, port in settings.streams_ports().items()
+        ),
         Place("sinks", f"http://{host}:{settings.sql_port}/sql", "lake, query tables, SQL over HTTP"),
     ]
     return screen.render(

@@ -37,11 +37,16 @@ def collect(settings: StackSettings) -> list[dict[str, Any]]:
     rows = [_row(KAFKA, _kafka(settings), settings, None if settings.external_kafka else stack_runs)]
     for name, port in (
         ("gateway", settings.gateway_health_port),
-        ("streams", settings.streams_health_port),
+        *streams_ports(settings, stack_runs).items(),
         ("sinks", settings.sinks_health_port),
     ):
         rows.append(_row(name, ask_health(f"http://{settings.health_host}:{port}/readyz"), settings, stack_runs))
     return rows
+
+
+def streams_ports(settings: StackSettings, stack_runs: bool | None) -> dict[str, int]:
+    """Health port of every streams worker by name: those that run here, whatever this shell's settings say."""
+    return (notes.read_streams(settings.data) if stack_runs else None) or settings.streams_ports()
 
 
 def wait(settings: StackSettings, seconds: float) -> list[dict[str, Any]]:

@@ -112,6 +112,7 @@ def test_status_without_a_stack_tells_of_every_process_and_fails(tmp_path: Path)
     [
         (("query", "select 1"), "no local admin key in"),
         (("demo",), "no local ingest key in"),
+        (("restart", "streams"), "no stack runs in"),
         (("key", "create", "--tenant", "a b"), "--tenant: 1 to 64 letters"),
         (("key", "create"), "--tenant is needed"),
         (("key", "list"), "does not answer: no connection"),

@@ -46,3 +46,8 @@ def test_faults_of_all_processes_are_told_and_values_still_shown(monkeypatch: py
     assert [fault.split(":")[1].split()[0] for fault in found.faults] == ["MILLRACE_PREFIX", "MILLRACE_SQLPORT"]
     values = {row["env"]: row["value"] for row in found.settings}
     assert values["MILLRACE_DATA"] == str(Path("/elsewhere"))
+
+
+def test_every_further_streams_worker_has_a_name_and_a_port_of_its_own() -> None:
+    assert StackSettings(streams_workers=1).streams_ports() == {"streams": 9465}
+    assert StackSettings(streams_workers=3).streams_ports() == {"streams": 9465, "streams-1": 9471, "streams-2": 9472}

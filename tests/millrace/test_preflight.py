@@ -75,7 +75,9 @@ def test_a_running_stack_is_known_by_its_lock(tmp_path: Path) -> None:
     assert preflight.stack_runs(tmp_path) is None
     with preflight.data_folder(tmp_path, free_min_mb=1):
         assert preflight.stack_runs(tmp_path) is True
+        assert preflight.holder(tmp_path) == os.getpid()
     assert preflight.stack_runs(tmp_path) is False
+    assert preflight.holder(tmp_path) is None
 
 
 def test_a_port_that_is_set_twice_names_both_settings() -> None:

@@ -239,6 +239,16 @@ def test_the_screen_shows_what_to_paste(demo: Stack) -> None:
     assert exported["OTEL_EXPORTER_OTLP_ENDPOINT"].endswith(demo.environment["MILLRACE_GATEWAY_GRPC_PORT"])
 
 
+def test_streams_are_restarted_on_request_and_that_is_no_fault(demo: Stack) -> None:
+    before = {row["process"]: row["pid"] for row in demo.ready()}
+    answer = demo.millrace("restart", "streams")
+    assert (answer.returncode, answer.stdout) == (0, "")
+    assert answer.stderr == "streams was restarted and is ready\n"
+    after = {row["process"]: row for row in demo.ready()}
+    assert [name for name in after if after[name]["pid"] != before[name]] == ["streams"]
+    assert (after["streams"]["restarts"], after["streams"]["last_error"]) == (0, None)
+
+
 def test_a_second_stack_on_the_same_folder_or_port_is_refused_with_one_line(demo: Stack, tmp_path: Path) -> None:
     second = Stack(tmp_path, demo.environment, screens=[tmp_path / "screen-99.txt"])
     second.start()

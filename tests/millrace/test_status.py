@@ -111,3 +111,18 @@ def test_what_is_not_a_note_is_ignored(tmp_path: Path) -> None:
     for text in ("", "[]", '{"restarts": 1}', '{"restarts": 1, "colour": "red"}'):
         (tmp_path / "run" / "streams.json").write_text(text)
         assert notes.read(tmp_path, "streams") is None
+
+
+def test_lag_in_time_and_state_of_a_streams_worker_are_shown(tmp_path: Path) -> None:
+    found = status.collect(settings(tmp_path))[2]
+    found |= {"ready": True, "lag_total": 12, "lag_s": 0.26, "state_rows": 4200, "state_bytes": 12_345_678}
+    assert " ".join(status.table([found]).splitlines()[1].split()).startswith("streams yes 12 0.3 s 4200 12.3 MB ")
+
+
+def test_the_workers_that_run_are_shown_whatever_this_shell_is_told(tmp_path: Path) -> None:
+    asked = settings(tmp_path)
+    with preflight.data_folder(tmp_path, free_min_mb=1):
+        notes.write_streams(tmp_path, {"streams": free_port(), "streams-1": free_port()})
+        running = [found["process"] for found in status.collect(asked)]
+    assert running == ["kafka", "gateway", "streams", "streams-1", "sinks"]
+    assert [found["process"] for found in status.collect(asked)] == ["kafka", "gateway", "streams", "sinks"]
