@@ -38,7 +38,7 @@ class StreamsSettings(ProcessSettings):
         1.0, ge=0.05, le=60, description="seconds between commits; output does not wait for them"
     )
     session_timeout_s: float = Field(
-        10.0, ge=3, le=300, description="seconds without a heartbeat after which a worker's partitions move"
+        10.0, ge=6, le=300, description="seconds without a heartbeat after which a worker's partitions move"
     )
     chunk_records: int = Field(2000, ge=1, le=100_000, description="most records folded at once")
     block_cache_mb: int = Field(64, ge=1, description="memory for rows read from disk, all tables together")
