@@ -17,6 +17,7 @@ from tests.chaos.workers import Worker
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 PARTITIONS = CATALOGUE["events"].local.partitions
+PATIENCE_S = 90
 
 
 async def drained(worker: Worker) -> None:
@@ -44,15 +45,17 @@ async def test_a_worker_under_load_ends_by_itself_when_asked_and_the_next_one_go
     sending = asyncio.ensure_future(load.run(enough, most=10**9))
     worker.start()
     try:
-        while worker.metric("streams_records_total") == 0:
-            assert worker.exit_code is None, worker.tail()
-            await asyncio.sleep(0.05)
+        async with asyncio.timeout(PATIENCE_S):
+            while worker.metric("streams_records_total") == 0:
+                assert worker.exit_code is None, worker.tail()
+                await asyncio.sleep(0.05)
         await asyncio.to_thread(worker.terminate)
         assert worker.exit_code == 0, worker.tail()
         enough.set()
         await sending
         worker.start()
-        await drained(worker)
+        async with asyncio.timeout(PATIENCE_S):
+            await drained(worker)
         assert worker.metric("streams_duplicates_total") == 0
         await asyncio.to_thread(worker.terminate)
         assert worker.exit_code == 0, worker.tail()

@@ -72,3 +72,22 @@ async def test_a_worker_that_comes_takes_partitions_and_one_that_leaves_gives_th
     joining.workers.remove(second)
     await stop_all(joining)
     await joining.check()
+
+
+async def test_what_waits_has_an_age_and_what_is_done_has_none(pipeline: MakePipeline) -> None:
+    """300 keys in 4,000 records; a slow fold. Sizes are looked at every five seconds."""
+    counting = pipeline("count", slow=0.2, chunk_records=100)
+    await counting.create_topics()
+    await counting.produce(4_000, keys=300)
+    worker = counting.worker()
+    worker.start()
+    source = f"{counting.app}-a"
+    await worker.until(lambda: bool(worker.state.get("sources") and worker.state["sources"][source]["lag_s"]))
+    waiting = worker.state
+    assert waiting["sources"][source]["lag"] > 0
+    await worker.until(lambda: worker.state["commit_age_s"] > 0)
+    await counting.drain(revive=False)
+    await worker.until(lambda: worker.state["sources"][source]["lag_s"] == worker.state["commit_age_s"] == 0)
+    await worker.until(lambda: worker.total("rows", "tables") >= 300)
+    assert worker.total("bytes", "tables") > 300 * 28  # a row's version and its two numbers
+    await stop_all(counting)

@@ -181,6 +181,7 @@ async def report(engine: Engine, path: Path) -> None:
             "max_rss_mib": peak_rss_mib(),
             "recovery_s": status.recovery_s,
             "rebalances": status.rebalances,
+            "commit_age_s": status.commit_age_s,
             "sources": {name: vars(source) for name, source in status.sources.items()},
             "tables": {name: vars(table) for name, table in status.tables.items()},
         }
