@@ -22,11 +22,7 @@ from rocksdict import AccessType, Options, Rdict
 
 from streams.sessions.events import Event
 from streams.sessions.points import Point
-<<<<<<< HEAD
-from tests.chaos.workers import Worker
 from tests.log import whole_topic
-=======
->>>>>>> 216fc0a (stack: several streams workers on a machine, restarted one by one on request)
 from tests.streams import model
 
 TABLES = ("session-events", "session-points", "user-windows")
@@ -37,41 +33,12 @@ _SCHEMAS = Path(__file__).parents[2] / "schemas"
 _SUMS = ("sessions", "cost_usd", "metric_cost_usd", *model.EVENT_SUMS)
 
 
-<<<<<<< HEAD
-=======
 class Folder(Protocol):
     """What a worker keeps."""
 
     def databases(self, table: str) -> list[Path]: ...
 
 
-async def read(bootstrap: str, topic: str) -> list[tuple[int, int, bytes | None, bytes | None]]:
-    """(partition, offset, key, value) of a whole topic."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False)
-    await consumer.start()
-    try:
-        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
-        if not partitions:
-            await consumer._client.force_metadata_update()
-            partitions = [TopicPartition(topic, number) for number in await _partitions(consumer, topic)]
-        consumer.assign(partitions)
-        ends = await consumer.end_offsets(partitions)
-        found = []
-        for tp, end in ends.items():
-            while await consumer.position(tp) < end:
-                got = await consumer.getmany(tp, timeout_ms=500)
-                found += [(tp.partition, record.offset, record.key, record.value) for record in got.get(tp, ())]
-        return found
-    finally:
-        await consumer.stop()
-
-
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> Iterable[int]:
-    await consumer._client.add_topic(topic)
-    return consumer.partitions_for_topic(topic) or ()
-
-
->>>>>>> 216fc0a (stack: several streams workers on a machine, restarted one by one on request)
 @functools.cache
 def _schema(record: str) -> Any:
     return fastavro.parse_schema(json.loads((_SCHEMAS / record / "v1.avsc").read_text()))
@@ -102,16 +69,10 @@ async def published(bootstrap: str, topic: str, record: str) -> dict[bytes, dict
 
 
 async def differences(
-<<<<<<< HEAD
-    bootstrap: str, prefix: str, records: Iterable[Event | Point], workers: Iterable[Worker]
+    bootstrap: str, prefix: str, records: Iterable[Event | Point], workers: Iterable[Folder]
 ) -> tuple[dict[str, list[str]], int]:
     """By reading: what is wrong, in words (all lists are empty when everything is exact); how many records of the
     changelogs compaction has taken.
-=======
-    bootstrap: str, prefix: str, records: Iterable[Event | Point], workers: Iterable[Folder]
-) -> dict[str, list[str]]:
-    """By reading: what is wrong, in words. All lists are empty when everything is exact.
->>>>>>> 216fc0a (stack: several streams workers on a machine, restarted one by one on request)
 
     Args:    records: the acknowledged ones, each once.  workers: stopped, so that their databases can be opened.
     """
