@@ -61,5 +61,5 @@ async def test_a_worker_under_load_ends_by_itself_when_asked_and_the_next_one_go
         assert worker.exit_code == 0, worker.tail()
     finally:
         worker.kill()
-    found = await differences(kafka.bootstrap, prefix, load.records.values(), [worker])
+    found, _ = await differences(kafka.bootstrap, prefix, load.records.values(), [worker])
     assert not any(found.values()), found
