@@ -80,12 +80,13 @@ class Store(faust_rocksdb.Store):
     def scan(self, partition: int, start: bytes, stop: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         """Ordered (key, row) with start <= key < stop, at most `limit`, without the engine's own rows."""
         found: list[tuple[bytes, bytes]] = []
-        start = max(start, b"\x01")
         with self._watching(partition):
-            for key, value in self._dbs[partition].items(from_key=start):
-                if key >= stop or len(found) >= limit:
-                    break
-                found.append((key, value))
+            rocks = self._dbs[partition].iter()  # items() would just end where a block is damaged
+            rocks.seek(max(start, b"\x01"))
+            while rocks.valid() and len(found) < limit and (key := rocks.key()) < stop:
+                found.append((key, rocks.value()))
+                rocks.next()
+            rocks.status()
         return found
 
     def write(
