@@ -178,7 +178,7 @@ class Gateway:
                 await self.grpc.set_ready(publisher.ready)
                 if not publisher.ready:
                     self.health.failed(publisher.last_error or "")
-            self.health.set_ready(publisher.ready, publisher.last_error or "")
+            self.health.set_ready(publisher.ready, "" if publisher.ready else publisher.last_error or "")
             await asyncio.sleep(_REPORT_S)
 
 

@@ -181,7 +181,7 @@ class Publisher:
     def _failed(self, producer: AIOKafkaProducer, error: Exception) -> None:
         if producer is not self._producer:
             return  # a round that was still waiting for it
-        self.last_error = f"{type(error).__name__}: {error}"
+        self.last_error = _words(error)
         logger.warning("the producer failed (%s) and is replaced", self.last_error)
         self._producer = None
         self._metrics.producer_restarted()
@@ -206,7 +206,7 @@ class Publisher:
             try:
                 self._producer = await self._connect()
             except (KafkaError, OSError) as error:
-                self.last_error = f"{type(error).__name__}: {error}"
+                self.last_error = _words(error)
                 await asyncio.sleep(_RETRY_S)
             else:
                 logger.info("a new producer is connected")
@@ -246,3 +246,7 @@ def _abandon(producer: AIOKafkaProducer) -> None:
     queue.fail_all(KafkaTimeoutError())
     for batch in left:
         batch._drain_waiter.exception()  # seen, so that asyncio does not complain that nobody has
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error) or 'Kafka did not answer'}"

@@ -76,8 +76,21 @@ def _values(row: Any, columns: Sequence[str]) -> list[Any]:
 
 
 def _json(answer: Answer) -> str:
-    rows = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+    columns = _distinct(answer.columns)
+    rows = [dict(zip(columns, row, strict=True)) for row in answer.rows]
     return json.dumps(rows, ensure_ascii=False, indent=2) + "\n"
+
+
+def _distinct(columns: Sequence[str]) -> list[str]:
+    """The names, numbered where one comes again: an object has each key once."""
+    out: list[str] = []
+    for column in columns:
+        name, again = column, 1
+        while name in out or (again > 1 and name in columns):
+            again += 1
+            name = f"{column}_{again}"
+        out.append(name)
+    return out
 
 
 def _csv(answer: Answer) -> str:

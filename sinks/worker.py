@@ -29,6 +29,7 @@ _FETCH_RECORDS = 1000  # parsed at once on the event loop, about 5 ms: longer wo
 _FETCH_WAIT_S = 0.25
 _FETCH_BYTES = 16 << 20
 _SHOW_EVERY_S = 5.0
+_WATCH_ENDS_S = 2.0
 _SHOW_TIMEOUT_S = 2.0
 _BACKOFF_FIRST_S = 0.1
 _BACKOFF_MAX_S = 30.0
@@ -105,6 +106,7 @@ class Worker:
         self._written_at = float("-inf")
         self._shown_at = float("-inf")
         self._showing: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
@@ -112,7 +114,7 @@ class Worker:
         self._stop.set()
 
     def lag(self) -> dict[str, int]:
-        """Records in Kafka that are not durable in the sink, by full topic name. From what the fetches told."""
+        """Records in Kafka that are not durable in the sink, by full topic name. From what Kafka told last."""
         lag = {self._source.full_name(topic): 0 for topic in self.sink.topics}
         for place, part in self._partitions.items():
             told = self._consumer.highwater(place) if self._consumer is not None else None
@@ -142,6 +144,7 @@ class Worker:
             await self._retrying(lambda: self.sink.open(self._source.identity))
             self.opened.set()
             await self._retrying(self._start_consumer)
+            self._watching = asyncio.create_task(self._watch_ends(), name=f"{self.sink.name}-ends")
             self.consuming = True
             while not self._stop.is_set():
                 self._take(await self._fetch(_FETCH_WAIT_S))
@@ -251,6 +254,20 @@ class Worker:
             part.position = self._within(part.topic, part.number, part.position, begins[place], ends[place])
             self._consumer.seek(place, part.position)
 
+    async def _watch_ends(self) -> None:
+        """Keep the ends of the partitions: a sink that is stuck in writing fetches nothing, and its lag grows."""
+        while True:
+            await asyncio.sleep(_WATCH_ENDS_S)
+            if self._consumer is None:
+                return
+            try:
+                ends = await self._consumer.end_offsets(list(self._partitions))
+            except (KafkaError, OSError) as error:
+                logger.debug("%s: the ends of the topics are not known: %s", self.sink.name, _words(error))
+                continue
+            for place, end in ends.items():
+                self._partitions[place].end = max(self._partitions[place].end, end)
+
     # Batches
 
     def _take(self, fetched: Sequence[tuple[TopicPartition, list[ConsumerRecord]]]) -> None:
@@ -339,9 +356,10 @@ class Worker:
         return True
 
     async def _close(self) -> None:
-        if self._showing is not None:
-            self._showing.cancel()
-            await asyncio.gather(self._showing, return_exceptions=True)
+        beside = [task for task in (self._showing, self._watching) if task is not None]
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             if self._written_at > self._shown_at:

@@ -27,6 +27,12 @@ def test_json_is_one_array_of_objects() -> None:
     assert json.loads(render(Answer(["a"], []), "json")) == []
 
 
+def test_json_keeps_every_column_of_one_name() -> None:
+    assert json.loads(render(Answer(["n", "n", "n_2", "n"], [[1, 2, 3, 4]]), "json")) == [
+        {"n": 1, "n_3": 2, "n_2": 3, "n_4": 4}
+    ]
+
+
 def test_csv_can_be_read_back() -> None:
     rows = list(csv.reader(io.StringIO(render(ANSWER, "csv"))))
     assert rows[0] == ANSWER.columns

@@ -278,6 +278,24 @@ async def test_lag_is_what_is_not_durable(source: Source) -> None:
         assert worker.lag() == {events: 0, sessions: 0}
 
 
+async def test_the_lag_of_a_sink_that_is_stuck_in_writing_grows(source: Source) -> None:
+    await publish(source, "events", [event(n) for n in range(3)])
+    sink, stuck = FakeSink(), asyncio.Event()
+
+    async def hang(_: object) -> None:
+        stuck.set()
+        await asyncio.Event().wait()
+
+    sink.write = hang  # type: ignore[method-assign, assignment]
+    worker = worker_of(sink, source)
+    task = asyncio.create_task(worker.run())
+    await asyncio.wait_for(stuck.wait(), 20)
+    await publish(source, "events", [event(n) for n in range(3, 10)])
+    await until(lambda: worker.lag()[source.full_name("events")] == 10)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_names_are_those_of_the_catalogue(source: Source) -> None:
     assert source.full_name("events") == full_name(source.prefix, "events")
     assert source.partitions == {"events": 4, "sessions": 4}
