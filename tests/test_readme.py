@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 from pathlib import Path
 
@@ -44,3 +45,22 @@ def test_the_readme_says_what_a_million_records_cost_the_gateway(what: str, size
 @pytest.mark.parametrize("what", ["streams: ", "sinks: query tables", "sinks: lake"])
 def test_the_readme_says_what_a_million_records_cost_behind_kafka(what: str) -> None:
     assert re.search(rf"^\| {what}[^|]*\| [\d,]+ \| [\d.]+ \| ", README, re.MULTILINE)
+
+
+def test_the_readme_sums_up_the_runs_of_chaos() -> None:
+    lines = (Path(__file__).parent / "chaos" / "results.jsonl").read_text().splitlines()
+    runs = [run for run in map(json.loads, lines) if run["verdict"] == "EXACT" and run["without"] is None]
+
+    def faults(*names: str) -> int:
+        return sum(run["faults"].get(name, 0) for run in runs for name in names)
+
+    found = re.search(
+        r"The exact runs together: ([\d,]+) records, (\d+) kills, (\d+) zombies and\s+rebalances, (\d+) broker", README
+    )
+    assert found
+    assert [int(number.replace(",", "")) for number in found.groups()] == [
+        sum(run["records"] for run in runs),
+        faults("kill", "wipe", "damage"),
+        faults("zombie", "scale", "term"),
+        faults("broker kill", "broker freeze"),
+    ]
