@@ -55,7 +55,7 @@ FAULTS = {
 PARTITIONS = 4
 SESSION_TIMEOUT_S = 6.0
 _READY_S = 90.0
-_DRAIN_S = 300.0
+_DRAIN_S = 900.0
 _REPAIRED_S = 60.0
 _CALM_S = (0.5, 4.0)
 # Not before an audit has found and mended what a zombie wrote: the older copy would be the only one left.
