@@ -45,6 +45,13 @@ class StreamsMetrics(MetricSet):
             "streams_fenced_total", "counter", "times", (), "Times this worker was fenced, since its folder was made."
         ),
         Metric("streams_recovery_records", "gauge", "records", ("table",), "Changelog records still to be read back."),
+        Metric(
+            "streams_unpublished_partitions",
+            "gauge",
+            "partitions",
+            ("table",),
+            "Partitions made in shadow, not yet published.",
+        ),
         Metric("streams_recovery_seconds", "gauge", "seconds", (), "How long the last recovery of the tables took."),
         Metric("streams_ready", "gauge", "bool", (), "1 when tables are recovered and chunks flow."),
     )
@@ -82,6 +89,7 @@ class StreamsMetrics(MetricSet):
             self.set("streams_state_rows", table.rows, table=name)
             self.set("streams_state_bytes", table.bytes, table=name)
             self.set("streams_recovery_records", table.unread, table=name)
+            self.set("streams_unpublished_partitions", table.unpublished, table=name)
         self._grow("streams_messages_sent_total", status.messages_sent)
         self._grow("streams_rebalances_total", status.rebalances)
         self.set("streams_commit_age_seconds", status.commit_age_s)

@@ -32,7 +32,10 @@ from typing import TYPE_CHECKING, Any
 
 from streams.engine.chunk import Chunk, Output, Record
 from streams.engine.errors import (
+    AlreadyPublished,
     EngineError,
+    EpochSuperseded,
+    LogicChanged,
     NotCopartitioned,
     RowTooLarge,
     StageFailed,
@@ -62,11 +65,14 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "AlreadyPublished",
     "Chunk",
     "Cluster",
     "Engine",
     "EngineError",
     "EngineSettings",
+    "EpochSuperseded",
+    "LogicChanged",
     "NotCopartitioned",
     "Output",
     "Record",

@@ -1,51 +1,74 @@
-"""Making the changelog topics, and looking whether those that exist are fit."""
+"""The topics of the engine's own: making what is missing, and looking whether those that exist are fit.
+
+<group>-<table>-changelog   the rows of a table
+<group>-<name>              from one stage of a higher epoch to the next (Engine.internal)
+<group>-published           empty, one partition: its being there says that this higher epoch is published
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
 
-from streams.engine.errors import WrongChangelog
+from streams.engine.errors import EpochSuperseded, WrongChangelog
 from streams.engine.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
 
 _WAIT_S = 30.0
 _POLL_S = 0.2
+_PUBLISHED = "published"
+# A segment is compacted or deleted once it is full; with Kafka's 1 GiB a laptop would keep gigabytes of dead records.
+_SEGMENT_BYTES = 64 * 1024 * 1024
 
 
-async def ensure_changelogs(settings: EngineSettings, changelogs: Mapping[str, int]) -> None:
-    """Make the missing ones of these topics (name -> partitions), compacted, and wait until Kafka knows them.
+async def ensure_topics(
+    settings: EngineSettings, *, changelogs: Mapping[str, int], internal: Mapping[str, int]
+) -> None:
+    """Make the missing ones of these topics (name -> partitions), and wait until Kafka knows them.
 
-    Raises: WrongChangelog: another number of partitions, or Kafka refuses it.  KafkaError.
+    A worker that publishes a higher epoch leaves its sign first; it stays until somebody deletes that topic.
+    Raises: EpochSuperseded.  WrongChangelog: another number of partitions, or Kafka refuses it.  KafkaError.
     """
+    sign = {} if settings.shadow or settings.epoch == 1 else {settings.internal_topic(_PUBLISHED): 1}
+    wanted = {**changelogs, **internal, **sign}
+    configs = {name: _changelog(settings) if name in changelogs else _log(settings) for name in wanted}
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap, **settings.kafka)
     await admin.start()
     try:
-        present = await _partitions(admin, changelogs)
-        missing = [name for name in changelogs if name not in present]
+        _check_published(settings, await admin.list_topics())
+        present = await _partitions(admin, wanted)
+        missing = [name for name in wanted if name not in present]
         if missing:
-            await _create(admin, settings, {name: changelogs[name] for name in missing})
+            topics = [NewTopic(n, wanted[n], settings.replication, topic_configs=configs[n]) for n in missing]
+            await _create(admin, topics)
         deadline = asyncio.get_running_loop().time() + _WAIT_S
-        while len(present := await _partitions(admin, changelogs)) < len(changelogs):
+        while len(present := await _partitions(admin, wanted)) < len(wanted):
             if asyncio.get_running_loop().time() > deadline:
-                raise WrongChangelog(
-                    next(n for n in changelogs if n not in present), "made, but Kafka does not show it"
-                )
+                raise WrongChangelog(next(n for n in wanted if n not in present), "made, but Kafka does not show it")
             await asyncio.sleep(_POLL_S)
     finally:
         await admin.close()
-    for name, count in changelogs.items():
+    for name, count in wanted.items():
         if present[name] != count:
             raise WrongChangelog(
                 name,
                 f"it has {present[name]} partitions, its source has {count}; "
-                "a changed count needs a higher epoch (or delete the changelog and the consumer group)",
+                f"a changed count needs a higher epoch (MILLRACE_STREAMS_EPOCH={settings.epoch + 1})",
             )
+
+
+def _check_published(settings: EngineSettings, names: Iterable[str]) -> None:
+    """Raises: EpochSuperseded: a higher epoch is published."""
+    sign = re.compile(rf"{re.escape(settings.app_id)}-e(\d+)-{_PUBLISHED}")
+    published = max((int(found[1]) for name in names if (found := sign.fullmatch(name))), default=1)
+    if published > settings.epoch:
+        raise EpochSuperseded(settings.epoch, published)
 
 
 async def _partitions(admin: AIOKafkaAdminClient, names: Mapping[str, int]) -> dict[str, int]:
@@ -53,18 +76,29 @@ async def _partitions(admin: AIOKafkaAdminClient, names: Mapping[str, int]) -> d
     return {topic["topic"]: len(topic["partitions"]) for topic in described if for_code(topic["error_code"]) is NoError}
 
 
-async def _create(admin: AIOKafkaAdminClient, settings: EngineSettings, changelogs: Mapping[str, int]) -> None:
-    config = {
+def _changelog(settings: EngineSettings) -> dict[str, str]:
+    return {
         "cleanup.policy": "compact",
         "min.compaction.lag.ms": str(settings.compaction_lag_ms),
         "min.insync.replicas": str(min(2, settings.replication)),
-        # A segment is compacted once it is full; with Kafka's 1 GiB a laptop would keep gigabytes of dead copies.
-        "segment.bytes": str(64 * 1024 * 1024),
+        "segment.bytes": str(_SEGMENT_BYTES),
     }
-    topics = [NewTopic(name, count, settings.replication, topic_configs=config) for name, count in changelogs.items()]
+
+
+def _log(settings: EngineSettings) -> dict[str, str]:
+    """Nothing is read from it again once its stage has committed."""
+    return {
+        "cleanup.policy": "delete",
+        "retention.ms": str(settings.internal_retention_ms),
+        "min.insync.replicas": str(min(2, settings.replication)),
+        "segment.bytes": str(_SEGMENT_BYTES),
+    }
+
+
+async def _create(admin: AIOKafkaAdminClient, topics: Sequence[NewTopic]) -> None:
     response = await admin.create_topics(topics)
     for name, code, *rest in response.topic_errors:
         error = for_code(code)
         if error is not NoError and error is not TopicAlreadyExistsError:
             raise WrongChangelog(name, f"Kafka refuses to make it: {rest[0] if rest and rest[0] else error.__name__}")
-    logger.info("made %s", ", ".join(changelogs))
+    logger.info("made %s", ", ".join(topic.name for topic in topics))

@@ -13,10 +13,11 @@ import faust
 
 from streams.engine.app import EngineApp
 from streams.engine.audit import Audit
-from streams.engine.changelogs import ensure_changelogs
+from streams.engine.changelogs import ensure_topics
 from streams.engine.chunk import Chunk, Output
+from streams.engine.publication import Publication
 from streams.engine.settings import Cluster, EngineSettings
-from streams.engine.table import Table
+from streams.engine.table import Publish, Sweep, Table
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class TableStatus:
     """Rows written by stages, found in the changelog from a foreign writer, and written again for that reason.
 
     unread: records of the changelog still to be read before the table's partitions are ours.
+    unpublished: partitions whose rows were made in shadow and are not published yet.
     rows, bytes: of its databases here, as Store.size tells them; some seconds old.
     """
 
@@ -71,6 +73,7 @@ class TableStatus:
     foreign_rows: int
     repaired_rows: int
     unread: int
+    unpublished: int
     rows: int
     bytes: int
 
@@ -79,7 +82,7 @@ class TableStatus:
 class Status:
     """How the worker does now. Counts are since its start.
 
-    ready: in the group, every table recovered, chunks flow.  why: what it waits for, or what it owns.
+    ready: in the group, every table recovered, chunks flow.  why: what it waits for, or what it owns and does.
     recovery_s: how long the last recovery took, from the assignment on.
     commit_age_s: how long the oldest chunk is applied that is not committed; 0 when all is.
     """
@@ -143,7 +146,10 @@ class Engine:
         self._on_chunk = on_chunk
         self._sizes: dict[str, tuple[int, int]] = {}
         self._sized_at: float | None = None
+        self._internal: dict[str, Source] = {}
         self._app.background += [self._audit.run, self._audit.watch]
+        if not settings.shadow:
+            self._app.background.append(Publication(self._app, self._internal).run)
         self._app.on_partitions_assigned.connect(self._on_assigned)
 
     # -- declaring ----------------------------------------------------------------
@@ -160,11 +166,27 @@ class Engine:
         source = self._sources[topic] = Source(topic, self._cluster.topic_ids[topic], partitions)
         return source
 
-    def table(self, name: str, source: Source) -> Table:
-        """One table fed by ONE source, with its partitions; folds of other sources may read it, never write it."""
+    def internal(self, topic: str, partitions: int) -> Source:
+        """A source that other stages of this epoch emit to, even in shadow; made by the engine, read by nobody else.
+
+        Args:   topic: of settings.internal_topic.
+        Raises: ValueError: declared before, or the Cluster cannot tell ids.
+        """
+        if topic in self._sources:
+            raise ValueError(f"source {topic} is declared twice")
+        if self._cluster.ids_of is None:
+            raise ValueError(f"the id of topic {topic} cannot be asked for")
+        source = self._sources[topic] = self._internal[topic] = Source(topic, "", partitions)
+        return source
+
+    def table(self, name: str, source: Source, *, logic: int = 1) -> Table:
+        """One table fed by ONE source, with its partitions; folds of other sources may read it, never write it.
+
+        Args: logic: version of what makes rows of records; rows of another version are refused.
+        """
         if any(table.name == name for table in self._app.stage_tables):
             raise ValueError(f"table {name} is declared twice")
-        table = Table(self._app, name, source)
+        table = Table(self._app, name, source, logic)
         source.tables.append(table)
         self._app.stage_tables.append(table)
         return table
@@ -195,6 +217,34 @@ class Engine:
 
         return decorate
 
+    def publisher(self, table: Table, prefix: bytes) -> Callable[[Publish], Publish]:
+        """Decorates `async def publish(partition, rows)`, which emits all that is published of these (key, row) pairs.
+
+        Of a partition whose rows were made in shadow it is given all rows whose keys begin with the prefix, some at a
+        time, while no fold runs; after a crash all of them again.
+        """
+
+        def decorate(publish: Publish) -> Publish:
+            table.publisher = (prefix, publish)
+            return publish
+
+        return decorate
+
+    def sweeper(self, table: Table, topic: str) -> Callable[[Sweep], Sweep]:
+        """Decorates `async def sweep(partition, keys, since_ms)`, which takes back what our rows do not account for.
+
+        After its rows are published it is given the keys that the same partition of this output topic holds, some at a
+        time: those of a lower epoch among them. The topic must be partitioned as the table's source is, and this stage
+        the only one that writes to it.
+        since_ms: the rebuild had all records from this Kafka time on; older ones may be missing.
+        """
+
+        def decorate(sweep: Sweep) -> Sweep:
+            table.sweepers[topic] = sweep
+            return sweep
+
+        return decorate
+
     # -- for folds ----------------------------------------------------------------
     async def emit(
         self,
@@ -206,11 +256,14 @@ class Engine:
         """Send messages (key, value, partition key[, headers]), at once and in this order within each partition.
 
         They are acknowledged before the offsets of the running chunk are committed; they do not wait for that commit.
+        In shadow only what goes to internal topics is sent.
         Args:   partitions: of the topic; the partition key picks one by murmur2, as Java's producer does.
                 headers: of every message, besides its own.
         Raises: RowTooLarge.  SendFailed.
         """
         self._app.check_running()
+        if self.settings.shadow and topic not in self._internal:
+            return
         await self._app.outbox.emit(topic, partitions, items, headers)
 
     def duplicates(self, count: int) -> None:
@@ -225,14 +278,19 @@ class Engine:
 
     # -- life ---------------------------------------------------------------------
     async def start(self) -> None:
-        """Make missing changelogs, join the group, recover; returns when the first recovery has ended.
+        """Make missing topics of our own, join the group, recover; returns when the first recovery has ended.
 
-        Raises: WrongChangelog.  KafkaError.
+        Raises: WrongChangelog.  EpochSuperseded.  KafkaError.
         """
         self.settings.datadir.mkdir(parents=True, exist_ok=True)
-        await ensure_changelogs(
-            self.settings, {table.changelog: table.source.partitions for table in self._app.stage_tables}
+        await ensure_topics(
+            self.settings,
+            changelogs={table.changelog: table.source.partitions for table in self._app.stage_tables},
+            internal={topic: source.partitions for topic, source in self._internal.items()},
         )
+        if self._internal and self._cluster.ids_of is not None:
+            for topic, topic_id in (await self._cluster.ids_of(list(self._internal))).items():
+                self._internal[topic].topic_id = topic_id
         await self._app.start()
 
     async def stop(self, *, leave: bool = True) -> None:
@@ -301,7 +359,13 @@ class Engine:
             sources=sources,
             tables={
                 table.name: TableStatus(
-                    table.rows_written, table.foreign_rows, table.repaired_rows, sum(table.unread.values()), *size
+                    rows_written=table.rows_written,
+                    foreign_rows=table.foreign_rows,
+                    repaired_rows=table.repaired_rows,
+                    unread=sum(table.unread.values()),
+                    unpublished=len(table.unpublished),
+                    rows=size[0],
+                    bytes=size[1],
                 )
                 for table, size in self._with_sizes()
             },
@@ -324,7 +388,13 @@ class Engine:
         if app.should_stop:
             return "stopping"
         if recovered:
-            return f"owns {len(app.consumer.applied())} partitions"
+            return f"owns {len(app.consumer.applied())} partitions{self._unpublished()}"
         if unread := sum(sum(table.unread.values()) for table in app.stage_tables):
             return f"recovering tables, {unread} changelog records to read"
         return "joining the group" if app.rebalancing or not app.rebalancing_count else "waiting for partitions"
+
+    def _unpublished(self) -> str:
+        if self.settings.shadow:
+            return f", in shadow as epoch {self.settings.epoch}"
+        left = sum(len(table.unpublished) for table in self._app.stage_tables)
+        return f", publishing what {left} of the tables' partitions hold" if left else ""

@@ -14,6 +14,9 @@ MillraceError                  (schemas.errors)
         ├── NotCopartitioned   tables that are read together are not owned together
         ├── StateMismatch      rows were made from another topic or cluster than the one we are given
         ├── StateLost          rows that were once acknowledged are gone
+        ├── LogicChanged       rows were made by another version of the stage's logic
+        ├── AlreadyPublished   rows that people see shall not be changed in shadow
+        ├── EpochSuperseded    a higher epoch is published
         └── WrongChangelog     a changelog topic exists with other properties, or cannot be made
 """
 
@@ -108,27 +111,66 @@ class NotCopartitioned(EngineError):
 
 
 class StateMismatch(EngineError):
-    """Rows were made from something else than what we are given.  where: table and partition."""
+    """Rows were made from something else than what we are given.  where: table and partition.  epoch: ours."""
 
-    def __init__(self, where: str, what: str) -> None:
+    def __init__(self, where: str, what: str, epoch: int) -> None:
         super().__init__(
-            f"{where}: {what}; "
-            "start with a higher epoch to rebuild from the topics, or point to the former cluster and topics",
-            reason="state_mismatch",
+            f"{where}: {what}; {_rebuild(epoch)}, or point to the former cluster and topics", reason="state_mismatch"
         )
-        self.where = where
+        self.where, self.epoch = where, epoch
 
 
 class StateLost(EngineError):
-    """Acknowledged rows are gone.  where: table and partition."""
+    """Acknowledged rows are gone.  where: table and partition.  epoch: ours."""
 
-    def __init__(self, where: str, what: str) -> None:
-        super().__init__(f"{where}: {what}; start with a higher epoch to rebuild from the topics", reason="state_lost")
-        self.where = where
+    def __init__(self, where: str, what: str, epoch: int) -> None:
+        super().__init__(f"{where}: {what}; {_rebuild(epoch)}", reason="state_lost")
+        self.where, self.epoch = where, epoch
+
+
+class LogicChanged(EngineError):
+    """Rows were made by another version of the logic.  made_by, ours: the two versions.  epoch: ours."""
+
+    def __init__(self, where: str, made_by: int, ours: int, epoch: int) -> None:
+        super().__init__(
+            f"{where}: rows were made by logic {made_by}, this release has logic {ours}; start it with "
+            f"MILLRACE_STREAMS_EPOCH={epoch + 1} MILLRACE_STREAMS_SHADOW=true beside the old workers, then switch",
+            reason="logic_changed",
+        )
+        self.where, self.made_by, self.ours, self.epoch = where, made_by, ours, epoch
+
+
+class AlreadyPublished(EngineError):
+    """A worker in shadow was given rows that people see.  where: table and partition.  epoch: ours."""
+
+    def __init__(self, where: str, epoch: int) -> None:
+        super().__init__(
+            f"{where}: the rows of epoch {epoch} are published; "
+            f"start without MILLRACE_STREAMS_SHADOW, or rebuild beside them with MILLRACE_STREAMS_EPOCH={epoch + 1}",
+            reason="already_published",
+        )
+        self.where, self.epoch = where, epoch
+
+
+class EpochSuperseded(EngineError):
+    """What a worker of this epoch publishes would be seen by nobody.  published: the highest epoch that is."""
+
+    def __init__(self, epoch: int, published: int) -> None:
+        super().__init__(
+            f"epoch {published} is published, and its rows win over those of epoch {epoch}; "
+            f"start with MILLRACE_STREAMS_EPOCH={published}, or to go back to a former release start that one with "
+            f"MILLRACE_STREAMS_EPOCH={published + 1} MILLRACE_STREAMS_SHADOW=true, then switch",
+            reason="epoch_superseded",
+        )
+        self.epoch, self.published = epoch, published
+
+
+def _rebuild(epoch: int) -> str:
+    return f"start with a higher epoch (MILLRACE_STREAMS_EPOCH={epoch + 1}) to rebuild from the topics"
 
 
 class WrongChangelog(EngineError):
-    """A changelog topic is not what the engine needs.  topic: its name."""
+    """A changelog, or another topic of the engine's own, is not what it needs.  topic: its name."""
 
     def __init__(self, topic: str, what: str) -> None:
         super().__init__(f"changelog {topic}: {what}", reason="wrong_changelog")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,10 +14,12 @@ class Cluster:
 
     A topic that was deleted and made again has the same name and another id; its offsets start again, so every record
     would look like one already counted. cluster_id: the cluster's id. topic_ids: full topic name -> id (UUID text).
+    ids_of: asks Kafka for the ids of more topics; needed where there are internal sources.
     """
 
     cluster_id: str
     topic_ids: Mapping[str, str]
+    ids_of: Callable[[Sequence[str]], Awaitable[Mapping[str, str]]] | None = None
 
 
 def group_of(app_id: str, epoch: int) -> str:
@@ -32,6 +34,7 @@ class EngineSettings:
     app_id: consumer group, and first part of every changelog topic's name; an epoch above 1 is added to it, so that a
         rebuild starts from the topics' beginning beside the old state.
     epoch: >= 1; grows with a change of logic, of partitions, or of a source topic's identity. First part of a version.
+    shadow: rebuild a higher epoch beside the published one without sending anything to topics that others read.
     kafka: aiokafka's security arguments (security_protocol, ssl_context, sasl_*), as every client takes them.
     datadir: folder of the tables of this worker; no other worker may use it at the same time.
     partitions: of every changelog; the default where a source does not say.
@@ -45,6 +48,7 @@ class EngineSettings:
     datadir: Path
     partitions: int
     epoch: int = 1
+    shadow: bool = False
     replication: int = 1
     kafka: Mapping[str, Any] = field(default_factory=dict)
     instance_id: str | None = None
@@ -66,6 +70,8 @@ class EngineSettings:
     # At least twice the longest chunk: within it a worker must finish its chunk, flush and commit.
     rebalance_timeout_s: float = 30.0
     request_timeout_s: float = 30.0
+    # Of internal topics. What their stage has not read by then is lost to it, as with any source.
+    internal_retention_ms: int = 30 * 86_400_000
 
     # One request; must not exceed the broker's message.max.bytes (1 MiB by default), nor a row this.
     batch_bytes: int = 512 * 1024
@@ -82,10 +88,16 @@ class EngineSettings:
         """As group_of."""
         return group_of(self.app_id, self.epoch)
 
+    def internal_topic(self, name: str) -> str:
+        """Full name of a topic between two stages of this epoch."""
+        return f"{self.group}-{name}"
+
     def __post_init__(self) -> None:
         faults = []
         if not 1 <= self.epoch < 1 << 32:
             faults.append(f"epoch must be 1 to 2^32-1, not {self.epoch}")
+        if self.shadow and self.epoch == 1:
+            faults.append("shadow needs an epoch above 1: it rebuilds beside a lower one")
         counts = ("partitions", "replication", "chunk_records", "queued_chunks", "fetch_bytes", "batch_bytes")
         faults += [f"{n} must be at least 1, not {getattr(self, n)}" for n in counts if getattr(self, n) < 1]
         if self.session_timeout_s < 3 * self.heartbeat_interval_s:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -27,20 +27,31 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Put = Row | tuple[int, bytes]
+Publish = Callable[[int, Sequence[tuple[bytes, Row]]], Awaitable[None]]
+"""Sends what is published of some rows (key, row) of a partition."""
+Sweep = Callable[[int, Sequence[bytes], int], Awaitable[None]]
+"""Takes back what is published under some keys and stands on no row: see Engine.sweeper."""
 
 
 class Table:
     """Rows of one source's partitions: key -> (epoch, offset, payload). Made by Engine.table."""
 
-    def __init__(self, app: EngineApp, name: str, source: Source) -> None:
+    def __init__(self, app: EngineApp, name: str, source: Source, logic: int) -> None:
         self.name = name
         self.source = source
+        self.logic = logic
+        #: What sends all that is published of rows whose keys begin with this prefix.
+        self.publisher: tuple[bytes, Publish] = (rows.RESERVED, _nothing)
+        #: Output topic -> what takes back messages of a lower epoch that our rows do not account for.
+        self.sweepers: dict[str, Sweep] = {}
         self._app = app
         self._epoch = app.settings.epoch
         self._faust = ChangelogTable(app, self)
         self.changelog = str(self._faust.changelog_topic_name)
         #: Partitions whose rows are recovered and ours -> last source offset applied, -1 for none.
         self._applied: dict[int, int] = {}
+        #: Those of them whose rows were made in shadow and never published as a whole.
+        self.unpublished: set[int] = set()
         #: Partition -> offset that our next record in the changelog gets if we are alone.
         self._next_offset: dict[int, int] = {}
         #: Partition -> ranges of the changelog that somebody else wrote, not merged yet.
@@ -101,7 +112,7 @@ class Table:
                 self._app.outbox.check_size(self.name, key, value)
         gone = [key for key in deletes if key not in stored]
         newest = max(last, self._applied[partition])
-        stored[rows.MARK_KEY] = self._mark(newest).pack()
+        stored[rows.MARK_KEY] = self._mark(newest, published=partition not in self.unpublished).pack()
         await self._write(partition, stored, gone, newest)
         self._applied[partition] = newest
         self.rows_written += len(puts)
@@ -128,8 +139,8 @@ class Table:
             await self.apply(chunk, {})
 
     def check_source(self, partition: int, mark: Mark) -> None:
-        """Raises: StateMismatch: rows made from something else."""
-        marks.check_source(self._where(partition), mark, self._mark(-1))
+        """Raises: StateMismatch, LogicChanged, AlreadyPublished: rows that are not ours to go on with."""
+        marks.check_source(self._where(partition), mark, self._mark(-1, published=self._publishing))
 
     async def recover(self, partitions: Sequence[int]) -> None:
         """Read back what the changelog has of these partitions and we have not; from then on they are ours.
@@ -151,7 +162,7 @@ class Table:
             for partition, offset in have.items():
                 if offset >= ends[partition]:
                     what = f"local rows go up to changelog offset {offset}, the changelog ends at {ends[partition] - 1}"
-                    raise StateLost(self._where(partition), what)
+                    raise StateLost(self._where(partition), what, self._epoch)
             stretches = {partition: (have[partition] + 1, ends[partition]) for partition in partitions}
             self.unread = {partition: stop - start for partition, (start, stop) in stretches.items()}
             async with aclosing(read_back(self._app, self.changelog, stretches)) as read:
@@ -172,12 +183,25 @@ class Table:
         for partition, mark in marks_of.items():
             if mark is not None:
                 self.check_source(partition, mark)
-            marks.check_progress(self._where(partition), mark, committed=committed[partition], end=sources[partition])
+            marks.check_progress(
+                self._where(partition),
+                mark,
+                epoch=self._epoch,
+                committed=committed[partition],
+                end=sources[partition],
+            )
         for partition, mark in marks_of.items():
             self._applied[partition] = -1 if mark is None else mark.applied
             self._next_offset[partition] = ends[partition]
+            if not (self._publishing if mark is None else mark.published):
+                self.unpublished.add(partition)
             if mark is None:
-                await self._write(partition, {rows.MARK_KEY: self._mark(-1).pack()}, (), 0)
+                await self._write_mark(partition)
+
+    async def note_published(self, partition: int) -> None:
+        """Everything that the partition's rows say was acknowledged."""
+        self.unpublished.discard(partition)
+        await self._write_mark(partition)
 
     def _have(self, partition: int) -> int:
         """The changelog offset up to which everything is in the local rows; -1 for none."""
@@ -189,8 +213,14 @@ class Table:
         self._generation += 1
         self.unread.clear()
         self._applied.clear()
+        self.unpublished.clear()
         self._next_offset.clear()
         self.gaps.clear()
+
+    @property
+    def generation(self) -> int:
+        """Another number whenever the partitions may have moved."""
+        return self._generation
 
     def owned(self) -> list[int]:
         """Partitions whose rows are recovered and ours."""
@@ -254,7 +284,7 @@ class Table:
         self._next_offset[partition] = offset + count
         if offset < expected:
             what = f"the changelog goes on at offset {offset}, though {expected - 1} had been acknowledged"
-            raise StateLost(self._where(partition), what)
+            raise StateLost(self._where(partition), what, self._epoch)
         if offset > expected:
             # The offsets of a single writer are contiguous.
             self._found_gap(partition, expected, offset)
@@ -264,10 +294,26 @@ class Table:
         self.gaps.setdefault(partition, []).append((start, stop))
         self._app.audit_now.set()
 
-    def _mark(self, applied: int) -> Mark:
+    async def _write_mark(self, partition: int) -> None:
+        applied = self._applied[partition]
+        mark = self._mark(applied, published=partition not in self.unpublished)
+        await self._write(partition, {rows.MARK_KEY: mark.pack()}, (), max(applied, 0))
+
+    @property
+    def _publishing(self) -> bool:
+        return not self._app.settings.shadow
+
+    def _mark(self, applied: int, *, published: bool) -> Mark:
         source = self.source
         return Mark(
-            self._app.cluster.cluster_id, source.topic, source.topic_id, source.partitions, self._epoch, applied
+            self._app.cluster.cluster_id,
+            source.topic,
+            source.topic_id,
+            source.partitions,
+            self._epoch,
+            applied,
+            self.logic,
+            published,
         )
 
     def _check_owned(self, partition: int) -> None:
@@ -276,6 +322,10 @@ class Table:
 
     def _where(self, partition: int) -> str:
         return f"table {self.name}[{partition}] in {self._app.settings.datadir} and changelog {self.changelog}"
+
+
+async def _nothing(partition: int, found: Sequence[tuple[bytes, Row]]) -> None:
+    """Of a table without a publisher nothing is published."""
 
 
 class ChangelogTable(faust.Table):  # type: ignore[type-arg]

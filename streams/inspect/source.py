@@ -68,7 +68,8 @@ async def reread(
         await consumer.start()
         consumer.assign([tp])
         first = min((await consumer.beginning_offsets([tp]))[tp], upto + 1)
-        marks.check_progress(snapshot.database.where, mark, committed=None, end=(await consumer.end_offsets([tp]))[tp])
+        end = (await consumer.end_offsets([tp]))[tp]
+        marks.check_progress(snapshot.database.where, mark, epoch=mark.epoch, committed=None, end=end)
         consumer.seek(tp, first)
         records: list[Record] = []
         read, said = 0, time.monotonic()

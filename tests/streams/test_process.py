@@ -7,7 +7,7 @@ from aiokafka.errors import KafkaConnectionError
 from prometheus_client import CollectorRegistry
 
 from schemas.errors import MillraceError
-from streams.engine import RowTooLarge, StageFailed, StateMismatch, Status, WorkerFenced
+from streams.engine import EpochSuperseded, LogicChanged, RowTooLarge, StageFailed, StateMismatch, Status, WorkerFenced
 from streams.engine.engine import SourceStatus, TableStatus
 from streams.errors import SourcesDiffer, exit_code
 from streams.metrics import StreamsMetrics
@@ -17,7 +17,9 @@ from streams.metrics import StreamsMetrics
     ("error", "code"),
     [
         (WorkerFenced("expelled"), 75),
-        (StateMismatch("here", "another topic"), 2),
+        (StateMismatch("here", "another topic", 1), 2),
+        (LogicChanged("here", 1, 2, 1), 2),
+        (EpochSuperseded(1, 2), 2),
         (SourcesDiffer(("a", 4), ("b", 8)), 2),
         (StageFailed("t", 0, 1, 2, "ValueError"), 70),
         (RowTooLarge("t", key_bytes=1, row_bytes=2, limit=1), 70),
@@ -34,7 +36,7 @@ def status(records: int, lag: int | None, lag_s: float | None) -> Status:
     source = SourceStatus(
         partitions=(0, 1), lag=lag, lag_s=lag_s, records=records, chunks=2, duplicates=1, late=4, lost=0
     )
-    table = TableStatus(rows_written=5, foreign_rows=0, repaired_rows=0, unread=7, rows=40, bytes=4096)
+    table = TableStatus(rows_written=5, foreign_rows=0, repaired_rows=0, unread=7, unpublished=2, rows=40, bytes=4096)
     return Status(
         ready=True,
         why="",
@@ -68,4 +70,5 @@ def test_metrics_follow_the_counts_of_the_engine() -> None:
     assert metrics.value("streams_rows_written_total", table="rows") == 5
     assert metrics.value("streams_messages_sent_total") == 9
     assert metrics.value("streams_recovery_records", table="rows") == 7
+    assert metrics.value("streams_unpublished_partitions", table="rows") == 2
     assert metrics.value("streams_ready") == 1

@@ -195,8 +195,9 @@ class Pipeline:
         size = RECORD.size + HALF.size if self.names == ["a"] else JOINED.size
         best: dict[bytes, bytes] = {}
         for _, key, value in await self.read(f"{self.app}-out"):
-            assert value is not None
-            if key not in best or value[:8] >= best[key][:8]:
+            if value is None:
+                best.pop(key, None)
+            elif key not in best or value[:8] >= best[key][:8]:
                 best[key] = value[:size]
         return best
 

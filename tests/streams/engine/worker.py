@@ -17,7 +17,7 @@ import signal
 import struct
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ def settings_of(options: dict[str, Any]) -> EngineSettings:
         datadir=Path(options["datadir"]),
         partitions=PARTITIONS,
         epoch=options.get("epoch", 1),
+        shadow=options.get("shadow", False),
         instance_id=options.get("instance_id"),
         standby_replicas=options.get("standbys", 0),
         fencing=options.get("fencing", True),
@@ -93,7 +94,8 @@ def build(options: dict[str, Any], cluster: Cluster, **kwargs: Any) -> Engine:
 
     def source(name: str) -> tuple[Source, Half]:
         of = engine.source(f"{app}-{name}", PARTITIONS)
-        return of, Half(engine.table(name, of), options, engine.duplicates)
+        table = engine.table(name, of, logic=options.get("logic", 1))
+        return of, Half(table, options, engine.duplicates)
 
     if options["stage"] == "count":
         a, half = source("a")
@@ -102,6 +104,17 @@ def build(options: dict[str, Any], cluster: Cluster, **kwargs: Any) -> Engine:
         async def count(chunk: Chunk) -> None:
             puts = await half.fold(chunk)
             await engine.emit(out, PARTITIONS, [(k, RECORD.pack(v) + p, k) for k, (v, p) in puts.items()])
+
+        @engine.publisher(half.table, b"k")
+        async def publish(partition: int, found: Sequence[tuple[bytes, Row]]) -> None:
+            items = [(key, RECORD.pack(row.offset) + row.payload, key) for key, row in found]
+            await engine.emit(out, PARTITIONS, items)
+
+        @engine.sweeper(half.table, out)
+        async def sweep(partition: int, keys: Sequence[bytes], since_ms: int) -> None:
+            found = half.table.get_many(partition, keys)
+            gone = [(k, None, k) for k, row in zip(keys, found, strict=True) if row is None and not since_ms]
+            await engine.emit(out, PARTITIONS, gone)
 
         return engine
 
