@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -24,7 +24,7 @@ from aiokafka.errors import KafkaError
 from schemas.errors import MillraceError
 from schemas.topics import full_name
 from service import logs
-from service.cluster import TopicState, describe
+from service.cluster import TopicState, cluster_identity, describe
 from service.errors import ClusterUnavailable, TopicMissing
 from service.health import Health
 from service.settings import kafka_kwargs, load
@@ -94,6 +94,7 @@ def build(
         partitions=states["events"].partitions,
         replication=settings.changelog_replication or states["events"].replication,
         epoch=settings.epoch,
+        shadow=settings.shadow,
         instance_id=settings.instance_id,
         standby_replicas=settings.standby_replicas,
         chunk_records=settings.chunk_records,
@@ -104,7 +105,11 @@ def build(
         block_cache_bytes=settings.block_cache_mb << 20,
     )
     topic_ids = {state.name: state.topic_id for state in states.values()}
-    engine = Engine(engine_settings, Cluster(cluster_id, topic_ids), **kwargs)
+
+    async def ids_of(names: Sequence[str]) -> Mapping[str, str]:
+        return (await cluster_identity(kafka, names))[1]
+
+    engine = Engine(engine_settings, Cluster(cluster_id, topic_ids, ids_of), **kwargs)
     partitions = {name: state.partitions for name, state in states.items()}
     stage = Stage(prefix=settings.prefix, partitions=partitions, epoch=settings.epoch, fold=settings.fold)
     sessions.register(engine, stage)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from service.settings import ProcessSettings
@@ -25,6 +25,9 @@ class StreamsSettings(ProcessSettings):
     )
     epoch: int = Field(
         1, ge=1, lt=1 << 32, description="version of all rows; a higher one rebuilds everything from the topics"
+    )
+    shadow: bool = Field(
+        False, description="rebuild a higher epoch beside the old workers, without publishing anything"
     )
     instance_id: str | None = Field(
         None,
@@ -62,3 +65,11 @@ class StreamsSettings(ProcessSettings):
     def fold(self) -> FoldSettings:
         """What the sessions stage is told."""
         return FoldSettings(horizon_us=self.dedup_horizon_s * 1_000_000, grace_us=self.late_grace_s * 1_000_000)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.shadow and self.epoch == 1:
+            raise ValueError(
+                "MILLRACE_STREAMS_SHADOW needs a MILLRACE_STREAMS_EPOCH above 1: it rebuilds beside a lower one"
+            )
+        return self

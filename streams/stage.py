@@ -10,7 +10,7 @@ from typing import Any
 
 from schemas import codec, topics
 from schemas.errors import CodecError
-from streams.engine import Chunk, Engine, Output
+from streams.engine import Chunk, Engine, Output, Source
 from streams.sessions.fold import FoldSettings
 
 logger = logging.getLogger(__name__)
@@ -31,6 +31,20 @@ class Stage:
 
     def topic(self, name: str) -> str:
         return topics.full_name(self.prefix, name)
+
+    def hours_topic(self, engine: Engine) -> str:
+        """Where the sessions stage sends hours, and the users stage reads them.
+
+        Epoch 1 has one topic for that and for all others. A higher epoch has a topic of its own, since on the other one
+        the epoch before still writes; the users stage passes on what comes there.
+        """
+        name = "session-hours"
+        return self.topic(name) if self.epoch == 1 else engine.settings.internal_topic(name)
+
+    def hours(self, engine: Engine) -> Source:
+        """The topic above as a source."""
+        declare = engine.source if self.epoch == 1 else engine.internal
+        return declare(self.hours_topic(engine), self.partitions["session-hours"])
 
 
 def output(record: str, row: Mapping[str, Any], key: bytes, partition_key: bytes) -> Output:

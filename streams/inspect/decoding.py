@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from streams import exact
+from streams.engine.errors import WrongRow
 from streams.engine.rows import Row
 from streams.inspect.errors import UnknownFormat
 from streams.sessions import beats, events, fold, points, state
@@ -63,7 +64,7 @@ def decoded(table: str, partition: int, key: bytes, row: Row) -> dict[str, Any]:
     try:
         parts = of.key_parts(key)
         value = of.value(key, row, of.decode(key, row.payload))
-    except (ValueError, msgspec.MsgspecError) as error:
+    except (ValueError, WrongRow, msgspec.MsgspecError) as error:
         raise UnknownFormat(f"{table}[{partition}]", str(error)) from error
     return {**head, **_times(parts), "key": key.hex(), "value": value}
 
@@ -72,7 +73,7 @@ def value(table: str, key: bytes, row: Row) -> Any:
     """A row's value, as the stage that made it sees it. Raises: UnknownFormat."""
     try:
         return _TABLES[table].decode(key, row.payload)
-    except (ValueError, msgspec.MsgspecError) as error:
+    except (ValueError, WrongRow, msgspec.MsgspecError) as error:
         raise UnknownFormat(f"table {table}", str(error)) from error
 
 

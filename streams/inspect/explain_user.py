@@ -80,6 +80,8 @@ class _Window:
         found = list(snapshot.scan(prefix))
         #: Offset of the last snapshot folded into any of them; -1 where there is none.
         self.upto = max((row.offset for _, row in found), default=-1)
+        #: Snapshots of another one are left alone, as the stage does it.
+        self._epoch = max((row.epoch for _, row in found), default=1)
         self.stored = self._chosen(
             logic.window_row(key, row.offset, value(logic.TABLE, key, row), row.epoch) for key, row in found
         )
@@ -110,10 +112,10 @@ class _Window:
         except CodecError as error:
             return Step(*at, None, "unreadable", "-", {}, f"{error.reason}: see the topic rejected")
         before = self.again()
-        users = Users(lambda keys: [self._kept.get(key) for key in keys])
+        users = Users(lambda keys: [self._kept.get(key) for key in keys], self._epoch)
         users.fold([(record.offset, new)], applied=-1)
         self._kept |= users.puts()
-        for row in users.published(0):
+        for row in users.published():
             if row["grain"] == self._grain and row["start"] == self._hours.start * HOUR_US:
                 self._windows[row["team"] or "", row["cost_center"] or ""] = row
         changed = changes(before, self.again())

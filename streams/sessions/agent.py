@@ -11,23 +11,28 @@ from collections.abc import Sequence
 from typing import Any
 
 from schemas import topics
-from streams.engine import Chunk, Engine, Output, Table
+from streams.engine import Chunk, Engine, Output, Row, Table
 from streams.expiry import Clock
 from streams.sessions import events, points
 from streams.sessions.fold import is_late
-from streams.sessions.logic import Fold, fold_chunk
+from streams.sessions.logic import LOGIC, Fold, fold_chunk, whole
 from streams.sessions.rows import Rows, Stored
-from streams.sessions.state import BY_EVENTS, BY_POINTS
+from streams.sessions.state import BY_EVENTS, BY_POINTS, SESSION
 from streams.stage import Inlet, Stage, output, take_back
 
 
 def register(engine: Engine, stage: Stage) -> None:
     of_events = engine.source(stage.topic("events"), stage.partitions["events"])
     of_points = engine.source(stage.topic("metrics"), stage.partitions["metrics"])
-    tables = (engine.table(BY_EVENTS, of_events), engine.table(BY_POINTS, of_points))
+    tables = (
+        engine.table(BY_EVENTS, of_events, logic=LOGIC),
+        engine.table(BY_POINTS, of_points, logic=LOGIC),
+    )
     clocks: tuple[defaultdict[int, Clock], defaultdict[int, Clock]] = (defaultdict(Clock), defaultdict(Clock))
     read_events = Inlet(engine, stage, "claude_event", events.FIELDS)
     read_points = Inlet(engine, stage, "metric_point", points.FIELDS)
+    to_sessions = (stage.topic("sessions"), stage.partitions["sessions"])
+    to_hours = (stage.hours_topic(engine), stage.partitions["session-hours"])
 
     @engine.agent(of_events)
     async def fold_events(chunk: Chunk) -> None:
@@ -53,14 +58,30 @@ def register(engine: Engine, stage: Stage) -> None:
             epoch=stage.epoch,
             settings=stage.fold,
         )
-        out = {name: (stage.topic(name), stage.partitions[name]) for name in ("sessions", "session-hours")}
-        await take_back(engine, *out["sessions"], done.expired.sessions)
-        await take_back(engine, *out["session-hours"], done.expired.hours)
+        await take_back(engine, *to_sessions, done.expired.sessions)
+        await take_back(engine, *to_hours, done.expired.hours)
         await table.apply(chunk, done.puts, done.expired.rows)
-        await engine.emit(*out["sessions"], map(_session, done.sessions))
-        await engine.emit(*out["session-hours"], map(_hour, done.hours))
+        await engine.emit(*to_sessions, map(_session, done.sessions))
+        await engine.emit(*to_hours, map(_hour, done.hours))
         engine.duplicates(done.redelivered)
         engine.late(sum(is_late(record, stage.fold) for _, _, record in records))
+
+    @engine.publisher(tables[0], SESSION)
+    async def publish_events(partition: int, rows: Sequence[tuple[bytes, Row]]) -> None:
+        await _publish(partition, [key for key, _ in rows])
+
+    @engine.publisher(tables[1], SESSION)
+    async def publish_points(partition: int, rows: Sequence[tuple[bytes, Row]]) -> None:
+        """Sessions without events: the others are published with theirs."""
+        keys = [key for key, _ in rows]
+        beside = tables[0].get_many(partition, keys)
+        await _publish(partition, [key for key, other in zip(keys, beside, strict=True) if other is None])
+
+    async def _publish(partition: int, keys: Sequence[bytes]) -> None:
+        halves = (_rows(tables[0], partition), _rows(tables[1], partition))
+        sessions, hours = whole(keys, halves, epoch=stage.epoch, settings=stage.fold)
+        await engine.emit(*to_sessions, map(_session, sessions))
+        await engine.emit(*to_hours, map(_hour, hours))
 
 
 def _rows(table: Table, partition: int) -> Rows:

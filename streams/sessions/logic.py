@@ -11,7 +11,10 @@ from streams.sessions import join
 from streams.sessions.expiry import Expired, expired
 from streams.sessions.fold import Facts, FoldSettings, Touched, session_of
 from streams.sessions.rows import Rows, Stored
-from streams.sessions.state import session_key
+from streams.sessions.state import SESSION, session_key
+
+LOGIC = 1
+"""Grows with every change that makes other rows of the same records; rows of another one are refused."""
 
 Fold = Callable[[Sequence[tuple[int, bytes, Any]], Rows, Callable[[bytes], Facts], FoldSettings], dict[bytes, Touched]]
 
@@ -68,3 +71,17 @@ def fold_chunk(
     gone = expired(clock, scan, halves[own], halves[1 - own], newest, settings)
     redelivered = sum(seen.redelivered for seen in touched.values())
     return Folded(gone, halves[own].puts(), sessions, hours, redelivered)
+
+
+def whole(
+    keys: Sequence[bytes], halves: tuple[Rows, Rows], *, epoch: int, settings: FoldSettings
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Everything that is published of some sessions, as if a record of each had been redelivered.
+
+    Args:    keys: of their half rows.  halves: the rows of events, the rows of points.
+    Returns: (session rows, hour snapshots)
+    """
+    for rows in halves:
+        rows.prefetch(keys)
+    touched = {key.removeprefix(SESSION): Touched(join.facts(None, None), redelivered=1) for key in keys}
+    return join.published(touched, *halves, epoch=epoch, settings=settings)

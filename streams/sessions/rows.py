@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -25,40 +24,16 @@ class Working:
         self.touched = False
 
 
-def _beats(payload: bytes) -> array[int]:
-    return array("Q", payload[1:])
-
-
-_UNPACK: dict[int, Callable[[bytes], Any]] = {
-    ord("s"): state.unpack_half,
-    ord("h"): state.unpack_hour,
-    ord("t"): _beats,
-    ord("c"): state.unpack_series,
-    ord("i"): lambda payload: payload[1:],
-    ord("e"): lambda payload: payload[1:],
-}
-
-
 def decode(key: bytes, payload: bytes) -> Any:
     """The value of a stored row, as Working.value is.
 
-    Raises: ValueError: a kind or a format that this release does not write.  msgspec.MsgspecError.
+    Raises: WrongRow: a format that this release does not know.  msgspec.MsgspecError.
     """
-    if key[0] not in _UNPACK or payload[:1] != state.FORMAT:
-        raise ValueError(f"kind {key[:1]!r} in format {payload[:1].hex() or 'none'}")
-    return _UNPACK[key[0]](payload)
+    return state.unpack(key[:1], payload)
 
 
 _ORDER = (b"e", b"t", b"h", b"s", b"c", b"i")
 """Order in the changelog: what others sum up first, what marks a record as folded last (see state.py)."""
-
-
-def _pack(kind: bytes, value: Any) -> bytes:
-    if kind == b"t":
-        return state.FORMAT + bytes(value.tobytes())
-    if kind in (b"i", b"e"):
-        return state.FORMAT + bytes(value)
-    return state.pack(value)
 
 
 class Rows:
@@ -73,7 +48,7 @@ class Rows:
         missing = [key for key in dict.fromkeys(keys) if key not in self._rows]
         if missing:
             for key, stored in zip(missing, self._read(missing), strict=True):
-                self._rows[key] = None if stored is None else Working(stored[0], _UNPACK[key[0]](stored[1]))
+                self._rows[key] = None if stored is None else Working(stored[0], decode(key, stored[1]))
 
     def get(self, key: bytes) -> Working | None:
         if key not in self._rows:
@@ -108,5 +83,5 @@ class Rows:
         for key, row in self._rows.items():
             if row is not None and row.touched:
                 kind = key[:1]
-                by_kind[kind][key] = (row.offset, _pack(kind, row.value))
+                by_kind[kind][key] = (row.offset, state.pack(row.value))
         return {key: stored for kind in _ORDER for key, stored in by_kind[kind].items()}

@@ -20,11 +20,13 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from array import array
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+from streams.formats import Formats
 from streams.sessions.beats import Beats
 
 BY_EVENTS, BY_POINTS = "session-events", "session-points"
@@ -34,8 +36,7 @@ KINDS = {b"s": "session", b"h": "hour", b"t": "beats", b"c": "series", b"i": "id
 
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
-FORMAT = b"\x01"
-"""First byte of every payload: the format of the row, so that a later one can be told apart."""
+FORMATS = Formats(1)
 
 MAP_KEYS = 64
 IDENTITIES = 16
@@ -128,25 +129,29 @@ class Series(msgspec.Struct, array_like=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_half = msgspec.msgpack.Decoder(Half).decode
-_hour = msgspec.msgpack.Decoder(Hour).decode
-_series = msgspec.msgpack.Decoder(Series).decode
+_DECODE: dict[bytes, Callable[[bytes], Any]] = {
+    b"s": msgspec.msgpack.Decoder(Half).decode,
+    b"h": msgspec.msgpack.Decoder(Hour).decode,
+    b"c": msgspec.msgpack.Decoder(Series).decode,
+    b"t": lambda body: array("Q", body),
+    b"i": bytes,
+    b"e": bytes,
+}
 
 
-def pack(row: msgspec.Struct) -> bytes:
-    return FORMAT + _encode(row)
+def pack(row: msgspec.Struct | array[int] | bytes) -> bytes:
+    """The payload of a row."""
+    if isinstance(row, msgspec.Struct):
+        return FORMATS.payload(_encode(row))
+    return FORMATS.payload(bytes(row))
 
 
-def unpack_half(payload: bytes) -> Half:
-    return _half(memoryview(payload)[1:])
+def unpack(kind: bytes, payload: bytes) -> Any:
+    """The row behind a payload.  kind: first byte of its key.
 
-
-def unpack_hour(payload: bytes) -> Hour:
-    return _hour(memoryview(payload)[1:])
-
-
-def unpack_series(payload: bytes) -> Series:
-    return _series(memoryview(payload)[1:])
+    Raises: WrongRow: written by a newer release.
+    """
+    return _DECODE[kind](FORMATS.body(kind, payload))
 
 
 SEPARATOR = b"\x1f"
@@ -157,8 +162,12 @@ _HOUR = struct.Struct(">IB")
 _START = struct.Struct(">Q")
 
 
+SESSION = b"s"
+"""First byte of the key of a session's half row."""
+
+
 def session_key(session: bytes) -> bytes:
-    return b"s" + session
+    return SESSION + session
 
 
 def hour_key(session: bytes, hour: int, level: int, user: str) -> bytes:

@@ -1,32 +1,36 @@
-"""The users stage: snapshots of sessions' hours in, hour and day windows of users out."""
+"""The users stage: snapshots of sessions' hours in, hour and day windows of users out.
+
+In a higher epoch it also passes the snapshots on to the topic that others read: one writer, who has a row for each.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from schemas import topics
-from streams.engine import Chunk, Engine, Output
+from streams.engine import Chunk, Engine, Output, Record, Row
 from streams.expiry import Clock
 from streams.stage import Inlet, Stage, output, take_back
 from streams.users import logic
 
 
 def register(engine: Engine, stage: Stage) -> None:
-    hours = engine.source(stage.topic("session-hours"), stage.partitions["session-hours"])
-    windows = engine.table(logic.TABLE, hours)
+    hours = stage.hours(engine)
+    windows = engine.table(logic.TABLE, hours, logic=logic.LOGIC)
+    to_hours = (stage.topic("session-hours"), stage.partitions["session-hours"])
+    out = (stage.topic("user-windows"), stage.partitions["user-windows"])
     clocks: defaultdict[int, Clock] = defaultdict(Clock)
     inlet = Inlet(engine, stage, "session_hour", logic.FIELDS)
 
+    def read(partition: int, keys: Sequence[bytes]) -> list[logic.Stored | None]:
+        return [None if row is None else (row.offset, row.payload) for row in windows.get_many(partition, keys)]
+
     @engine.agent(hours)
     async def fold_hours(chunk: Chunk) -> None:
-        def read(keys: Sequence[bytes]) -> list[logic.Stored | None]:
-            return [
-                None if row is None else (row.offset, row.payload) for row in windows.get_many(chunk.partition, keys)
-            ]
-
-        users = logic.Users(read)
+        users = logic.Users(partial(read, chunk.partition), stage.epoch)
         snapshots = [(offset, logic.Snapshot.of(values)) for offset, _, values in await inlet.read(chunk)]
         users.fold(snapshots, windows.applied(chunk.partition))
         engine.duplicates(users.duplicates)
@@ -35,10 +39,32 @@ def register(engine: Engine, stage: Stage) -> None:
             lambda start, stop, most: [key for key, _ in windows.scan(chunk.partition, start, stop, most)],
             stage.fold.keep,
         )
-        out = (stage.topic("user-windows"), stage.partitions["user-windows"])
         await take_back(engine, *out, gone.windows)
         await windows.apply(chunk, users.puts(), gone.rows)
-        await engine.emit(*out, map(_window, users.published(stage.epoch)))
+        if hours.topic != to_hours[0]:
+            await engine.emit(*to_hours, map(_passed_on, chunk.records))
+        await engine.emit(*out, map(_window, users.published()))
+
+    @engine.publisher(windows, logic.WINDOW)
+    async def publish(partition: int, rows: Sequence[tuple[bytes, Row]]) -> None:
+        stored = ((key, (row.offset, row.payload)) for key, row in rows)
+        await engine.emit(*out, map(_window, logic.windows(stored, stage.epoch)))
+
+    async def sweep_hours(partition: int, keys: Sequence[bytes], since_ms: int) -> None:
+        await take_back(engine, *to_hours, logic.unknown_hours(keys, partial(read, partition), since_ms * 1000))
+
+    async def sweep_windows(partition: int, keys: Sequence[bytes], since_ms: int) -> None:
+        await take_back(engine, *out, logic.unknown_windows(keys, partial(read, partition), since_ms * 1000))
+
+    for sweep, (topic, partitions) in ((sweep_hours, to_hours), (sweep_windows, out)):
+        if partitions == hours.partitions:  # so a user's messages lie where the user's rows do
+            engine.sweeper(windows, topic)(sweep)
+
+
+def _passed_on(record: Record) -> Output:
+    tenant, user = record.key.split(b"\x1f", 2)[:2]
+    headers = (("tenant", tenant), ("content-type", b"application/avro"))
+    return Output(record.key, record.value or None, tenant + b"\x1f" + user, headers)
 
 
 def _window(row: dict[str, Any]) -> Output:

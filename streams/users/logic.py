@@ -20,22 +20,28 @@ therefore remembers every (team, cost centre) it was ever counted under.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from schemas.records import record
-from schemas.topics import make_key
+from schemas.topics import make_key, split_key
 from streams import exact
 from streams.expiry import Clock, Keep, Scan
+from streams.formats import Formats
 
 TABLE = "user-windows"
 KINDS = {b"w": "window", b"c": "counted"}
 """First byte of a key -> what the row is."""
 
 HOUR_US = 3_600_000_000
-FORMAT = b"\x01"
+LOGIC = 1
+"""Grows with every change that makes other rows of the same snapshots; rows of another one are refused."""
+FORMATS = Formats(1)
+AHEAD_US = 1_200_000_000
+"""A record counts in no hour that begins so long after its receipt: 10 minutes by DESIGN.md, rule 9, and as much again
+for clocks that differ."""
 GROUPS = 16
 """(team, cost centre) pairs that one session may be counted under on one day; more would be a client gone wild."""
 
@@ -47,6 +53,7 @@ IDENTITY = (
     "user_key",
     "session_id",
     "start",
+    "epoch",
     "version",
     "active",
     "team",
@@ -70,6 +77,7 @@ class Snapshot(NamedTuple):
     user: str
     session: str
     hour: int
+    epoch: int
     version: int
     active: bool
     team: str
@@ -81,13 +89,14 @@ class Snapshot(NamedTuple):
 
     @classmethod
     def of(cls, values: Sequence[Any]) -> Snapshot:
-        tenant, user, session, start, version, active, team, department, cost_center, received = values[: len(IDENTITY)]
         at = len(IDENTITY)
+        tenant, user, session, start, epoch, version, active, team, department, cost_center, received = values[:at]
         return cls(
             tenant,
             user or "",
             session,
             start // HOUR_US,
+            epoch,
             version,
             bool(active),
             _part(team),
@@ -141,8 +150,12 @@ _counted = msgspec.msgpack.Decoder(Counted).decode
 _HOUR = struct.Struct(">I")
 
 
+WINDOW = b"w"
+"""First byte of the key of a window, whose row is what is published."""
+
+
 def window_key(grain: str, hour: int, tenant: str, user: str, group: Group) -> bytes:
-    return b"w" + grain[0].encode() + _HOUR.pack(hour) + "\x1f".join((tenant, user, *group)).encode()
+    return WINDOW + grain[0].encode() + _HOUR.pack(hour) + "\x1f".join((tenant, user, *group)).encode()
 
 
 def window_parts(key: bytes) -> tuple[str, int, list[str]]:
@@ -183,11 +196,11 @@ def key_parts(key: bytes) -> dict[str, Any]:
 def decode(key: bytes, payload: bytes) -> Window | Counted:
     """The value of a stored row.
 
-    Raises: ValueError: a kind or a format that this release does not write.  msgspec.MsgspecError.
+    Raises: WrongRow: a format that this release does not know.  msgspec.MsgspecError.
     """
-    if key[:1] not in KINDS or payload[:1] != FORMAT:
-        raise ValueError(f"kind {key[:1]!r} in format {payload[:1].hex() or 'none'}")
-    return (_window if key[:1] == b"w" else _counted)(memoryview(payload)[1:])
+    kind = key[:1]
+    of: Callable[[bytes], Window | Counted] = _window if kind == WINDOW else _counted
+    return of(FORMATS.body(kind, payload))
 
 
 def window_row(key: bytes, offset: int, window: Window, epoch: int) -> dict[str, Any]:
@@ -211,10 +224,15 @@ def window_row(key: bytes, offset: int, window: Window, epoch: int) -> dict[str,
 
 
 class Users:
-    """The rows of one chunk while its snapshots are folded."""
+    """The rows of one chunk while its snapshots are folded.
 
-    def __init__(self, read: Read) -> None:
+    Args:    epoch: ours; snapshots of another are left alone. The public topic holds those of a higher one as well, as
+             soon as it is published.
+    """
+
+    def __init__(self, read: Read, epoch: int) -> None:
         self._read = read
+        self._epoch = epoch
         self._rows: dict[bytes, _Row | None] = {}
         self._newest = 0
         self.duplicates = 0
@@ -224,6 +242,7 @@ class Users:
 
         Args: applied: everything up to this offset is in the rows: what has none was counted, and has expired since.
         """
+        snapshots = [(offset, new) for offset, new in snapshots if new.epoch == self._epoch]
         keys: dict[bytes, None] = {}
         for _, new in snapshots:
             group = (new.team, new.cost_center)
@@ -283,7 +302,7 @@ class Users:
             ((key, row) for key, row in self._rows.items() if row is not None and row.touched),
             key=lambda item: item[0][:1] != b"w",
         )
-        return {key: (row.offset, FORMAT + _encode(row.value)) for key, row in rows}
+        return {key: (row.offset, FORMATS.payload(_encode(row.value))) for key, row in rows}
 
     def expired(self, clock: Clock, scan: Scan, keep: Keep) -> Expired:
         """What of the partition has expired, by the newest receipt of the chunk."""
@@ -291,10 +310,10 @@ class Users:
         windows = clock.due(scan, b"wh", hour) + clock.due(scan, b"wd", day)
         return Expired(clock.due(scan, b"c", hour // 24) + windows, [published_key(key) for key in windows])
 
-    def published(self, epoch: int) -> list[dict[str, Any]]:
+    def published(self) -> list[dict[str, Any]]:
         """The touched windows as records `user_window`."""
         return [
-            window_row(key, row.offset, row.value, epoch)
+            window_row(key, row.offset, row.value, self._epoch)
             for key, row in self._rows.items()
             if row is not None and row.touched and key[:1] == b"w" and row.offset >= 0
         ]
@@ -313,8 +332,47 @@ class Users:
             if stored is None:
                 self._rows[key] = None
             else:
-                decode: Callable[[memoryview], Any] = _window if key[:1] == b"w" else _counted
-                self._rows[key] = _Row(stored[0], decode(memoryview(stored[1])[1:]))
+                self._rows[key] = _Row(stored[0], decode(key, stored[1]))
+
+
+def windows(stored: Iterable[tuple[bytes, Stored]], epoch: int) -> list[dict[str, Any]]:
+    """Stored windows (key, row) as records `user_window`."""
+    return [window_row(key, offset, _window(FORMATS.body(WINDOW, payload)), epoch) for key, (offset, payload) in stored]
+
+
+def unknown_windows(keys: Sequence[bytes], read: Read, since_us: int) -> list[tuple[bytes, bytes]]:
+    """Published windows that no row stands for, though the records of their time were all read again.
+
+    Args:    keys: Kafka's.  since_us: records received from this time on were read.
+    Returns: Kafka's (key, partition key).
+    """
+    rows: dict[bytes, bytes] = {}
+    for key in keys:
+        tenant, user, team, cost_center, grain, start = split_key(key)
+        if int(start) >= since_us + AHEAD_US:
+            rows[key] = window_key(grain, int(start) // HOUR_US, tenant, user, (team, cost_center))
+    found = read(list(rows.values()))
+    return [(key, _owner(key)) for key, stored in zip(rows, found, strict=True) if stored is None]
+
+
+def unknown_hours(keys: Sequence[bytes], read: Read, since_us: int) -> list[tuple[bytes, bytes]]:
+    """The same of published hours of sessions: those that were not counted."""
+    rows: dict[bytes, tuple[int, bytes]] = {}
+    for key in keys:
+        tenant, user, session, start = split_key(key)
+        if int(start) >= since_us + AHEAD_US:
+            hour = int(start) // HOUR_US
+            rows[key] = (hour, counted_key(tenant, user, session, hour))
+    found = read([row for _, row in rows.values()])
+    return [
+        (key, _owner(key))
+        for (key, (hour, row)), stored in zip(rows.items(), found, strict=True)
+        if stored is None or hour not in _counted(FORMATS.body(row[:1], stored[1])).hours
+    ]
+
+
+def _owner(key: bytes) -> bytes:
+    return make_key(*split_key(key)[:2])
 
 
 def _empty() -> Window:

@@ -162,7 +162,7 @@ class World:
             self._unsent.append(lambda row=row: self.hours.log.append((b"", row)))
 
     def step_users(self, size: int) -> None:
-        users = Users(self.users.read)
+        users = Users(self.users.read, epoch=1)
         snapshots = [
             (offset, Snapshot.of([row.get(name) for name in FIELDS]))
             for offset, _, row in self.hours.chunk(size)
@@ -175,7 +175,7 @@ class World:
         for key, _ in gone.windows:
             self.windows.pop(_window(split_key(key)), None)
         self.users.write(users.puts(), gone.rows, self.hours.position - 1, self._dying)
-        for row in users.published(epoch=1):
+        for row in users.published():
             key = tuple(row[name] for name in ("tenant", "user_key", "team", "cost_center", "grain", "start"))
             self._unsent.append(lambda row=row, key=key: _newest(self.windows, key, row))
 
