@@ -69,12 +69,13 @@ async def published(bootstrap: str, topic: str, record: str) -> dict[bytes, dict
 
 
 async def differences(
-    bootstrap: str, prefix: str, records: Iterable[Event | Point], workers: Iterable[Folder]
+    bootstrap: str, prefix: str, records: Iterable[Event | Point], workers: Iterable[Folder], *, epoch: int = 1
 ) -> tuple[dict[str, list[str]], int]:
     """By reading: what is wrong, in words (all lists are empty when everything is exact); how many records of the
     changelogs compaction has taken.
 
     Args:    records: the acknowledged ones, each once.  workers: stopped, so that their databases can be opened.
+             epoch: the one whose changelogs and databases are read.
     """
     compacted = 0
     events = [record for record in records if isinstance(record, Event)]
@@ -86,13 +87,14 @@ async def differences(
         "session hours": _windows(_summed(hours.values()), windows),
         "user windows": _windows(await published(bootstrap, f"{prefix}.user-windows.v1", "user_window"), windows),
     }
+    group = f"{prefix}-streams" if epoch == 1 else f"{prefix}-streams-e{epoch}"
     for table in TABLES:
-        log = await whole_topic(bootstrap, f"{prefix}-streams-{table}-changelog")
+        log = await whole_topic(bootstrap, f"{group}-{table}-changelog")
         last = {record.partition: record.offset for record in log}
         compacted += sum(offset + 1 for offset in last.values()) - len(log)
         out[f"changelog of {table}"], best = _changelog(log)
         out[f"databases of {table}"] = _databases(
-            best, [path for worker in workers for path in worker.databases(table)]
+            best, [path for worker in workers for path in worker.databases(table) if group in path.parts]
         )
     return out, compacted
 

@@ -32,7 +32,7 @@ class Worker:
     def __init__(self, number: int, folder: Path, environment: dict[str, str], module: Sequence[str]) -> None:
         self.name = f"worker {number}"
         self.folder = folder / f"w{number}"
-        self.folder.mkdir(parents=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._environment = environment
         #: Scaled away: nobody starts it again.
         self.retired = False
