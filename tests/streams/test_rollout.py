@@ -13,7 +13,7 @@ from millrace.kafka import Broker
 from schemas import topics
 from service.cluster import ensure_topics
 from tests.chaos.load import Load
-from tests.chaos.verify import differences, published, repaired
+from tests.chaos.verify import differences, published
 from tests.chaos.workers import Worker
 from tests.log import whole_topic
 
@@ -96,7 +96,6 @@ async def test_a_mended_logic_is_rolled_out_beside_the_old_one(kafka: Broker, pr
 
         new.start()
         await loaded(lambda state: "publishing" not in str(state.get("why")) and bool(state["ready"]), new)
-        await repaired(bootstrap, f"{prefix}", 20)
         new.terminate()
         assert await epochs() == {2}
         found, _ = await differences(bootstrap, prefix, load.records.values(), [new], epoch=2)
