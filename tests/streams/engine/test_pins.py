@@ -124,7 +124,7 @@ LEANED_ON = {
     ),
     "aiokafka.producer.message_accumulator:BatchBuilder.append": (
         "93882ecc",
-        "gives None when full; takes a first message of any size",
+        "done for whole batches by outbox._fill: _builder and _relative_offset; takes a first message of any size",
     ),
     "aiokafka.producer.sender:SendProduceReqHandler.handle_response": ("ad8e7d99", "a failed batch fails its future"),
 }
