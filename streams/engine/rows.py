@@ -47,7 +47,7 @@ def pack(epoch: int, offset: int, payload: bytes) -> bytes:
     return pack_prefix(epoch, offset, FORMAT) + payload
 
 
-_new_row: Callable[[tuple[int, int, bytes]], Row] = partial(tuple.__new__, Row)
+new_row: Callable[[tuple[int, int, bytes]], Row] = partial(tuple.__new__, Row)
 
 
 def unpack_all(stored: Iterable[bytes | None]) -> list[Row | None]:
@@ -66,7 +66,7 @@ def unpack_all(stored: Iterable[bytes | None]) -> list[Row | None]:
             raise WrongRow(f"a row of {len(value)} bytes is shorter than its version") from error
         if layout != FORMAT:
             raise WrongRow(f"row format {layout}, this engine knows {FORMAT}; it was written by a newer release")
-        found.append(_new_row((epoch, offset, value[PREFIX_BYTES:])))
+        found.append(new_row((epoch, offset, value[PREFIX_BYTES:])))
     return found
 
 

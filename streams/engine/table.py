@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import faust
 from faust.types import TP
 
 from streams.engine import marks, rows
+from streams.engine.cache import RowCache
 from streams.engine.chunk import Chunk
 from streams.engine.errors import NotCopartitioned, StateLost, WrongRow
 from streams.engine.marks import Mark
@@ -31,6 +34,7 @@ Publish = Callable[[int, Sequence[tuple[bytes, Row]]], Awaitable[None]]
 """Sends what is published of some rows (key, row) of a partition."""
 Sweep = Callable[[int, Sequence[bytes], int], Awaitable[None]]
 """Takes back what is published under some keys and stands on no row: see Engine.sweeper."""
+_offset = itemgetter(-2)
 
 
 class Table:
@@ -52,6 +56,7 @@ class Table:
         self._applied: dict[int, int] = {}
         #: Those of them whose rows were made in shadow and never published as a whole.
         self.unpublished: set[int] = set()
+        self._cached: defaultdict[int, RowCache] = defaultdict(self._cache)
         #: Partition -> offset that our next record in the changelog gets if we are alone.
         self._next_offset: dict[int, int] = {}
         #: Partition -> ranges of the changelog that somebody else wrote, not merged yet.
@@ -65,6 +70,10 @@ class Table:
         self.foreign_rows = 0
         self.repaired_rows = 0
 
+    def _cache(self) -> RowCache:
+        shares = len(self._app.stage_tables) * self.source.partitions
+        return RowCache(self._app.settings.row_cache_bytes // shares)
+
     # -- for stages ---------------------------------------------------------------
     def get_many(self, partition: int, keys: Sequence[bytes]) -> list[Row | None]:
         """The rows of these keys, in their order; None for an unknown one.
@@ -72,7 +81,9 @@ class Table:
         Raises: NotCopartitioned: the partition's rows are not here.  WrongRow: written by a newer release.
         """
         self._check_owned(partition)
-        return rows.unpack_all(self.store.get_many(partition, keys))
+        return self._cached[partition].get_many(
+            keys, lambda missing: rows.unpack_all(self.store.get_many(partition, missing))
+        )
 
     def scan(self, partition: int, start: bytes, stop: bytes, limit: int) -> list[tuple[bytes, Row]]:
         """Ordered (key, row) with start <= key < stop, at most `limit`.
@@ -99,21 +110,17 @@ class Table:
         self._check_owned(partition)
         # A chunk read again can find rows that are ahead of it, and of the mark, which comes last in the changelog.
         end = self._app.consumer.highwater(TP(chunk.topic, partition)) or last + 1
-        stored: dict[bytes, bytes] = {}
-        prefix, epoch, layout, limit = rows.pack_prefix, self._epoch, rows.FORMAT, self._app.outbox.limit
-        for key, row in puts.items():
-            offset, payload = row[-2], row[-1]
-            if not 0 <= offset < end:
-                raise WrongRow(f"table {self.name}: a row with offset {offset}, {chunk.topic} ends at {end}")
-            if key < b"\x01":
-                raise WrongRow(f"table {self.name}: key {key!r} is empty or reserved")
-            stored[key] = value = prefix(epoch, offset, layout) + payload
-            if len(key) + len(value) > limit:
-                self._app.outbox.check_size(self.name, key, value)
+        self._check_puts(chunk, puts, end)
+        prefix, epoch, layout, new_row = rows.pack_prefix, self._epoch, rows.FORMAT, rows.new_row
+        fresh = {key: new_row((epoch, row[-2], row[-1])) for key, row in puts.items()}
+        stored = {key: prefix(epoch, row[1], layout) + row[2] for key, row in fresh.items()}
+        self._check_sizes(stored)
         gone = [key for key in deletes if key not in stored]
         newest = max(last, self._applied[partition])
         stored[rows.MARK_KEY] = self._mark(newest, published=partition not in self.unpublished).pack()
         await self._write(partition, stored, gone, newest)
+        self._cached[partition].put(fresh)
+        self._cached[partition].drop(gone)
         self._applied[partition] = newest
         self.rows_written += len(puts)
         await self.rewrite_stale(partition)
@@ -125,6 +132,24 @@ class Table:
         """
         self._check_owned(partition)
         return self._applied[partition]
+
+    def _check_puts(self, chunk: Chunk, puts: Mapping[bytes, Put], end: int) -> None:
+        """Raises: WrongRow."""
+        if not puts:
+            return
+        offsets = list(map(_offset, puts.values()))
+        for offset in (min(offsets), max(offsets)):
+            if not 0 <= offset < end:
+                raise WrongRow(f"table {self.name}: a row with offset {offset}, {chunk.topic} ends at {end}")
+        if (key := min(puts)) < b"\x01":
+            raise WrongRow(f"table {self.name}: key {key!r} is empty or reserved")
+
+    def _check_sizes(self, stored: Mapping[bytes, bytes]) -> None:
+        """Raises: RowTooLarge."""
+        limit = self._app.outbox.limit
+        if max(map(len, stored), default=0) + max(map(len, stored.values()), default=0) > limit:
+            for key, value in stored.items():
+                self._app.outbox.check_size(self.name, key, value)
 
     # -- for the engine -----------------------------------------------------------
     @property
@@ -191,6 +216,7 @@ class Table:
                 end=sources[partition],
             )
         for partition, mark in marks_of.items():
+            self._cached.pop(partition, None)
             self._applied[partition] = -1 if mark is None else mark.applied
             self._next_offset[partition] = ends[partition]
             if not (self._publishing if mark is None else mark.published):
@@ -214,6 +240,7 @@ class Table:
         self.unread.clear()
         self._applied.clear()
         self.unpublished.clear()
+        self._cached.clear()
         self._next_offset.clear()
         self.gaps.clear()
 
@@ -244,6 +271,7 @@ class Table:
         complete_to = b"" if applied < 0 else rows.pack(self._epoch, applied, b"")[: rows.VERSION_BYTES]
         self.foreign_rows += len(records)
         self.store.apply_changelog(partition, records, offset=None, complete_to=complete_to)
+        self._cached[partition].drop(key for key, _, _ in records)
         self.gaps[partition].remove(gap)
         if not self.gaps[partition]:
             self.store.set_persisted_offset(TP(self.changelog, partition), self._next_offset[partition] - 1)
