@@ -235,5 +235,7 @@ def published(
             for (level, user), who in who_is.items():
                 key = keys[session, hour, level, user]
                 rows.append((who, by_events.value(key), by_points.value(key)))
+            if all(of_events is None and of_points is None for _, of_events, of_points in rows):
+                continue  # it has expired
             snapshots += hour_rows(of_e, of_p, hour, rows, number, epoch)
     return sessions, snapshots

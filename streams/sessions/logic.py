@@ -50,7 +50,8 @@ def fold_chunk(
 
     Args: fold: fold_events or fold_points.  records: (offset, key, record), offsets rising.
           halves: the rows of events, the rows of points; only those at index ``own`` change.
-          applied: everything up to this offset is in the rows: what has none there was folded, and has expired since.
+          applied: everything up to this offset is in the rows, and is only passed on again; what has no row there was
+          folded, and has expired since.
           clock, scan: of the table that changes.
     """
 
@@ -58,14 +59,13 @@ def fold_chunk(
         key = session_key(session)
         return join.facts(*join.together(halves[0].value(key), halves[1].value(key), settings))
 
-    if records and records[0][0] <= applied:
-        halves[own].prefetch(session_key(session_of(key, record)) for _, key, record in records)
-        records = [
-            (offset, key, record)
-            for offset, key, record in records
-            if offset > applied or halves[own].get(session_key(session_of(key, record))) is not None
-        ]
-    touched = fold(records, halves[own], facts, settings)
+    new = [record for record in records if record[0] > applied]
+    touched = fold(new, halves[own], facts, settings)
+    again = [session_of(key, record) for offset, key, record in records if offset <= applied]
+    halves[own].prefetch(session_key(session) for session in again)
+    for session in again:
+        if halves[own].get(session_key(session)) is not None:
+            touched[session] = (touched.get(session) or Touched(facts(session))).again(redelivered=True)
     sessions, hours = join.published(touched, *halves, epoch=epoch, settings=settings)
     newest = max((record.received_time for _, _, record in records), default=0)
     gone = expired(clock, scan, halves[own], halves[1 - own], newest, settings)

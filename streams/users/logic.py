@@ -240,7 +240,7 @@ class Users:
     def fold(self, snapshots: Sequence[tuple[int, Snapshot]], applied: int) -> None:
         """Fold (offset, snapshot) pairs, offsets rising.
 
-        Args: applied: everything up to this offset is in the rows: what has none was counted, and has expired since.
+        Args: applied: everything up to this offset is in the rows; what has none was counted, and has expired since.
         """
         snapshots = [(offset, new) for offset, new in snapshots if new.epoch == self._epoch]
         keys: dict[bytes, None] = {}
@@ -251,8 +251,10 @@ class Users:
             keys[window_key("day", new.hour // 24 * 24, new.tenant, new.user, group)] = None
         self._prefetch(list(keys))
         for offset, new in snapshots:
-            if offset > applied or self._rows[counted_key(new.tenant, new.user, new.session, new.hour)] is not None:
+            if offset > applied:
                 self._fold(offset, new)
+            elif (counted := self._get(counted_key(new.tenant, new.user, new.session, new.hour))) is not None:
+                self._again(new, counted.value)
             self._newest = max(self._newest, new.received)
 
     def _fold(self, offset: int, new: Snapshot) -> None:
@@ -261,9 +263,7 @@ class Users:
         group = (new.team, new.cost_center)
         old = counted.hours.get(new.hour)
         if old is not None and old[0] >= new.version:
-            self.duplicates += 1
-            for known in counted.groups:  # whatever was not written or emitted before a crash
-                self._windows(offset, new, known)
+            self._again(new, counted)
             row.offset = max(row.offset, offset)
             return
         if group not in counted.groups:
@@ -277,7 +277,7 @@ class Users:
         row.offset = max(row.offset, offset)
         for known in counted.groups:
             days = (known in after) - (known in before)
-            hour, day = self._windows(offset, new, known)
+            hour, day = self._windows(new, known)
             for window, sessions in ((hour, None), (day, days)):
                 if offset <= window.offset:
                     continue
@@ -290,10 +290,22 @@ class Users:
                 window.value.sessions += sessions or 0
                 window.value.received = max(window.value.received, new.received)
 
-    def _windows(self, offset: int, new: Snapshot, group: Group) -> tuple[_Row, _Row]:
+    def _again(self, new: Snapshot, counted: Counted) -> None:
+        """It was counted before; a crash may have kept its windows from being written or emitted."""
+        self.duplicates += 1
+        for group in counted.groups:
+            for key in self._window_keys(new, group):
+                if (row := self._get(key)) is not None:
+                    row.touched = True
+
+    def _windows(self, new: Snapshot, group: Group) -> tuple[_Row, _Row]:
+        hour, day = self._window_keys(new, group)
+        return self._row(hour, _empty), self._row(day, _empty)
+
+    def _window_keys(self, new: Snapshot, group: Group) -> tuple[bytes, bytes]:
         return (
-            self._row(window_key("hour", new.hour, new.tenant, new.user, group), _empty),
-            self._row(window_key("day", new.hour // 24 * 24, new.tenant, new.user, group), _empty),
+            window_key("hour", new.hour, new.tenant, new.user, group),
+            window_key("day", new.hour // 24 * 24, new.tenant, new.user, group),
         )
 
     def puts(self) -> dict[bytes, Stored]:
@@ -318,10 +330,13 @@ class Users:
             if row is not None and row.touched and key[:1] == b"w" and row.offset >= 0
         ]
 
-    def _row(self, key: bytes, make: Callable[[], Any]) -> _Row:
+    def _get(self, key: bytes) -> _Row | None:
         if key not in self._rows:
             self._prefetch([key])
-        row = self._rows[key]
+        return self._rows[key]
+
+    def _row(self, key: bytes, make: Callable[[], Any]) -> _Row:
+        row = self._get(key)
         if row is None:
             row = self._rows[key] = _Row(-1, make())
         row.touched = True
