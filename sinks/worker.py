@@ -262,7 +262,7 @@ class Worker:
                 return
             try:
                 ends = await self._consumer.end_offsets(list(self._partitions))
-            except (KafkaError, OSError) as error:
+            except Exception as error:  # whatever it is, the lag must go on
                 logger.debug("%s: the ends of the topics are not known: %s", self.sink.name, _words(error))
                 continue
             for place, end in ends.items():

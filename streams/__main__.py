@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,7 @@ async def _work(
         _check_folder(engine.settings.datadir)
         collector.calm()
         reporting = asyncio.ensure_future(report(engine, health, metrics))
+        reporting.add_done_callback(partial(_not_in_silence, die))
         try:
             await engine.run(stop)
         finally:
@@ -211,6 +213,12 @@ async def _work(
         waiting.cancel()
         stopping.cancel()
     return 0
+
+
+def _not_in_silence(die: Any, task: asyncio.Task[None]) -> None:
+    """Without its report a worker would be ready for ever."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        die(error)
 
 
 def _check_folder(folder: Path) -> None:

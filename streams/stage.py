@@ -10,7 +10,8 @@ from typing import Any
 
 from schemas import codec, topics
 from schemas.errors import CodecError
-from streams.engine import Chunk, Engine, Output, Source
+from streams.engine import Chunk, Engine, Output, Record, Source
+from streams.receipt import borne_out
 from streams.sessions.fold import FoldSettings
 
 logger = logging.getLogger(__name__)
@@ -67,11 +68,15 @@ async def take_back(engine: Engine, topic: str, partitions: int, keys: Sequence[
 class Inlet:
     """Reads the few fields that a stage folds out of whole chunks of one topic."""
 
-    def __init__(self, engine: Engine, stage: Stage, record: str, fields: Sequence[str]) -> None:
+    def __init__(
+        self, engine: Engine, stage: Stage, record: str, fields: Sequence[str], *, received: str | None = None
+    ) -> None:
+        """received: the field that says when a gateway took the record in, where one did (see receipt.py)."""
         self._engine = engine
         self._stage = stage
         self._record = record
         self._read: Callable[[Sequence[bytes]], list[tuple[Any, ...]]] = codec.reader(record, fields)
+        self._received = None if received is None else list(fields).index(received)
 
     async def read(self, chunk: Chunk) -> list[tuple[int, bytes, tuple[Any, ...]]]:
         """(offset, key, values) of every readable record; the others go to `rejected`, and the partition goes on.
@@ -81,13 +86,13 @@ class Inlet:
         records = [record for record in chunk.records if record.value]
         try:
             values = self._read([record.value for record in records])
-            return [(r.offset, r.key, v) for r, v in zip(records, values, strict=True)]
+            return [(r.offset, r.key, self._checked(v, r)) for r, v in zip(records, values, strict=True)]
         except CodecError:
             pass
         out, refused = [], []
         for record in records:
             try:
-                out.append((record.offset, record.key, self._read([record.value])[0]))
+                out.append((record.offset, record.key, self._checked(self._read([record.value])[0], record)))
             except CodecError as error:
                 logger.warning(
                     "unreadable %s at %s[%d]@%d: %s", self._record, chunk.topic, chunk.partition, record.offset, error
@@ -95,6 +100,9 @@ class Inlet:
                 refused.append(self._refusal(chunk, record.offset, record.timestamp_ms, record.value, error))
         await self._engine.emit(self._stage.topic("rejected"), self._stage.partitions["rejected"], refused)
         return out
+
+    def _checked(self, values: tuple[Any, ...], record: Record) -> tuple[Any, ...]:
+        return values if self._received is None else borne_out(values, self._received, record.timestamp_ms)
 
     def _refusal(self, chunk: Chunk, offset: int, timestamp_ms: int, value: bytes, error: CodecError) -> Output:
         digest = hashlib.sha256(value)

@@ -1,10 +1,22 @@
-"""What Kafka holds: a whole topic, read by a consumer without a group."""
+"""What Kafka holds: a whole topic, read by a consumer without a group; topics that tell of the past."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from schemas.topics import CATALOGUE, Topic
+
+
+def topics_of_the_past() -> list[Topic]:
+    """The catalogue, with sources that keep whatever time their producer says, as if it had been so."""
+    as_told = {"message.timestamp.type": "CreateTime", "retention.ms": "-1"}
+    sources = {
+        name: replace(CATALOGUE[name], config={**CATALOGUE[name].config, **as_told}) for name in ("events", "metrics")
+    }
+    return list({**CATALOGUE, **sources}.values())
 
 
 async def whole_topic(bootstrap: str, topic: str) -> list[Any]:

@@ -166,7 +166,10 @@ class EpochSuperseded(EngineError):
 
 
 def _rebuild(epoch: int) -> str:
-    return f"start with a higher epoch (MILLRACE_STREAMS_EPOCH={epoch + 1}) to rebuild from the topics"
+    return (
+        f"start with a higher epoch (MILLRACE_STREAMS_EPOCH={epoch + 1} MILLRACE_STREAMS_SHADOW=true) to rebuild "
+        "from the topics, then without SHADOW to publish that"
+    )
 
 
 class WrongChangelog(EngineError):

@@ -16,7 +16,7 @@ from faust.types import TP
 from streams.engine import marks, rows
 from streams.engine.cache import RowCache
 from streams.engine.chunk import Chunk
-from streams.engine.errors import NotCopartitioned, StateLost, WrongRow
+from streams.engine.errors import NotCopartitioned, SendFailed, StateLost, WrongRow
 from streams.engine.marks import Mark
 from streams.engine.outbox import NO_HEADERS, Message
 from streams.engine.recovery import read_back
@@ -308,6 +308,8 @@ class Table:
         self.store.write(partition, puts, deletes, offset=upto)
 
     def _acknowledged(self, partition: int, offset: int, count: int) -> None:
+        if offset < 0:  # Kafka had it already, from a try whose answer was lost, and does not say where
+            raise SendFailed(self.changelog, partition, "the offset of a batch that was sent twice is not known")
         expected = self._next_offset[partition]
         self._next_offset[partition] = offset + count
         if offset < expected:

@@ -9,6 +9,7 @@ from typing import Any
 from schemas import codec
 from schemas.errors import CodecError
 from schemas.records import record
+from streams import receipt
 from streams.engine.chunk import Record
 from streams.inspect.databases import Here
 from streams.inspect.decoding import instant, record_times
@@ -140,7 +141,8 @@ class _Again:
         for found in stretch.records:
             at = (stretch.topic, stretch.partition, found.offset)
             try:
-                value = source.make(read([found.value])[0])
+                at_receipt = source.fields.index(receipt.FIELD)
+                value = source.make(receipt.borne_out(read([found.value])[0], at_receipt, found.timestamp_ms))
             except CodecError as error:
                 steps.append(Step(*at, None, "unreadable", "-", {}, f"{error.reason}: see the topic rejected"))
                 continue

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from schemas import topics
+from streams import receipt
 from streams.engine import Chunk, Engine, Output, Row, Table
 from streams.expiry import Clock
 from streams.sessions import events, points
@@ -29,8 +30,8 @@ def register(engine: Engine, stage: Stage) -> None:
         engine.table(BY_POINTS, of_points, logic=LOGIC),
     )
     clocks: tuple[defaultdict[int, Clock], defaultdict[int, Clock]] = (defaultdict(Clock), defaultdict(Clock))
-    read_events = Inlet(engine, stage, "claude_event", events.FIELDS)
-    read_points = Inlet(engine, stage, "metric_point", points.FIELDS)
+    read_events = Inlet(engine, stage, "claude_event", events.FIELDS, received=receipt.FIELD)
+    read_points = Inlet(engine, stage, "metric_point", points.FIELDS, received=receipt.FIELD)
     to_sessions = (stage.topic("sessions"), stage.partitions["sessions"])
     to_hours = (stage.hours_topic(engine), stage.partitions["session-hours"])
 

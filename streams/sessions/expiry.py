@@ -45,7 +45,9 @@ def expired(clock: Clock, scan: Scan, own: Rows, other: Rows, newest_us: int, se
     out.rows += hours
     out.hours += dict.fromkeys(_published_hours(hours, own, other))
     entries = clock.due(scan, b"e", settings.keep.sessions_before(newest_us) // DAY_US)
-    own.prefetch(state.expiry_parts(entry)[1] for entry in entries)
+    keys = [state.expiry_parts(entry)[1] for entry in entries]
+    own.prefetch(keys)
+    other.prefetch(key for key in keys if key.startswith(state.SESSION))
     for entry in entries:
         _look(entry, own, other, out)
     return out
@@ -53,6 +55,9 @@ def expired(clock: Clock, scan: Scan, own: Rows, other: Rows, newest_us: int, se
 
 def _published_hours(hours: Iterable[bytes], own: Rows, other: Rows) -> Iterator[tuple[bytes, bytes]]:
     """An hour may have been published for everybody whom its session ever named."""
+    hours = list(hours)
+    for rows in (own, other):
+        rows.prefetch(state.session_key(state.hour_parts(key)[3]) for key in hours)
     for key in hours:
         hour, _, user, session = state.hour_parts(key)
         halves: list[Half | None] = [rows.value(state.session_key(session)) for rows in (own, other)]
@@ -65,16 +70,17 @@ def _published_hours(hours: Iterable[bytes], own: Rows, other: Rows) -> Iterator
 
 def _look(entry: bytes, own: Rows, other: Rows, out: Expired) -> None:
     day, key = state.expiry_parts(entry)
-    out.rows.append(entry)
     row = own.get(key)
     if row is None or row.value.received // DAY_US > day:
+        out.rows.append(entry)
         return  # gone, or touched since: the entry of that day stands for it
     value: Half | Series = row.value
     if isinstance(value, Half):
         beside: Half | None = other.value(key)
         if beside is not None and beside.received // DAY_US > day:
             own.put(state.expiry_key(beside.received // DAY_US, key), b"", row.offset).touched = True
+            out.rows.append(entry)
             return  # one session: both halves go together
         name = topics.make_key(value.tenant, value.session)
         out.sessions.append((name, name))
-    out.rows.append(key)
+    out.rows += (key, entry)  # in this order: a row without its entry would stay for ever

@@ -105,8 +105,12 @@ class Touched:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a record belongs: the session's bytes in row keys, its id, and the identity that the record carries."""
+    """Where a record belongs: the session's bytes in row keys, its id, and the identity that the record carries.
 
+    holder: whose ids its id is among; of records without a session their user, whatever the day.
+    """
+
+    holder: bytes
     session: bytes
     session_id: str
     pseudo: bool
@@ -131,6 +135,7 @@ def place(key: bytes, record: Record, record_id: str, sequence: int | None) -> P
     level = 3 if record.user_account_uuid else 2 if record.user_email else 1 if record.user_id else 0
     digest = bytes.fromhex(record_id.replace("-", ""))[:8]
     return Place(
+        key,
         session,
         session_id,
         pseudo,
@@ -164,22 +169,22 @@ def row_keys(places: Iterable[Place], settings: FoldSettings, *, beats: bool = T
         yield state.hour_key(at.session, at.hour, at.level, at.user)
         if beats:
             yield state.beats_key(at.session, at.slot)
-        yield from _id_keys(at.session, at.id_slot, settings.horizon_us)
+        yield from _id_keys(at.holder, at.id_slot, settings.horizon_us)
 
 
 @functools.lru_cache(maxsize=4096)
-def _id_keys(session: bytes, id_slot: int, horizon_us: int) -> tuple[bytes, ...]:
+def _id_keys(holder: bytes, id_slot: int, horizon_us: int) -> tuple[bytes, ...]:
     """The ids rows in which an earlier copy of a record can be found; its own last.
 
     One slot ahead as well: the first copy may have come through a gateway whose clock is a little ahead.
     """
     first = max(0, id_slot - -(-horizon_us // ID_SLOT_US))
-    return tuple(state.ids_key(session, slot) for slot in (*range(first, id_slot), id_slot + 1, id_slot))
+    return tuple(state.ids_key(holder, slot) for slot in (*range(first, id_slot), id_slot + 1, id_slot))
 
 
 def known(rows: Rows, at: Place, offset: int, settings: FoldSettings) -> bool:
     """Has the session this id already? If not, it is remembered from now on."""
-    keys = _id_keys(at.session, at.id_slot, settings.horizon_us)
+    keys = _id_keys(at.holder, at.id_slot, settings.horizon_us)
     digest = at.stamp[2]
     for key in keys:
         row = rows.get(key)

@@ -132,7 +132,8 @@ def _shares(rows: Rows, at: Place, offset: int, point: Point, value: float, sett
     received = max(series.received, point.received_time)
     fold.note_day(rows, key, offset, series.received, received)
     series.received = received
-    return grow(series, at.hour, at.stamp[0], value)
+    # By the client's own clock: points of one request are received at once.
+    return grow(series, at.hour, point.event_time, value)
 
 
 def _touch_again(rows: Rows, at: Place, point: Point) -> None:

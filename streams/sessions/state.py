@@ -6,7 +6,7 @@ Every row belongs to one session of one partition; its key says what it is:
     h + hour + level + user + session    the sums of one hour of the session, of one identity
     t + slot + session                   the beats: (time, sequence) of every event in one ten-minute slot
     c + series + start + session         a cumulative series: its value at the latest end of each hour
-    i + slot + session                   ids received in one ten-minute slot of received time
+    i + slot + session                   ids received in one ten-minute slot of received time (or + user, without one)
     e + day + key of an s or c row       that row was touched on this day of received time (see expiry.py)
 
 A row's version is the offset of the last record folded into it. The order of the rows in the changelog matters, because

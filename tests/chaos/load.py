@@ -126,7 +126,7 @@ class Load:
                 fresh = a_series(rnd, session["id"], moment)
             else:
                 fresh = [a_point(rnd, session["id"], moment)]
-            received = now + (rnd.randrange(-300, 300) * _US if rnd.random() < _GATEWAY_SHARE else 0)
+            received = now + (rnd.randrange(-200, 200) * _US if rnd.random() < _GATEWAY_SHARE else 0)
             out += [record._replace(received_time=received) for record in with_clocks(rnd, list(fresh), _CLOCK_SHARE)]
             if rnd.random() < 0.01:
                 self._running[at] = self._new_session(rnd.getrandbits(48))

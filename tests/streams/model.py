@@ -54,7 +54,7 @@ def series_growth(points: Iterable[Point]) -> list[tuple[Point, int, Fraction]]:
             out.append((p, hour, Fraction(p.value or 0)))
         else:
             kept = cumulative[p.session_id, p.series, p.start_time].get(hour)
-            if kept is None or counted(p) > counted(kept):
+            if kept is None or p.event_time > kept.event_time:
                 cumulative[p.session_id, p.series, p.start_time][hour] = p
     for hours in cumulative.values():
         before = Fraction(0)

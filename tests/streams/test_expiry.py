@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from streams import receipt
 from streams.sessions.events import Event
 from streams.sessions.state import DAY_US, HOUR_US
 from tests.streams.records import START, a_point, a_series, an_event
@@ -152,3 +153,27 @@ def test_a_million_wrong_clocks_leave_no_rows_behind() -> None:
     assert world.sessions["s"]["prompts"] == 1000
     assert not [key for key in world.of_events.rows if key[:1] in b"th" and key.endswith(b"\x1fs")]
     assert {row["session_id"] for row in world.sessions.values()} == {"s", "last"}
+
+
+def test_points_of_one_request_with_a_wrong_clock_are_ordered_by_that_clock() -> None:
+    series = a_series(random.Random(5), "s", START)
+    first = series[0]._replace(value=1.0, clock_suspect=True, received_time=START + 100 * DAY_US)
+    later = first._replace(value=5.0, event_time=first.event_time + 1, point_id=str(uuid.UUID(int=7 << 64)))
+    world = World(log([]), log([first, later]), 1).run()
+    assert list(world.sessions["s"]["metric_totals"].values()) == [5.0]
+
+
+def test_a_resend_over_midnight_without_a_session_and_with_a_wrong_clock_counts_once() -> None:
+    event = a_prompt("s", 0, clock_suspect=True)._replace(session_id=None)
+    midnight = (event.received_time // DAY_US + 1) * DAY_US
+    copies = [event._replace(received_time=midnight + minutes * 60_000_000) for minutes in (-5, 5)]
+    world = World([(b"t\x1f" + b"0c" * 16, copy) for copy in copies], [], 1).run()
+    assert sum(row["prompts"] for row in world.sessions.values()) == 1
+    assert sum(row["resends"] for row in world.sessions.values()) == 1
+    assert sum(row["prompts"] for row in world.windows.values() if row["grain"] == "day") == 1
+
+
+def test_a_received_time_counts_as_far_as_the_clock_of_the_broker_bears_it_out() -> None:
+    now_ms = START // 1000
+    for said, counts in ((START, 0), (START + 300_000_000, 300), (START + DAY_US, 300), (0, -300)):
+        assert receipt.borne_out(("a", said, "b"), 1, now_ms) == ("a", START + counts * 1_000_000, "b")

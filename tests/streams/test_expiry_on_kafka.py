@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,53 +12,74 @@ from aiokafka import AIOKafkaProducer
 from millrace.kafka import Broker
 from schemas import codec, topics
 from service.cluster import ensure_topics
+from streams.sessions.events import Event
 from streams.sessions.state import DAY_US
 from tests.chaos.verify import published
 from tests.chaos.workers import Worker
-from tests.log import whole_topic
+from tests.log import topics_of_the_past, whole_topic
+from tests.streams.records import START
 from tests.streams.test_expiry import a_prompt
 
+# The past that is told here: the last of it is now.
+BACK_DAYS = 502 + (START - time.time_ns() // 1000) / DAY_US
 
-async def send(bootstrap: str, prefix: str, events: list[Any]) -> None:
+
+def a_day(session: str, day: float, sequence: int = 1) -> Event:
+    """A prompt of this day."""
+    return a_prompt(session, day - BACK_DAYS, sequence=sequence)
+
+
+async def send(bootstrap: str, prefix: str, events: list[Event]) -> None:
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all") as producer:
         for event in events:
             key = topics.make_key(event.tenant, event.session_id)
             value = codec.encode("claude_event", {k: v for k, v in event._asdict().items() if v is not None})
-            await producer.send_and_wait(f"{prefix}.events.v1", value, key=key, partition=0)
+            at_ms = min(event.received_time, time.time_ns() // 1000) // 1000
+            await producer.send_and_wait(f"{prefix}.events.v1", value, key=key, partition=0, timestamp_ms=at_ms)
 
 
 async def last_of(bootstrap: str, topic: str) -> dict[bytes, bytes | None]:
     return {record.key: record.value for record in await whole_topic(bootstrap, topic)}
 
 
-async def test_what_is_published_goes_with_the_rows_and_stays_gone(kafka: Broker, prefix: str, tmp_path: Path) -> None:
-    await ensure_topics({"bootstrap_servers": kafka.bootstrap}, list(topics.CATALOGUE.values()), prefix, "local")
-    settings = {"BOOTSTRAP": kafka.bootstrap, "PREFIX": prefix, "STREAMS_SESSION_TIMEOUT_S": "6"}
-    worker = Worker(0, tmp_path, {f"MILLRACE_{name}": value for name, value in settings.items()}, ["streams"])
+class Streams:
+    """The streams process, and what it publishes."""
 
-    async def folded(events: list[Any]) -> None:
+    def __init__(self, kafka: Broker, prefix: str, folder: Path) -> None:
+        self.bootstrap, self.prefix = kafka.bootstrap, prefix
+        settings = {"BOOTSTRAP": kafka.bootstrap, "PREFIX": prefix, "STREAMS_SESSION_TIMEOUT_S": "6"}
+        self.worker = Worker(0, folder, {f"MILLRACE_{name}": value for name, value in settings.items()}, ["streams"])
+
+    async def session(self, name: str) -> dict[str, Any]:
+        rows = await published(self.bootstrap, f"{self.prefix}.sessions.v1", "session")
+        return rows.get(topics.make_key("t", name), {})
+
+    async def folded(self, events: list[Event], **wanted: int) -> None:
         """Sent, and what they make is published: a chunk of their own."""
-        await send(kafka.bootstrap, prefix, events)
-        last = events[-1]
+        await send(self.bootstrap, self.prefix, events)
+        wanted = wanted or {"prompts": events[-1].event_sequence or 0}
         for _ in range(300):
-            rows = await published(kafka.bootstrap, f"{prefix}.sessions.v1", "session")
-            row = rows.get(topics.make_key("t", last.session_id))
-            if row is not None and row["prompts"] == last.event_sequence:
+            row = await self.session(events[-1].session_id or "")
+            if all(row.get(name) == value for name, value in wanted.items()):
                 return
             await asyncio.sleep(0.2)
-        raise AssertionError(worker.tail())
+        raise AssertionError(f"{row} instead of {wanted}\n{self.worker.tail()}")
 
-    worker.start()
+
+async def test_what_is_published_goes_with_the_rows_and_stays_gone(kafka: Broker, prefix: str, tmp_path: Path) -> None:
+    await ensure_topics({"bootstrap_servers": kafka.bootstrap}, topics_of_the_past(), prefix, "local")
+    streams = Streams(kafka, prefix, tmp_path)
+    streams.worker.start()
     try:
-        await folded([a_prompt("old", 0), a_prompt("young", 300)])
-        await folded([a_prompt("last", 500)])
-        await folded([a_prompt("last", 501, sequence=2)])
-        worker.kill()
-        worker.wipe()
-        worker.start()
-        await folded([a_prompt("last", 502, sequence=3)])
+        await streams.folded([a_day("old", 0), a_day("young", 300)])
+        await streams.folded([a_day("last", 500)])
+        await streams.folded([a_day("last", 501, sequence=2)])
+        streams.worker.kill()
+        streams.worker.wipe()
+        streams.worker.start()
+        await streams.folded([a_day("last", 502, sequence=3)])
     finally:
-        worker.terminate()
+        streams.worker.terminate()
     sessions = await last_of(kafka.bootstrap, f"{prefix}.sessions.v1")
     assert {key for key, value in sessions.items() if value is None} == {topics.make_key("t", "old")}
     assert len(sessions) == 3
@@ -69,4 +91,25 @@ async def test_what_is_published_goes_with_the_rows_and_stays_gone(kafka: Broker
     kept = {(key.split(b"\x1f")[4], value is not None) for key, value in windows.items()}
     assert kept == {(b"hour", False), (b"hour", True), (b"day", False), (b"day", True)}
     starts = {int(key.split(b"\x1f")[5]) for key, value in windows.items() if value is None}
-    assert max(starts) < a_prompt("young", 301).event_time // DAY_US * DAY_US
+    assert max(starts) < a_day("young", 301).event_time // DAY_US * DAY_US
+
+
+async def test_a_gateway_whose_clock_is_years_off_takes_nothing(kafka: Broker, prefix: str, tmp_path: Path) -> None:
+    """Its records count, at the moment at which Kafka had them; nobody else's row or id expires."""
+    await ensure_topics({"bootstrap_servers": kafka.bootstrap}, list(topics.CATALOGUE.values()), prefix, "local")
+    streams = Streams(kafka, prefix, tmp_path)
+    streams.worker.start()
+    first, other = a_day("one", 501.99), a_day("two", 501.99)
+    ahead = a_day("three", 502)._replace(received_time=first.received_time + 3650 * DAY_US)
+    behind = a_day("three", 502, sequence=2)._replace(received_time=1)
+    try:
+        await streams.folded([first, other])
+        await streams.folded([ahead], prompts=1)
+        await streams.folded([behind], prompts=2)
+        await streams.folded([ahead, behind], prompts=2, resends=2)
+        await streams.folded([first], prompts=1, resends=1)
+    finally:
+        streams.worker.terminate()
+    for topic in ("sessions", "session-hours", "user-windows"):
+        assert None not in (await last_of(kafka.bootstrap, f"{prefix}.{topic}.v1")).values()
+    assert abs((await streams.session("three"))["received_time"] / 1e6 - time.time()) < 3600

@@ -52,7 +52,7 @@ def test_rows_of_the_same_source_are_accepted() -> None:
     ],
 )
 def test_rows_of_something_else_are_refused(ours: dict[str, object], words: str) -> None:
-    advice = r"start with a higher epoch \(MILLRACE_STREAMS_EPOCH=2\) to rebuild from the topics"
+    advice = r"start with a higher epoch \(MILLRACE_STREAMS_EPOCH=2 MILLRACE_STREAMS_SHADOW=true\) to rebuild"
     with pytest.raises(StateMismatch, match=f"^here: {words}; {advice}"):
         check_source("here", MARK, MARK._replace(**ours))
 

@@ -54,7 +54,7 @@ async def test_a_truncated_changelog_is_refused(forgetful: Broker, tmp_path: Pat
         await pipelines["in-use"].produce(500, seed=2)
         for case, words in CASES.items():
             worker = pipelines[case].workers[0]
-            refusal = "start with a higher epoch (MILLRACE_STREAMS_EPOCH=2)"
+            refusal = "start with a higher epoch (MILLRACE_STREAMS_EPOCH=2 MILLRACE_STREAMS_SHADOW=true)"
             for _ in range(3):  # one in use may first end because its broker is away, or does not know its producer
                 if not worker.alive:
                     worker.start()

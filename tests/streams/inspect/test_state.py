@@ -30,6 +30,7 @@ from streams.engine import rows
 from streams.inspect.__main__ import cli
 from streams.sessions import events, state
 from tests.chaos.workers import Worker
+from tests.log import topics_of_the_past
 
 TENANT = "acme"
 START = 1_795_000_000_000_000  # 2026-11-18T11:06:40Z
@@ -130,14 +131,16 @@ class Product:
         return done.stderr
 
     async def send(self) -> None:
-        await ensure_topics({"bootstrap_servers": self.bootstrap}, topics.CATALOGUE.values(), self.prefix, "local")
+        await ensure_topics({"bootstrap_servers": self.bootstrap}, topics_of_the_past(), self.prefix, "local")
         producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap)
         await producer.start()
         for name, record, values in (("events", "claude_event", EVENTS), ("metrics", "metric_point", POINTS)):
             for row in values:
                 key = topics.make_key(TENANT, row["session_id"] or row["user_key"])
                 partition = topics.partition_for(key, PARTITIONS)
-                await producer.send_and_wait(self.topic(name), codec.encode(record, row), key=key, partition=partition)
+                value, at_ms = codec.encode(record, row), row["received_time"] // 1000
+                where = {"key": key, "partition": partition, "timestamp_ms": at_ms}
+                await producer.send_and_wait(self.topic(name), value, **where)
         await producer.stop()
 
     async def read_published(self) -> None:
