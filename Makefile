@@ -34,7 +34,7 @@ unit: $(INSTALLED) ## the tests that need no Kafka, in seconds
 chaos: $(INSTALLED) ## kill, pause and move the streams processes for minutes; ends with EXACT or WRONG; SEED=n repeats
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED))
 
-bench: $(INSTALLED) ## CPU seconds per million records of gateway, streams and sinks on this machine
+bench: $(INSTALLED) ## CPU seconds per million records of gateway, streams and sinks on this machine; about 15 minutes
 	@$(BIN)/python -m tests.bench
 
 clean: ## remove the virtual environment and caches; data stays

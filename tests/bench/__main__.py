@@ -1,6 +1,7 @@
 """What a million records cost: CPU seconds of whole processes, from a real Kafka to real files.
 
-    python -m tests.bench [--events 60000] [--only gateway,streams,sinks,latency]
+    python -m tests.bench [--events 60000] [--only gateway,streams,latency,engine,small,stage,flat,recovery,takeover]
+                          [--rounds 1] [--scale 1]
 
 Every figure is utime + stime of the process under test (all its threads), read from /proc before and after the work,
 and divided by the records that it worked off: machines are shared and noisy, CPU time is what stays comparable. Loads
@@ -13,19 +14,12 @@ import argparse
 import asyncio
 import json
 import os
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import aiokafka
 import grpc
@@ -36,24 +30,14 @@ from millrace.kafka import Broker, cached_jars
 from millrace.sender import encode
 from schemas import otlp, topics
 from service.cluster import ensure_topics
+from tests.bench.process import cpu_s, head, idle, row, running
+from tests.bench.streams import tables
 from tests.e2e import lake
 from tests.e2e.requests import METHOD
-from tests.e2e.stack import Stack, free_ports
+from tests.e2e.stack import Stack
 from tests.ingest_gateway.process import Gateway
 
-TICK = os.sysconf("SC_CLK_TCK")
 IN_FLIGHT = 32
-
-
-def cpu_s(pid: int) -> float:
-    """CPU seconds that a process has used, all threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
-
-
-def row(what: str, records: int, seconds: float, note: str = "") -> None:
-    per_million = seconds / records * 1e6
-    print(f"| {what} | {records:,} | {per_million:.1f} | {records / seconds:,.0f} | {note} |", flush=True)
 
 
 def fleet_requests(events: int, *, per_request: int = 1000, users: int = 500) -> list[Request]:
@@ -131,10 +115,10 @@ async def _flood(gateway: Gateway, protocol: str, key: str, bodies: list[bytes],
         # Plain sockets: a full HTTP client costs more than the gateway, and would leave it waiting.
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.http_port)
         kind = otlp.JSON if protocol == "http/json" else otlp.PROTOBUF
-        head = f"POST /v1/logs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Type: {kind}\r\n"
+        lines = f"POST /v1/logs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Type: {kind}\r\n"
         for number in left:
             body = bodies[number % len(bodies)]
-            writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            writer.write(f"{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             answer = await reader.readuntil(b"\r\n\r\n")
             assert answer.startswith(b"HTTP/1.1 200 "), answer
             length = int(answer.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
@@ -149,59 +133,6 @@ async def _flood(gateway: Gateway, protocol: str, key: str, bodies: list[bytes],
 
 
 # -- streams and sinks -----------------------------------------------------------------------------------------
-
-
-class Process:
-    """One process of ours, and what it says of itself."""
-
-    def __init__(self, module: str, bootstrap: str, prefix: str, folder: Path, health: str, **settings: str) -> None:
-        self.port, sql = free_ports(2)
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("MILLRACE_")},
-            "MILLRACE_BOOTSTRAP": bootstrap,
-            "MILLRACE_PREFIX": prefix,
-            "MILLRACE_DATA": str(folder),
-            "MILLRACE_SQL_PORT": str(sql),
-            health: str(self.port),
-            **settings,
-        }
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / f"{module}.log").open("ab") as log:
-            self.process = subprocess.Popen([sys.executable, "-m", module], env=environment, stdout=log, stderr=log)
-        self.log = folder / f"{module}.log"
-
-    def state(self) -> dict[str, Any]:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=2) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            return json.load(error)
-        except OSError:
-            return {"ready": False, "lag_total": -1}
-
-    def wait(self, done: Callable[[dict[str, Any]], bool], timeout_s: float = 600) -> float:
-        """CPU seconds used until then."""
-        deadline, quiet = time.monotonic() + timeout_s, 0
-        while quiet < 4:
-            assert time.monotonic() < deadline, self.log.read_text()[-3000:]
-            assert self.process.poll() is None, self.log.read_text()[-3000:]
-            used = cpu_s(self.process.pid)
-            quiet = quiet + 1 if done(self.state()) else 0
-            time.sleep(0.25)
-        return used
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(30)
-
-
-@contextmanager
-def running(*arguments: Any, **settings: str) -> Iterator[Process]:
-    process = Process(*arguments, **settings)
-    try:
-        yield process
-    finally:
-        process.stop()
 
 
 async def publish(bootstrap: str, prefix: str, requests: list[Request]) -> dict[str, int]:
@@ -226,10 +157,6 @@ async def publish(bootstrap: str, prefix: str, requests: list[Request]) -> dict[
                 counts[message.topic] = counts.get(message.topic, 0) + 1
     await producer.stop()
     return counts
-
-
-def idle(state: dict[str, Any]) -> bool:
-    return bool(state["ready"]) and state["lag_total"] == 0
 
 
 async def bench_pipeline(bootstrap: str, folder: Path, requests: list[Request]) -> None:
@@ -295,7 +222,9 @@ def bench_latency(bootstrap: str, folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
     parser.add_argument("--events", type=int, default=60_000)
-    parser.add_argument("--only", default="gateway,streams,latency")
+    parser.add_argument("--only", default=",".join(("gateway", "streams", "latency", *tables.PARTS)))
+    parser.add_argument("--rounds", type=int, default=1, help="of the streams candidates; medians are told")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the streams candidates' loads")
     options = parser.parse_args()
     parts = options.only.split(",")
     cache = os.environ.get("MILLRACE_CACHE")
@@ -306,11 +235,13 @@ def main() -> None:
         ) as kafka:
             requests = fleet_requests(options.events)
             print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}\n")
-            print("| what | records | CPU s per million | records per CPU s | |\n|---|---|---|---|---|", flush=True)
+            head()
             if "gateway" in parts:
                 asyncio.run(bench_gateway(kafka.bootstrap, folder, requests))
             if "streams" in parts or "sinks" in parts:
                 asyncio.run(bench_pipeline(kafka.bootstrap, folder, requests))
+            bench = tables.Bench(kafka.bootstrap, folder, options.rounds, options.scale)
+            print("\n" + "\n".join(f"- {line}" for line in tables.run(bench, parts)), flush=True)
             if "latency" in parts:
                 bench_latency(kafka.bootstrap, folder)
 
