@@ -64,3 +64,29 @@ def test_the_readme_sums_up_the_runs_of_chaos() -> None:
         faults("zombie", "scale", "term"),
         faults("broker kill", "broker freeze"),
     ]
+
+
+LOADS = ("20,000 sessions, bursts of 10", "20,000 sessions, bursts of 1", "500,000 sessions, bursts of 1")
+STREAMS = (
+    "engine alone: nine sums per key, decoding left out",
+    "session stage the stock Faust way, 20,000 sessions, bursts of 10",
+    "session stage, decoded before, 20,000 sessions, bursts of 10",
+    *(
+        f"{what}, {load}"
+        for load in LOADS
+        for what in ("small aggregate in Kafka Streams", "small aggregate on the engine", "session stage")
+    ),
+    *(f"small aggregate on the engine, {count} sessions in state" for count in ("10,000", "2,000,000")),
+    *(f"small aggregate on the engine, {count}" for count in ("1 partition", "4 partitions", "16 partitions")),
+)
+
+
+@pytest.mark.parametrize("what", STREAMS)
+def test_the_readme_says_what_the_streams_candidates_cost_and_what_memory_they_took(what: str) -> None:
+    assert re.search(rf"^\| {re.escape(what)} \| [\d,]+ \| [\d.]+ \| [\d,]+ \| \d+ MiB at most", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize("what", ["small aggregate on the engine", "session stage"])
+def test_the_readme_says_how_fast_lost_rows_come_back(what: str) -> None:
+    line = rf"^- recovery of 500,000 sessions, {what}: [\d,]+ rows, [\d,]+ MB of changelog in [\d.]+ s; "
+    assert re.search(line, README, re.MULTILINE)

@@ -233,7 +233,7 @@ def main() -> None:
         with Broker(
             cached_jars(Path(cache) if cache else None), folder / "kafka", log=folder / "kafka.log", port=0
         ) as kafka:
-            requests = fleet_requests(options.events)
+            requests = fleet_requests(options.events) if {"gateway", "streams", "sinks"} & set(parts) else []
             print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}\n")
             head()
             if "gateway" in parts:

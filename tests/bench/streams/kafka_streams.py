@@ -57,6 +57,6 @@ def run(arguments: Mapping[str, Any]) -> Measured | None:
     ended = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
     said = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith(b"{")]
     start = next(one for one in said if one["what"] == "tick" and one["seen"] >= arguments["skip"])
-    end = said[-1]
+    end = next(one for one in said if one["what"] == "closed")
     memory = max(one.get("rss_mb", 0) for one in said)
     return Measured(end["seen"] - start["seen"], end["cpu_s"] - start["cpu_s"], memory)
