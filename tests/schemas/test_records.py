@@ -40,7 +40,7 @@ def test_numbers_that_measure_have_a_unit(name: str) -> None:
     unitless = {
         "event_sequence", "severity_number", "trace_flags", "status_code", "http_status_code", "flags", "value",
         "value_int", "body_length", "sum", "min", "max", "interaction_sequence", "version", "epoch", "metric_totals",
-        "source_partition", "source_offset",
+        "source_partition", "source_offset", "policy_version",
     }  # fmt: skip
     for field in records.record(name).fields:
         if field.type in ("long", "int", "double", "map_long", "map_double") and field.name not in unitless:

@@ -295,6 +295,10 @@ class TestContent:
             "body_ref": None,
             "length": 11,
             "truncated": False,
+            "parsed": {},
+            "route": None,
+            "policy_version": None,
+            "masked": None,
         }
 
     def test_what_the_client_holds_back_makes_no_row(self) -> None:
