@@ -6,6 +6,7 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+JOBS ?= 2
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -16,8 +17,8 @@ run: $(INSTALLED) ## start Kafka and all of Millrace on this machine; BOOTSTRAP=
 demo: $(INSTALLED) ## the same, fed by a small synthetic fleet
 	@$(if $(BOOTSTRAP),MILLRACE_BOOTSTRAP="$(BOOTSTRAP)") exec $(BIN)/python -m millrace run --demo
 
-test: check ## check, then every test: unit, real Kafka, kill -9
-	@$(BIN)/python -m pytest
+test: check ## check, then every test: unit, real Kafka, kill -9; JOBS=n files at a time (2)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 check: $(INSTALLED) ## formatting, lint and types; changes nothing
 	@$(BIN)/ruff format --check .
