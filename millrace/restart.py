@@ -30,6 +30,8 @@ def restart(settings: StackSettings) -> Iterator[str]:
         deadline = time.monotonic() + settings.ready_timeout_s
         while not (health := ask_health(url))["ready"] or health.get("pid") == before[name]:
             if time.monotonic() > deadline:
+                if health.get("pid") == before[name] and health["ready"]:
+                    raise ProcessFault(f"{name} was not restarted", "see what the supervisor says of the others")
                 log = settings.data / "logs" / f"{name}.log"
                 raise ProcessFault(f"{name} is not ready again ({health['why']})", f"see {log}")
             time.sleep(_POLL_S)

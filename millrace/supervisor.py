@@ -1,6 +1,6 @@
 """Keeps processes running: starts them in order, restarts a dead one with back-off, stops all in reverse of need.
 
-On request it restarts the workers of a pool one by one, each when the one before is ready again.
+On request it restarts the workers of a pool one by one, each when all others are ready.
 
 Knows nothing of what the processes do. One thread, no event loop: it polls a few times a second. What befell a process
 is told at once, and noted for `millrace status` (millrace.notes).
@@ -221,9 +221,9 @@ class Supervisor:
             time.sleep(_POLL_S)
 
     def restart(self, *, ready_timeout_s: float = _RESTART_READY_S) -> None:
-        """Restart every worker of a pool, each when the one before is ready again; all others are tended meanwhile.
+        """Restart every worker of a pool, each when all others of it are ready; all programs are tended meanwhile.
 
-        One that is not ready again in time ends it, so that the others go on working.
+        One that is not ready in time ends it, so that the others go on working.
         """
         workers = [running for running in self._running if running.program.pool is not None]
         all(self._restart_worker(running, ready_timeout_s) for running in workers)
@@ -231,6 +231,8 @@ class Supervisor:
     def _restart_worker(self, running: _Running, ready_timeout_s: float) -> bool:
         """Whether it is ready again."""
         name, process = running.program.name, running.process
+        if not self._others_ready(running, ready_timeout_s):
+            return False
         self._say(f"{name} restarts")
         running.asked = True
         with contextlib.suppress(ProcessLookupError):
@@ -247,6 +249,20 @@ class Supervisor:
         ready = self._tend_until(lambda: running.was_ready, ready_timeout_s)
         if not ready and not self.stopping():
             self._say(f"{name} is not ready again, see {running.program.log}; no further worker is restarted")
+        return ready
+
+    def _others_ready(self, running: _Running, timeout_s: float) -> bool:
+        """Whether the rest of its pool is up, so that there is somebody to work while it is away."""
+        pool = running.program.pool
+        others = [other for other in self._running if other.program.pool == pool and other is not running]
+        ready = self._tend_until(lambda: all(_is_ready(other) for other in others), timeout_s)
+        if not ready and not self.stopping():
+            for other in others:
+                if not _is_ready(other):
+                    self._say(
+                        f"{running.program.name} is not restarted: {other.program.name} is not ready, "
+                        f"see {other.program.log}"
+                    )
         return ready
 
     def _tend_until(self, holds: Callable[[], bool], timeout_s: float) -> bool:
@@ -357,6 +373,11 @@ class Supervisor:
             raise ProcessFault(
                 f"{running.program.name} does not start ({running.program.last_words()})", f"see {running.program.log}"
             )
+
+
+def _is_ready(running: _Running) -> bool:
+    """Whether it runs and says, now, that it is ready."""
+    return running.process.poll() is None and bool(running.program.health().get("ready"))
 
 
 def kill_session(process: subprocess.Popen[bytes]) -> None:

@@ -244,6 +244,40 @@ def test_a_worker_that_does_not_come_back_ends_the_restart_of_its_pool(tmp_path:
     supervisor.stop(5)
 
 
+def test_no_worker_is_restarted_while_another_of_its_pool_is_not_ready(tmp_path: Path) -> None:
+    """The last one: to restart the first would leave nobody who works."""
+    told: list[str] = []
+    supervisor = Supervisor(told.append, tmp_path)
+    first, second = (server(tmp_path, name, pool="workers") for name in ("first", "second"))
+    supervisor.start(first)
+    supervisor.start(second)
+    supervisor.wait_ready(timeout_s=20)
+    before = pid_of(first)
+    second.arguments = ["-c", "raise SystemExit(7)"]
+    os.kill(pid_of(second), signal.SIGKILL)
+    supervisor.restart(ready_timeout_s=1)
+    assert told[0].startswith("second was ended by signal SIGKILL")
+    assert told[-1] == f"first is not restarted: second is not ready, see {second.log}"
+    assert pid_of(first) == before
+    supervisor.stop(5)
+
+
+def test_a_restart_waits_for_a_worker_of_the_pool_that_is_coming_up(tmp_path: Path) -> None:
+    told: list[tuple[str, bool]] = []
+    first, second = (server(tmp_path, name, pool="workers") for name in ("first", "second"))
+    supervisor = Supervisor(
+        lambda line: told.append((line.partition(";")[0], bool(ask_health(str(second.health_url))["ready"]))), tmp_path
+    )
+    supervisor.start(first)
+    supervisor.start(second)
+    supervisor.wait_ready(timeout_s=20)
+    os.kill(pid_of(second), signal.SIGKILL)
+    supervisor.restart()
+    assert told[0] == ("second was ended by signal SIGKILL", False)
+    assert ("first restarts", True) in told
+    supervisor.stop(5)
+
+
 def test_the_workers_of_a_pool_stop_together(tmp_path: Path) -> None:
     """Each takes three seconds, both have five and a half."""
     told: list[str] = []
