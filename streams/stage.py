@@ -10,8 +10,9 @@ from typing import Any
 
 from schemas import codec, topics
 from schemas.errors import CodecError
-from streams.engine import Chunk, Engine, Output, Record, Source
+from streams.engine import Chunk, Engine, Output, Record, Source, Table
 from streams.receipt import borne_out
+from streams.rows import Read, Stored
 from streams.sessions.fold import FoldSettings
 
 logger = logging.getLogger(__name__)
@@ -44,8 +45,16 @@ class Stage:
 
     def hours(self, engine: Engine) -> Source:
         """The topic above as a source."""
-        declare = engine.source if self.epoch == 1 else engine.internal
-        return declare(self.hours_topic(engine), self.partitions["session-hours"])
+        return engine.source(self.hours_topic(engine), self.partitions["session-hours"], internal=self.epoch > 1)
+
+
+def reading(table: Table, partition: int) -> Read:
+    """How the rows of a table's partition are read by Rows."""
+
+    def read(keys: Sequence[bytes]) -> list[Stored | None]:
+        return [None if row is None else (row.offset, row.payload) for row in table.get_many(partition, keys)]
+
+    return read
 
 
 def output(record: str, row: Mapping[str, Any], key: bytes, partition_key: bytes) -> Output:

@@ -1,7 +1,7 @@
 """The topics of the engine's own: making what is missing, and looking whether those that exist are fit.
 
 <group>-<table>-changelog   the rows of a table
-<group>-<name>              from one stage of a higher epoch to the next (Engine.internal)
+<group>-<name>              from one stage of a higher epoch to the next (an internal source)
 <group>-published           empty, one partition: its being there says that this higher epoch is published
 """
 

@@ -153,30 +153,22 @@ class Engine:
         self._app.on_partitions_assigned.connect(self._on_assigned)
 
     # -- declaring ----------------------------------------------------------------
-    def source(self, topic: str, partitions: int) -> Source:
+    def source(self, topic: str, partitions: int, *, internal: bool = False) -> Source:
         """One input topic, read whole chunks at a time.
 
         Args:   topic: full name.  partitions: as Kafka has it.
-        Raises: ValueError: declared before, or its id is not in the Cluster we were given.
+                internal: other stages of this epoch emit to it, even in shadow; nobody else reads it, and the engine
+                makes it. Its name is of settings.internal_topic.
+        Raises: ValueError: declared before, or the Cluster we were given does not tell its id.
         """
         if topic in self._sources:
             raise ValueError(f"source {topic} is declared twice")
-        if topic not in self._cluster.topic_ids:
+        if (internal and self._cluster.ids_of is None) or (not internal and topic not in self._cluster.topic_ids):
             raise ValueError(f"the id of topic {topic} is not known")
-        source = self._sources[topic] = Source(topic, self._cluster.topic_ids[topic], partitions)
-        return source
-
-    def internal(self, topic: str, partitions: int) -> Source:
-        """A source that other stages of this epoch emit to, even in shadow; made by the engine, read by nobody else.
-
-        Args:   topic: of settings.internal_topic.
-        Raises: ValueError: declared before, or the Cluster cannot tell ids.
-        """
-        if topic in self._sources:
-            raise ValueError(f"source {topic} is declared twice")
-        if self._cluster.ids_of is None:
-            raise ValueError(f"the id of topic {topic} cannot be asked for")
-        source = self._sources[topic] = self._internal[topic] = Source(topic, "", partitions)
+        # That of an internal one is asked for when it has been made.
+        source = self._sources[topic] = Source(topic, self._cluster.topic_ids.get(topic, ""), partitions)
+        if internal:
+            self._internal[topic] = source
         return source
 
     def table(self, name: str, source: Source, *, logic: int = 1) -> Table:

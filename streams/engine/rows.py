@@ -80,11 +80,6 @@ def unpack(stored: bytes) -> Row:
     return row
 
 
-def older(one: bytes, other: bytes) -> bool:
-    """Whether the stored row `one` has a lower version than `other`."""
-    return one[:VERSION_BYTES] < other[:VERSION_BYTES]
-
-
 class Merge(NamedTuple):
     """What a stretch of a changelog changes.  stale: keys whose LAST copy in the log is not the right one."""
 

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import rocksdict
 from faust.stores import rocksdb as faust_rocksdb
@@ -20,6 +20,8 @@ from streams.engine.rows import ChangelogRecord
 from streams.engine.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _OPEN_FILES_MAX = 128
 _WRITE_BUFFERS_MAX = 3
@@ -79,12 +81,21 @@ class Store(faust_rocksdb.Store):
 
     def scan(self, partition: int, start: bytes, stop: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         """Ordered (key, row) with start <= key < stop, at most `limit`, without the engine's own rows."""
-        found: list[tuple[bytes, bytes]] = []
+        return self._walk(partition, start, stop, limit, lambda rocks: (rocks.key(), rocks.value()))
+
+    def scan_keys(self, partition: int, start: bytes, stop: bytes, limit: int) -> list[bytes]:
+        """As scan, the keys alone."""
+        return self._walk(partition, start, stop, limit, lambda rocks: rocks.key())
+
+    def _walk(
+        self, partition: int, start: bytes, stop: bytes, limit: int, take: Callable[[rocksdict.RdictIter], T]
+    ) -> list[T]:
+        found: list[T] = []
         with self._watching(partition):
             rocks = self._dbs[partition].iter()  # items() would just end where a block is damaged
             rocks.seek(max(start, b"\x01"))
-            while rocks.valid() and len(found) < limit and (key := rocks.key()) < stop:
-                found.append((key, rocks.value()))
+            while rocks.valid() and len(found) < limit and rocks.key() < stop:
+                found.append(take(rocks))
                 rocks.next()
             rocks.status()
         return found

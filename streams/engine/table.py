@@ -93,6 +93,14 @@ class Table:
         self._check_owned(partition)
         return [(key, rows.unpack(stored)) for key, stored in self.store.scan(partition, start, stop, limit)]
 
+    def scan_keys(self, partition: int, start: bytes, stop: bytes, limit: int) -> list[bytes]:
+        """As scan, the keys alone.
+
+        Raises: NotCopartitioned.
+        """
+        self._check_owned(partition)
+        return self.store.scan_keys(partition, start, stop, limit)
+
     async def apply(self, chunk: Chunk, puts: Mapping[bytes, Put], deletes: Iterable[bytes] = ()) -> None:
         """Write rows: to the changelog in the order of `puts`, then the deletes; acknowledged, then here, in one write.
 

@@ -15,7 +15,6 @@ from streams.engine.errors import WrongRow
 from streams.engine.rows import Row
 from streams.inspect.errors import UnknownFormat
 from streams.sessions import beats, events, fold, points, state
-from streams.sessions import rows as session_rows
 from streams.sessions.state import Half, Hour, Series
 from streams.users import logic as users
 from streams.users.logic import Counted, Window
@@ -173,9 +172,7 @@ def record_times(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _TABLES = {
-    state.BY_EVENTS: _Table(
-        state.KINDS, state.key_parts, session_rows.decode, _of_sessions(events.COUNTS, events.MONEY)
-    ),
-    state.BY_POINTS: _Table(state.KINDS, state.key_parts, session_rows.decode, _of_sessions((), points.MONEY)),
-    users.TABLE: _Table(users.KINDS, users.key_parts, users.decode, _of_users),
+    state.BY_EVENTS: _Table(state.KINDS, state.key_parts, state.unpack, _of_sessions(events.COUNTS, events.MONEY)),
+    state.BY_POINTS: _Table(state.KINDS, state.key_parts, state.unpack, _of_sessions((), points.MONEY)),
+    users.TABLE: _Table(users.KINDS, users.key_parts, users.unpack, _of_users),
 }

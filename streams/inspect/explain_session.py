@@ -16,11 +16,11 @@ from streams.inspect.decoding import instant, record_times
 from streams.inspect.explanation import Explanation, Step, changes, check_fields, flat, only
 from streams.inspect.finding import Session, session
 from streams.inspect.source import Say, Stretch, reread
+from streams.rows import Rows
 from streams.sessions import events, join, points, state
 from streams.sessions.events import Event
 from streams.sessions.fold import FoldSettings, Place, place
 from streams.sessions.points import Point
-from streams.sessions.rows import Rows
 from streams.sessions.state import Half
 
 _RECORD = record("session")
@@ -130,7 +130,7 @@ class _Again:
 
     def __init__(self, session: Session, fields: Sequence[str], settings: FoldSettings) -> None:
         self._session, self._fields, self._settings = session, fields, settings
-        self._rows = {source.table: Rows(lambda keys: [None] * len(keys)) for source in _SOURCES}
+        self._rows = {source.table: Rows(lambda keys: [None] * len(keys), state.LAYOUT) for source in _SOURCES}
         self.row: dict[str, Any] = {}
 
     def steps(self, source: _Source, stretch: Stretch) -> list[Step]:

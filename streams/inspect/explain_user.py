@@ -17,6 +17,7 @@ from streams.inspect.errors import NoSuchRow
 from streams.inspect.explanation import Explanation, Step, changes, check_fields, only
 from streams.inspect.finding import user
 from streams.inspect.source import Say, Stretch, reread
+from streams.rows import Stored
 from streams.users import logic
 from streams.users.logic import HOUR_US, Users
 
@@ -86,7 +87,7 @@ class _Window:
             logic.window_row(key, row.offset, value(logic.TABLE, key, row), row.epoch) for key, row in found
         )
         #: What was folded again so far: the table's rows, and the published windows.
-        self._kept: dict[bytes, logic.Stored] = {}
+        self._kept: dict[bytes, Stored] = {}
         self._windows: dict[tuple[str, str], dict[str, Any]] = {}
 
     def holds(self, key: bytes) -> bool:

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from schemas import topics
 from streams import receipt
 from streams.engine import Chunk, Engine, Output, Row, Table
 from streams.expiry import Clock
+from streams.rows import Rows
 from streams.sessions import events, points
 from streams.sessions.fold import is_late
 from streams.sessions.logic import LOGIC, Fold, fold_chunk, whole
-from streams.sessions.rows import Rows, Stored
-from streams.sessions.state import BY_EVENTS, BY_POINTS, SESSION
-from streams.stage import Inlet, Stage, output, take_back
+from streams.sessions.state import BY_EVENTS, BY_POINTS, LAYOUT, SESSION
+from streams.stage import Inlet, Stage, output, reading, take_back
 
 
 def register(engine: Engine, stage: Stage) -> None:
@@ -55,7 +56,7 @@ def register(engine: Engine, stage: Stage) -> None:
             own=own,
             applied=table.applied(partition),
             clock=clocks[own][partition],
-            scan=lambda start, stop, most: [key for key, _ in table.scan(partition, start, stop, most)],
+            scan=partial(table.scan_keys, partition),
             epoch=stage.epoch,
             settings=stage.fold,
         )
@@ -86,10 +87,7 @@ def register(engine: Engine, stage: Stage) -> None:
 
 
 def _rows(table: Table, partition: int) -> Rows:
-    def read(keys: Sequence[bytes]) -> list[Stored | None]:
-        return [None if row is None else (row.offset, row.payload) for row in table.get_many(partition, keys)]
-
-    return Rows(read)
+    return Rows(reading(table, partition), LAYOUT)
 
 
 def _session(row: dict[str, Any]) -> Output:

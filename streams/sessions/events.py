@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from streams import exact
+from streams.rows import Rows
 from streams.sessions import fold, state
 from streams.sessions.fold import Facts, FoldSettings, Touched
-from streams.sessions.rows import Rows
 from streams.sessions.state import Half, Hour
 
 COUNTS = (
@@ -170,7 +170,8 @@ def fold_events(
         row = fold.half_of(rows, event, seen_at, offset, len(COUNTS), len(MONEY), settings)
         half: Half = row.value
         at = fold.identified(half, seen_at)
-        touched[at.session] = seen.again(redelivered=offset <= row.offset)
+        seen.redelivered += offset <= row.offset
+        touched[at.session] = seen
         slots[at.session, at.slot] = None
         hour_key = state.hour_key(at.session, at.hour, at.level, at.user)
         if fold.known(rows, at, offset, settings):

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 
 from schemas import topics
 from streams.expiry import Clock, Scan
+from streams.rows import Rows
 from streams.sessions import state
 from streams.sessions.beats import SLOT_US
 from streams.sessions.fold import ID_SLOT_US, FoldSettings
-from streams.sessions.rows import Rows
 from streams.sessions.state import DAY_US, HOUR_US, Half, Series
 
 

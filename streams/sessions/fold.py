@@ -15,9 +15,9 @@ from typing import Protocol
 
 from streams import exact
 from streams.expiry import Keep
+from streams.rows import Rows, Working
 from streams.sessions import beats as beating
 from streams.sessions import state
-from streams.sessions.rows import Rows, Working
 from streams.sessions.state import Half, Hour, Identity, Named
 
 ID_SLOT_US = 600_000_000
@@ -96,11 +96,6 @@ class Touched:
     before: Facts
     redelivered: int = 0
     hours: set[int] = field(default_factory=set)
-
-    def again(self, *, redelivered: bool) -> Touched:
-        """The same, after one more record."""
-        self.redelivered += redelivered
-        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from streams import exact
+from streams.rows import Rows, Working
 from streams.sessions import beats, events, points
 from streams.sessions.fold import NAMES, Facts, FoldSettings, Touched, kept_hours
-from streams.sessions.rows import Rows, Working
 from streams.sessions.state import FLAGS, HOUR_US, Half, Hour, Identity, hour_key, session_key
 
 _E = events.AT

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from streams.expiry import Clock, Scan
+from streams.rows import Rows, Stored
 from streams.sessions import join
 from streams.sessions.expiry import Expired, expired
 from streams.sessions.fold import Facts, FoldSettings, Touched, session_of
-from streams.sessions.rows import Rows, Stored
 from streams.sessions.state import SESSION, session_key
 
 LOGIC = 1
@@ -65,7 +65,8 @@ def fold_chunk(
     halves[own].prefetch(session_key(session) for session in again)
     for session in again:
         if halves[own].get(session_key(session)) is not None:
-            touched[session] = (touched.get(session) or Touched(facts(session))).again(redelivered=True)
+            seen = touched[session] = touched.get(session) or Touched(facts(session))
+            seen.redelivered += 1
     sessions, hours = join.published(touched, *halves, epoch=epoch, settings=settings)
     newest = max((record.received_time for _, _, record in records), default=0)
     gone = expired(clock, scan, halves[own], halves[1 - own], newest, settings)

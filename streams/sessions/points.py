@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from streams import exact
+from streams.rows import Rows
 from streams.sessions import fold, state
 from streams.sessions.fold import Facts, FoldSettings, Place, Touched
-from streams.sessions.rows import Rows
 from streams.sessions.state import Half, Hour, Series
 
 MONEY = (
@@ -193,7 +193,8 @@ def fold_points(
         row = fold.half_of(rows, point, seen_at, offset, 0, len(MONEY), settings)
         half: Half = row.value
         at = fold.identified(half, seen_at)
-        touched[at.session] = seen.again(redelivered=offset <= row.offset)
+        seen.redelivered += offset <= row.offset
+        touched[at.session] = seen
         if fold.known(rows, at, offset, settings):
             if offset > row.offset:
                 half.resends += 1

@@ -27,6 +27,7 @@ from typing import Any
 import msgspec
 
 from streams.formats import Formats
+from streams.rows import Layout
 from streams.sessions.beats import Beats
 
 BY_EVENTS, BY_POINTS = "session-events", "session-points"
@@ -146,12 +147,16 @@ def pack(row: msgspec.Struct | array[int] | bytes) -> bytes:
     return FORMATS.payload(bytes(row))
 
 
-def unpack(kind: bytes, payload: bytes) -> Any:
-    """The row behind a payload.  kind: first byte of its key.
+def unpack(key: bytes, payload: bytes) -> Any:
+    """The row with this key behind a payload.
 
-    Raises: WrongRow: written by a newer release.
+    Raises: WrongRow: a format that this release does not know.  msgspec.MsgspecError.
     """
+    kind = key[:1]
     return _DECODE[kind](FORMATS.body(kind, payload))
+
+
+LAYOUT = Layout(unpack, pack, order=(b"e", b"t", b"h", b"s", b"c", b"i"))
 
 
 SEPARATOR = b"\x1f"

@@ -13,7 +13,7 @@ from typing import Any
 from schemas import topics
 from streams.engine import Chunk, Engine, Output, Record, Row
 from streams.expiry import Clock
-from streams.stage import Inlet, Stage, output, take_back
+from streams.stage import Inlet, Stage, output, reading, take_back
 from streams.users import logic
 
 
@@ -25,22 +25,16 @@ def register(engine: Engine, stage: Stage) -> None:
     clocks: defaultdict[int, Clock] = defaultdict(Clock)
     inlet = Inlet(engine, stage, "session_hour", logic.FIELDS)
 
-    def read(partition: int, keys: Sequence[bytes]) -> list[logic.Stored | None]:
-        return [None if row is None else (row.offset, row.payload) for row in windows.get_many(partition, keys)]
-
     @engine.agent(hours)
     async def fold_hours(chunk: Chunk) -> None:
-        users = logic.Users(partial(read, chunk.partition), stage.epoch)
+        users = logic.Users(reading(windows, chunk.partition), stage.epoch)
         snapshots = [(offset, logic.Snapshot.of(values)) for offset, _, values in await inlet.read(chunk)]
         users.fold(snapshots, windows.applied(chunk.partition))
         engine.duplicates(users.duplicates)
-        gone = users.expired(
-            clocks[chunk.partition],
-            lambda start, stop, most: [key for key, _ in windows.scan(chunk.partition, start, stop, most)],
-            stage.fold.keep,
-        )
-        await take_back(engine, *out, gone.windows)
-        await windows.apply(chunk, users.puts(), gone.rows)
+        scan = partial(windows.scan_keys, chunk.partition)
+        gone_rows, gone_windows = users.expired(clocks[chunk.partition], scan, stage.fold.keep)
+        await take_back(engine, *out, gone_windows)
+        await windows.apply(chunk, users.puts(), gone_rows)
         if hours.topic != to_hours[0]:
             await engine.emit(*to_hours, map(_passed_on, chunk.records))
         await engine.emit(*out, map(_window, users.published()))
@@ -51,10 +45,10 @@ def register(engine: Engine, stage: Stage) -> None:
         await engine.emit(*out, map(_window, logic.windows(stored, stage.epoch)))
 
     async def sweep_hours(partition: int, keys: Sequence[bytes], since_ms: int) -> None:
-        await take_back(engine, *to_hours, logic.unknown_hours(keys, partial(read, partition), since_ms * 1000))
+        await take_back(engine, *to_hours, logic.unknown_hours(keys, reading(windows, partition), since_ms * 1000))
 
     async def sweep_windows(partition: int, keys: Sequence[bytes], since_ms: int) -> None:
-        await take_back(engine, *out, logic.unknown_windows(keys, partial(read, partition), since_ms * 1000))
+        await take_back(engine, *out, logic.unknown_windows(keys, reading(windows, partition), since_ms * 1000))
 
     for sweep, (topic, partitions) in ((sweep_hours, to_hours), (sweep_windows, out)):
         if partitions == hours.partitions:  # so a user's messages lie where the user's rows do

@@ -30,6 +30,7 @@ from schemas.topics import make_key, split_key
 from streams import exact
 from streams.expiry import Clock, Keep, Scan
 from streams.formats import Formats
+from streams.rows import Layout, Read, Rows, Stored, Working
 
 TABLE = "user-windows"
 KINDS = {b"w": "window", b"c": "counted"}
@@ -66,8 +67,6 @@ FIELDS = (*IDENTITY, *INTEGERS, *FLOATS)
 
 Group = tuple[str, str]
 """(team, cost centre), empty for none."""
-Stored = tuple[int, bytes]
-Read = Callable[[Sequence[bytes]], Sequence[Stored | None]]
 
 
 class Snapshot(NamedTuple):
@@ -130,20 +129,6 @@ class Counted(msgspec.Struct, array_like=True):
     groups: list[Group]
 
 
-class Expired(NamedTuple):
-    """Keys of rows to delete, and Kafka's (key, partition key) of the windows that were published of them."""
-
-    rows: list[bytes]
-    windows: list[tuple[bytes, bytes]]
-
-
-class _Row:
-    __slots__ = ("offset", "touched", "value")
-
-    def __init__(self, offset: int, value: Any) -> None:
-        self.offset, self.value, self.touched = offset, value, False
-
-
 _encode = msgspec.msgpack.Encoder().encode
 _window = msgspec.msgpack.Decoder(Window).decode
 _counted = msgspec.msgpack.Decoder(Counted).decode
@@ -193,14 +178,21 @@ def key_parts(key: bytes) -> dict[str, Any]:
     raise ValueError(f"unknown kind of row {key[:1]!r}")
 
 
-def decode(key: bytes, payload: bytes) -> Window | Counted:
-    """The value of a stored row.
+def unpack(key: bytes, payload: bytes) -> Window | Counted:
+    """The row with this key behind a payload.
 
     Raises: WrongRow: a format that this release does not know.  msgspec.MsgspecError.
     """
     kind = key[:1]
     of: Callable[[bytes], Window | Counted] = _window if kind == WINDOW else _counted
     return of(FORMATS.body(kind, payload))
+
+
+def _pack(row: Window | Counted) -> bytes:
+    return FORMATS.payload(_encode(row))
+
+
+LAYOUT = Layout(unpack, _pack, order=(WINDOW, b"c"))
 
 
 def window_row(key: bytes, offset: int, window: Window, epoch: int) -> dict[str, Any]:
@@ -231,9 +223,8 @@ class Users:
     """
 
     def __init__(self, read: Read, epoch: int) -> None:
-        self._read = read
         self._epoch = epoch
-        self._rows: dict[bytes, _Row | None] = {}
+        self._rows = Rows(read, LAYOUT)
         self._newest = 0
         self.duplicates = 0
 
@@ -249,16 +240,16 @@ class Users:
             keys[counted_key(new.tenant, new.user, new.session, new.hour)] = None
             keys[window_key("hour", new.hour, new.tenant, new.user, group)] = None
             keys[window_key("day", new.hour // 24 * 24, new.tenant, new.user, group)] = None
-        self._prefetch(list(keys))
+        self._rows.prefetch(keys)
         for offset, new in snapshots:
             if offset > applied:
                 self._fold(offset, new)
-            elif (counted := self._get(counted_key(new.tenant, new.user, new.session, new.hour))) is not None:
-                self._again(new, counted.value)
+            elif (counted := self._rows.value(counted_key(new.tenant, new.user, new.session, new.hour))) is not None:
+                self._again(new, counted)
             self._newest = max(self._newest, new.received)
 
     def _fold(self, offset: int, new: Snapshot) -> None:
-        row = self._row(counted_key(new.tenant, new.user, new.session, new.hour), lambda: Counted({}, []))
+        row = self._rows.change(counted_key(new.tenant, new.user, new.session, new.hour), lambda: Counted({}, []))
         counted: Counted = row.value
         group = (new.team, new.cost_center)
         old = counted.hours.get(new.hour)
@@ -295,12 +286,11 @@ class Users:
         self.duplicates += 1
         for group in counted.groups:
             for key in self._window_keys(new, group):
-                if (row := self._get(key)) is not None:
-                    row.touched = True
+                self._rows.touch(key)
 
-    def _windows(self, new: Snapshot, group: Group) -> tuple[_Row, _Row]:
+    def _windows(self, new: Snapshot, group: Group) -> tuple[Working, Working]:
         hour, day = self._window_keys(new, group)
-        return self._row(hour, _empty), self._row(day, _empty)
+        return self._rows.change(hour, _empty), self._rows.change(day, _empty)
 
     def _window_keys(self, new: Snapshot, group: Group) -> tuple[bytes, bytes]:
         return (
@@ -310,44 +300,24 @@ class Users:
 
     def puts(self) -> dict[bytes, Stored]:
         """Touched rows in the order in which the changelog must hold them: windows first."""
-        rows = sorted(
-            ((key, row) for key, row in self._rows.items() if row is not None and row.touched),
-            key=lambda item: item[0][:1] != b"w",
-        )
-        return {key: (row.offset, FORMATS.payload(_encode(row.value))) for key, row in rows}
+        return self._rows.puts()
 
-    def expired(self, clock: Clock, scan: Scan, keep: Keep) -> Expired:
-        """What of the partition has expired, by the newest receipt of the chunk."""
+    def expired(self, clock: Clock, scan: Scan, keep: Keep) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
+        """What of the partition has expired, by the newest receipt of the chunk.
+
+        Returns: keys of rows to delete, and Kafka's (key, partition key) of the windows that were published of them.
+        """
         hour, day = keep.hours_before(self._newest) // HOUR_US, keep.sessions_before(self._newest) // HOUR_US
         windows = clock.due(scan, b"wh", hour) + clock.due(scan, b"wd", day)
-        return Expired(clock.due(scan, b"c", hour // 24) + windows, [published_key(key) for key in windows])
+        return clock.due(scan, b"c", hour // 24) + windows, [published_key(key) for key in windows]
 
     def published(self) -> list[dict[str, Any]]:
         """The touched windows as records `user_window`."""
         return [
             window_row(key, row.offset, row.value, self._epoch)
-            for key, row in self._rows.items()
-            if row is not None and row.touched and key[:1] == b"w" and row.offset >= 0
+            for key, row in self._rows.touched(WINDOW)
+            if row.offset >= 0
         ]
-
-    def _get(self, key: bytes) -> _Row | None:
-        if key not in self._rows:
-            self._prefetch([key])
-        return self._rows[key]
-
-    def _row(self, key: bytes, make: Callable[[], Any]) -> _Row:
-        row = self._get(key)
-        if row is None:
-            row = self._rows[key] = _Row(-1, make())
-        row.touched = True
-        return row
-
-    def _prefetch(self, keys: list[bytes]) -> None:
-        for key, stored in zip(keys, self._read(keys), strict=True):
-            if stored is None:
-                self._rows[key] = None
-            else:
-                self._rows[key] = _Row(stored[0], decode(key, stored[1]))
 
 
 def windows(stored: Iterable[tuple[bytes, Stored]], epoch: int) -> list[dict[str, Any]]:

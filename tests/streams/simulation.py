@@ -14,10 +14,11 @@ from typing import Any
 
 from schemas.topics import split_key
 from streams.expiry import Clock
+from streams.rows import Rows, Stored
 from streams.sessions import events, points
 from streams.sessions.fold import FoldSettings
 from streams.sessions.logic import fold_chunk
-from streams.sessions.rows import Rows, Stored
+from streams.sessions.state import LAYOUT
 from streams.users.logic import FIELDS, Snapshot, Users
 
 SETTINGS = FoldSettings()
@@ -141,7 +142,7 @@ class World:
         done = fold_chunk(
             fold,
             chunk,
-            (Rows(self.halves[0].read), Rows(self.halves[1].read)),
+            (Rows(self.halves[0].read, LAYOUT), Rows(self.halves[1].read, LAYOUT)),
             own=own,
             applied=table.applied,
             clock=self.clocks[own],
@@ -169,12 +170,12 @@ class World:
             if row is not None
         ]
         users.fold(snapshots, self.users.applied)
-        gone = users.expired(self.clocks[2], self.users.scan, SETTINGS.keep)
-        if gone.windows:
+        gone_rows, gone_windows = users.expired(self.clocks[2], self.users.scan, SETTINGS.keep)
+        if gone_windows:
             self.settle()
-        for key, _ in gone.windows:
+        for key, _ in gone_windows:
             self.windows.pop(_window(split_key(key)), None)
-        self.users.write(users.puts(), gone.rows, self.hours.position - 1, self._dying)
+        self.users.write(users.puts(), gone_rows, self.hours.position - 1, self._dying)
         for row in users.published():
             key = tuple(row[name] for name in ("tenant", "user_key", "team", "cost_center", "grain", "start"))
             self._unsent.append(lambda row=row, key=key: _newest(self.windows, key, row))

@@ -6,8 +6,8 @@ import pytest
 
 from streams.engine import WrongRow
 from streams.formats import Formats
+from streams.rows import Rows
 from streams.sessions import state
-from streams.sessions.rows import Rows
 from streams.users import logic as users
 
 FORMATS = Formats(3, {1: lambda kind, body: body + b" of " + kind, 2: lambda kind, body: body.upper()})
@@ -32,7 +32,7 @@ def test_an_unknown_format_is_refused(payload: bytes) -> None:
 def test_the_sessions_stage_refuses_rows_of_a_newer_release(kind: bytes) -> None:
     newer = Formats(state.FORMATS.newest + 1).payload(b"")
     with pytest.raises(WrongRow, match=f"a row of kind {kind.decode()} has format 2, this release reads up to 1"):
-        Rows(lambda keys: [(0, newer) for _ in keys]).get(kind + b"key")
+        Rows(lambda keys: [(0, newer) for _ in keys], state.LAYOUT).get(kind + b"key")
 
 
 def test_the_users_stage_refuses_rows_of_a_newer_release() -> None:

@@ -16,10 +16,10 @@ import faust
 
 from schemas import codec, topics
 from streams.engine import collector
+from streams.rows import Rows, Stored
 from streams.sessions import agent, events, join
 from streams.sessions.fold import FoldSettings
-from streams.sessions.rows import Rows, Stored
-from streams.sessions.state import session_key
+from streams.sessions.state import LAYOUT, session_key
 from tests.bench.streams import meter
 
 OFFSET = struct.Struct(">q")
@@ -64,13 +64,13 @@ async def main() -> None:
         nonlocal seen
         async for event in stream.events():
             record = events.Event._make(read((event.value,))[0])
-            rows, points = Rows(stored), Rows(nothing)
+            rows, points = Rows(stored, LAYOUT), Rows(nothing, LAYOUT)
 
             def facts(session: bytes, rows: Rows = rows) -> Any:
                 return join.facts(rows.value(session_key(session)), None)
 
             touched = events.fold_events([(event.message.offset, event.key, record)], rows, facts, settings)
-            published = join.published(touched, rows, points, epoch=1, pause_us=settings.pause_us)
+            published = join.published(touched, rows, points, epoch=1, settings=settings)
             for key, (offset, payload) in rows.puts().items():
                 table[key] = OFFSET.pack(offset) + payload
             for row in published[0]:

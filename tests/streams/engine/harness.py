@@ -168,7 +168,7 @@ class Pipeline:
                 continue
             assert value is not None
             last[key] = value
-            if key in best and rows.older(value, best[key]):
+            if key in best and value[: rows.VERSION_BYTES] < best[key][: rows.VERSION_BYTES]:
                 stale += 1
             else:
                 best[key] = value

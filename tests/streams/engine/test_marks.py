@@ -29,7 +29,10 @@ def test_the_mark_of_what_was_published_meanwhile_wins_over_the_one_before() -> 
 
 
 def test_the_farther_mark_wins_as_rows_do() -> None:
-    assert rows.older(MARK.pack(), MARK._replace(applied=100).pack())
+    near, far = MARK.pack(), MARK._replace(applied=100).pack()
+    assert rows.merge([(rows.MARK_KEY, far, b""), (rows.MARK_KEY, near, b"")], lambda keys: [None]).puts == {
+        rows.MARK_KEY: far
+    }
 
 
 def test_a_mark_of_a_newer_release_is_an_error() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from streams.engine import Output, RowTooLarge
 from streams.engine.errors import SendFailed
-from streams.engine.outbox import NO_HEADERS, Outbox, partition_of
+from streams.engine.outbox import NO_HEADERS, Outbox
 
 BATCH_BYTES = 4_096
 
@@ -48,8 +48,10 @@ class Worker:
 
 @given(st.binary(min_size=1, max_size=64), st.integers(1, 64))
 def test_keys_go_where_kafkas_partitioner_puts_them(key: bytes, partitions: int) -> None:
-    every = list(range(partitions))
-    assert partition_of(key, partitions) == DefaultPartitioner()(key, every, every)
+    worker, every = Worker(), list(range(partitions))
+    asyncio.run(worker.outbox.emit("t", partitions, [(b"", b"", key)], ()))
+    ((_, partition, _, _),) = worker.producer.sent
+    assert partition == DefaultPartitioner()(key, every, every)
 
 
 async def test_emit_sends_one_batch_a_partition_by_the_partition_key() -> None:
@@ -57,7 +59,8 @@ async def test_emit_sends_one_batch_a_partition_by_the_partition_key() -> None:
     keys = [b"k%d" % number for number in range(20)]
     await worker.outbox.emit("t", 4, [(b"row of " + key, b"v", key) for key in keys], ())
     assert {partition: batch.record_count() for _, partition, batch, _ in worker.producer.sent} == {
-        partition: sum(partition_of(key, 4) == partition for key in keys) for partition in range(4)
+        partition: sum(DefaultPartitioner()(key, [0, 1, 2, 3], []) == partition for key in keys)
+        for partition in range(4)
     }
 
 

@@ -52,7 +52,9 @@ def store(path: Path) -> Iterator[Store]:
 
 
 def keys(store: Store, start: bytes, stop: bytes, limit: int = ROWS) -> list[bytes]:
-    return [key for key, _ in store.scan(0, start, stop, limit)]
+    found = store.scan_keys(0, start, stop, limit)
+    assert found == [key for key, _ in store.scan(0, start, stop, limit)]
+    return found
 
 
 def test_a_range_is_in_order_without_its_end_and_not_longer_than_asked(store: Store) -> None:

@@ -290,7 +290,7 @@ def test_a_row_that_is_not_what_its_records_make_is_found(product: Product, tmp_
     key = state.session_key(topics.make_key(TENANT, SESSION))
     database = rocksdict.Rdict(str(path), rocksdict.Options(raw_mode=True))
     row = rows.unpack(database[key])
-    half = state.unpack(state.SESSION, row.payload)
+    half = state.unpack(key, row.payload)
     half.counts[events.AT["prompts"]] += 1
     database[key] = rows.pack(row.epoch, row.offset, state.pack(half))
     database.close()

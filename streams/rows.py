@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
-
-from streams.sessions import state
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 Stored = tuple[int, bytes]
 """(offset of the last record folded into the row, payload)"""
 Read = Callable[[Sequence[bytes]], Sequence[Stored | None]]
+
+
+class Layout(NamedTuple):
+    """What a stage says of its rows.
+
+    decode: (key, payload) -> value, as Working.value is.  encode: value -> payload.
+    order: first bytes of all keys, in the order in which the changelog must hold the rows.
+    """
+
+    decode: Callable[[bytes, bytes], Any]
+    encode: Callable[[Any], bytes]
+    order: Sequence[bytes]
 
 
 class Working:
@@ -24,23 +34,12 @@ class Working:
         self.touched = False
 
 
-def decode(key: bytes, payload: bytes) -> Any:
-    """The value of a stored row, as Working.value is.
-
-    Raises: WrongRow: a format that this release does not know.  msgspec.MsgspecError.
-    """
-    return state.unpack(key[:1], payload)
-
-
-_ORDER = (b"e", b"t", b"h", b"s", b"c", b"i")
-"""Order in the changelog: what others sum up first, what marks a record as folded last (see state.py)."""
-
-
 class Rows:
     """Rows of one table and partition while a chunk is folded."""
 
-    def __init__(self, read: Read) -> None:
+    def __init__(self, read: Read, layout: Layout) -> None:
         self._read = read
+        self._layout = layout
         self._rows: dict[bytes, Working | None] = {}
 
     def prefetch(self, keys: Iterable[bytes]) -> None:
@@ -48,7 +47,7 @@ class Rows:
         missing = [key for key in dict.fromkeys(keys) if key not in self._rows]
         if missing:
             for key, stored in zip(missing, self._read(missing), strict=True):
-                self._rows[key] = None if stored is None else Working(stored[0], decode(key, stored[1]))
+                self._rows[key] = None if stored is None else Working(stored[0], self._layout.decode(key, stored[1]))
 
     def get(self, key: bytes) -> Working | None:
         if key not in self._rows:
@@ -77,11 +76,14 @@ class Rows:
         row.touched = True
         return row
 
+    def touched(self, kind: bytes) -> Iterator[tuple[bytes, Working]]:
+        """(key, row) of the touched rows whose keys begin with this byte, in the order in which they were asked for."""
+        return ((key, row) for key, row in self._rows.items() if row is not None and row.touched and key[:1] == kind)
+
     def puts(self) -> dict[bytes, Stored]:
         """Every touched row in the order in which the changelog must hold them."""
-        by_kind: dict[bytes, dict[bytes, Stored]] = {kind: {} for kind in _ORDER}
+        by_kind: dict[bytes, dict[bytes, Stored]] = {kind: {} for kind in self._layout.order}
         for key, row in self._rows.items():
             if row is not None and row.touched:
-                kind = key[:1]
-                by_kind[kind][key] = (row.offset, state.pack(row.value))
-        return {key: stored for kind in _ORDER for key, stored in by_kind[kind].items()}
+                by_kind[key[:1]][key] = (row.offset, self._layout.encode(row.value))
+        return {key: stored for kind in by_kind.values() for key, stored in kind.items()}
