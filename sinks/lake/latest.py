@@ -7,16 +7,15 @@ sessions are now is a view over it; the SQL is plain enough for DuckDB, Trino, S
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sinks.lake.tables import OFFSET
-
-_ORDER = ("epoch", "version", OFFSET)
+from sinks.lake.tables import NEWEST
 
 LATEST_SQL = f"""\
 -- The newest version of each session. A rebuild of the aggregates has a higher epoch and wins over what it replaces.
+-- One that came back after it had expired counts its versions anew, and was received later than all of them.
 -- The same version can stand here more than once (it was published again after a crash): the last one is taken.
 SELECT * FROM (
     SELECT *, row_number() OVER (
-        PARTITION BY tenant, session_id ORDER BY {", ".join(f"{name} DESC" for name in _ORDER)}
+        PARTITION BY tenant, session_id ORDER BY {", ".join(f"{name} DESC" for name in NEWEST)}
     ) AS newest_first
     FROM {{versions}}
 ) AS ranked
@@ -31,7 +30,7 @@ def latest_sql(versions: str) -> str:
 
 def latest(versions: pa.Table) -> pa.Table:
     """The same of rows in memory: the newest version of each session, in order of (tenant, session_id)."""
-    order = [("tenant", "ascending"), ("session_id", "ascending"), *((name, "descending") for name in _ORDER)]
+    order = [("tenant", "ascending"), ("session_id", "ascending"), *((name, "descending") for name in NEWEST)]
     ranked = versions.take(pc.sort_indices(versions, sort_keys=order))
     if ranked.num_rows == 0:
         return ranked

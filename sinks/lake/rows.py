@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from schemas import codec
 from schemas.errors import CodecError
 from sinks.lake.seen import Seen
-from sinks.lake.tables import DAY, OFFSET, PARTITION, RECEIVED, TableSpec, columns, days
+from sinks.lake.tables import DAY, NEWEST, OFFSET, PARTITION, RECEIVED, TableSpec, columns, days
 from sinks.protocol import Batch
 
 logger = logging.getLogger(__name__)
@@ -126,9 +126,7 @@ def _newest_versions(spec: TableSpec, table: pa.Table) -> pa.Table:
     """The newest version of each thing in this commit; what it replaced within the interval nobody can ask for."""
     if not spec.version_of or table.num_rows == 0:
         return table
-    order = pc.sort_indices(
-        table, sort_keys=[("epoch", "descending"), ("version", "descending"), (OFFSET, "descending")]
-    )
+    order = pc.sort_indices(table, sort_keys=[(name, "descending") for name in NEWEST])
     ranked = table.select(spec.version_of).take(order).append_column("row", order)
     newest = ranked.group_by(list(spec.version_of), use_threads=False).aggregate([("row", "first")])["row_first"]
     return table.take(newest.combine_chunks().take(pc.sort_indices(newest)))

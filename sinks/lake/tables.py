@@ -22,6 +22,13 @@ RECEIVED = "received_time"
 DAYS_BEFORE = 45
 DAYS_AFTER = 1
 
+NEWEST = ("epoch", RECEIVED, "version", OFFSET)
+"""What makes a version the newer one, from the first on.
+
+A higher version was never received earlier, so the time received decides nothing among versions of one session, and all
+when a session comes back after it expired: versions count from the rows that are there, and these begin anew.
+"""
+
 _OURS = (
     pa.field(DAY, pa.date32(), False, {"doc": "Day (UTC) of the row's time, or of its receipt when that is far off."}),
     pa.field(PARTITION, pa.int32(), False, {"doc": "Kafka partition that the row came from."}),
