@@ -18,7 +18,7 @@ from streams.expiry import Keep
 from streams.rows import Rows, Working
 from streams.sessions import beats as beating
 from streams.sessions import state
-from streams.sessions.state import Half, Hour, Identity, Named
+from streams.sessions.state import Half, Hour, Identity, Named, Series
 
 ID_SLOT_US = 600_000_000
 LATEST_US = ((1 << 32) - 1) * ID_SLOT_US - 1
@@ -227,6 +227,11 @@ def half_of(
     return row
 
 
+def of_before(half: Half, series: Series, settings: FoldSettings) -> bool:
+    """Whether a series is of the time before its session began anew, and so of sums that are gone."""
+    return 0 < series.received < half.since - settings.keep.sessions_us
+
+
 def note_day(rows: Rows, key: bytes, offset: int, before: int, received: int) -> None:
     """Enter a row into the index of what expires, once a day of received time."""
     day = _time(received) // state.DAY_US
@@ -253,6 +258,7 @@ def _new_half(record: Record, at: Place, counts: int, money: int) -> Half:
         late=0,
         received=0,
         flags=0,
+        since=record.received_time,
     )
 
 

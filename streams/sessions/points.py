@@ -118,7 +118,9 @@ def _series_key(at: Place, point: Point) -> bytes:
     return state.series_key(at.session, point.series, min(max(point.start_time or 0, 0), fold.LATEST_US))
 
 
-def _shares(rows: Rows, at: Place, offset: int, point: Point, value: float, settings: FoldSettings) -> Shares:
+def _shares(
+    rows: Rows, half: Half, at: Place, offset: int, point: Point, value: float, settings: FoldSettings
+) -> Shares:
     if point.temporality == "delta":
         return [(at.hour, (value,))]
     key = _series_key(at, point)
@@ -127,7 +129,7 @@ def _shares(rows: Rows, at: Place, offset: int, point: Point, value: float, sett
         return []
     row.offset = offset
     series: Series = row.value
-    if series.received and point.received_time - series.received > settings.keep.sessions_us:
+    if fold.of_before(half, series, settings):
         series = row.value = Series([], False)
     received = max(series.received, point.received_time)
     fold.note_day(rows, key, offset, series.received, received)
@@ -202,7 +204,7 @@ def fold_points(
             _touch_again(rows, at, point)
             continue
         value = amount(point)
-        shares = [] if value is None else _shares(rows, at, offset, point, value, settings)
+        shares = [] if value is None else _shares(rows, half, at, offset, point, value, settings)
         if offset > row.offset:
             _fold_half(half, at, point, shares, settings)
             if value is None and point.kind == "sum" and point.temporality:

@@ -91,7 +91,7 @@ class Identity(msgspec.Struct, array_like=True):
 
 class Half(msgspec.Struct, array_like=True):
     """A session's half row: what its events (or its metric points) say. ``first`` and ``last`` are µs, -1 without
-    any."""
+    any; ``since``: received time of its first record, 0 in rows that are older than this field."""
 
     tenant: str
     session: str
@@ -110,6 +110,7 @@ class Half(msgspec.Struct, array_like=True):
     late: int
     received: int
     flags: int
+    since: int = 0
 
 
 class Hour(msgspec.Struct, array_like=True):
@@ -185,6 +186,11 @@ def beats_key(session: bytes, slot: int) -> bytes:
 
 def series_key(session: bytes, series: str, start: int) -> bytes:
     return b"c" + series.encode() + _START.pack(start) + session
+
+
+def series_session(key: bytes) -> bytes:
+    """The session's bytes in the key of a series."""
+    return key[1 + SERIES_CHARS + _START.size :]
 
 
 def ids_key(session: bytes, slot: int) -> bytes:

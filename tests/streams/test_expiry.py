@@ -97,6 +97,48 @@ def test_a_cumulative_series_that_comes_back_after_so_long_counts_from_nothing()
     assert sum(world.sessions["s"]["metric_totals"].values()) == 7.0
 
 
+def a_count(day: float, value: float, series: str = "5e" * 16) -> Any:
+    """A point of a cumulative series of the session s that began on day 0."""
+    point = a_cost("s", day, temporality="cumulative", series=series, start_time=START)
+    return point._replace(value=value, point_id=str(uuid.UUID(int=round(day * 10) << 64)))
+
+
+def series_kept(world: World) -> int:
+    return sum(key.startswith(b"c") for key in world.of_points.rows)
+
+
+@pytest.mark.parametrize("silent", [300, 420, 800])
+def test_a_cumulative_series_counts_once_however_long_it_was_silent_in_a_session_that_lives(silent: int) -> None:
+    lives = [a_cost("s", day) for day in range(0, silent, 50)]
+    points = [a_count(0, 5.0), *lives, a_count(silent, 7.0), a_count(silent + 1, 8.0)]
+    for chunk in (1, 40):
+        calm = World(log([]), log(points), 1).run(largest_chunk=chunk)
+        wild = World(log([]), log(points), 2).run(largest_chunk=chunk, crashes=10)
+        for world in (calm, wild):
+            assert world.sessions["s"]["metric_cost_usd"] == len(lives) + 8.0
+            assert series_kept(world) == 1
+
+
+def test_a_cumulative_series_goes_with_its_session() -> None:
+    points = [a_count(0, 5.0), *(a_cost("s", day) for day in range(10, 700, 100)), *ticks(1100, 1150)[1]]
+    world = World(log([]), log(points), 1).run(largest_chunk=5)
+    assert world.sessions.keys() == {"last"}
+    assert series_kept(world) == 0
+    assert kinds(world)["e"] == 50
+
+
+@pytest.mark.parametrize("looked", [True, False])
+def test_a_series_of_a_session_that_began_anew_counts_from_nothing_whether_its_row_was_deleted_or_not(
+    looked: bool,
+) -> None:
+    again = [a_cost("s", 410), a_count(411, 7.0), a_cost("s", 600), a_count(850, 8.0)]
+    others = [a_cost("other", day) for day in (409, 450, 849)] if looked else []
+    world = World(log([]), log(sorted([a_count(0, 5.0), *again, *others], key=lambda p: p.received_time)), 1)
+    world.run(largest_chunk=1)
+    assert world.sessions["s"]["metric_cost_usd"] == 2 + 8.0
+    assert series_kept(world) == 1
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_whatever_dies_and_however_it_is_cut_the_same_rows_are_left(seed: int) -> None:
     rnd = random.Random(seed)
