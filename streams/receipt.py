@@ -11,6 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 APART_US = 300 * 1_000_000
+AHEAD_US = 1_200_000_000
+"""A record counts at no time so long after its receipt: 10 minutes by DESIGN.md, rule 9, and as much again for clocks
+that differ."""
 FIELD = "received_time"
 
 Values = tuple[Any, ...]

@@ -17,7 +17,7 @@ from streams.engine.changelogs import ensure_topics
 from streams.engine.chunk import Chunk, Output
 from streams.engine.publication import Publication
 from streams.engine.settings import Cluster, EngineSettings
-from streams.engine.table import Publish, Sweep, Table
+from streams.engine.table import Publish, Sweep, Sweeper, Table
 
 logger = logging.getLogger(__name__)
 
@@ -222,17 +222,23 @@ class Engine:
 
         return decorate
 
-    def sweeper(self, table: Table, topic: str) -> Callable[[Sweep], Sweep]:
-        """Decorates `async def sweep(partition, keys, since_ms)`, which takes back what our rows do not account for.
+    def sweeper(
+        self, table: Table, topic: str, partitions: int, owner: Callable[[bytes], bytes]
+    ) -> Callable[[Sweep], Sweep]:
+        """Decorates `async def sweep(partition, messages, since_ms)`, which takes back what no row of ours stands for.
 
-        After its rows are published it is given the keys that the same partition of this output topic holds, some at a
-        time: those of a lower epoch among them. The topic must be partitioned as the table's source is, and this stage
-        the only one that writes to it.
+        After the rows of a partition are published it is given the messages (key -> value) of this output topic whose
+        rows would lie in it, some at a time: those of a lower epoch among them. This stage must be the only one that
+        writes to the topic.
         since_ms: the rebuild had all records from this Kafka time on; older ones may be missing.
+
+        Args: partitions: of the topic. Where the table's source has another number, every partition of the table reads
+              the whole topic.
+              owner: of a message's key, the partition key of its row's source records.
         """
 
         def decorate(sweep: Sweep) -> Sweep:
-            table.sweepers[topic] = sweep
+            table.sweepers[topic] = Sweeper(partitions, owner, sweep)
             return sweep
 
         return decorate

@@ -28,6 +28,11 @@ def _hash(key: bytes) -> int:
     return int(murmur2(key)) & 0x7FFFFFFF
 
 
+def partition_of(key: bytes, partitions: int) -> int:
+    """The partition that Kafka's default partitioner (murmur2) gives a key."""
+    return _hash(key) % partitions
+
+
 def _fill(batch: Any, messages: Sequence[Message]) -> int:
     """Put as many messages into an empty batch as it takes, at least one; returns how many.
 

@@ -21,6 +21,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
+from streams.engine.outbox import partition_of
 from streams.engine.recovery import read_back
 
 if TYPE_CHECKING:
@@ -99,19 +100,23 @@ class Publication:
         return count
 
     async def _sweep(self, table: Table, partition: int, exclusively: Exclusively) -> None:
-        """Hand every key of the output topics to their sweepers."""
+        """Hand every message of the output topics to their sweepers."""
         if not table.sweepers:
             return
         sources = {topic: n for topic, n in self._app.stage_topics.items() if topic not in self._internal}
         since_ms = await complete_since_ms(self._app, sources)
-        for topic, sweep in table.sweepers.items():
+        count = table.source.partitions
+        for topic, (partitions, owner, sweep) in table.sweepers.items():
+            # Only where the numbers are equal do messages lie where their rows do.
+            tps = [TopicPartition(topic, n) for n in ([partition] if partitions == count else range(partitions))]
             async with self._app.plain_consumer() as consumer:
-                (stretch,) = (await _stretches(consumer, [TopicPartition(topic, partition)])).values()
-            async with aclosing(read_back(self._app, topic, {partition: stretch})) as read:
+                stretches = {tp.partition: stretch for tp, stretch in (await _stretches(consumer, tps)).items()}
+            async with aclosing(read_back(self._app, topic, stretches)) as read:
                 async for _, records, _ in read:
-                    keys = list(dict.fromkeys(key for key, value, _ in records if value is not None))
-                    for start in range(0, len(keys), _SLICE):
-                        await exclusively(partial(sweep, partition, keys[start : start + _SLICE], since_ms))
+                    messages = {key: value for key, value, _ in records if value is not None}
+                    ours = [item for item in messages.items() if partition_of(owner(item[0]), count) == partition]
+                    for start in range(0, len(ours), _SLICE):
+                        await exclusively(partial(sweep, partition, dict(ours[start : start + _SLICE]), since_ms))
 
     def _flows(self, table: Table, partition: int) -> bool:
         """Whether the partition of the table's source, and so of those that are read beside it, is ours to work on."""

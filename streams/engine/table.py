@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import faust
 from faust.types import TP
@@ -32,9 +32,17 @@ logger = logging.getLogger(__name__)
 Put = Row | tuple[int, bytes]
 Publish = Callable[[int, Sequence[tuple[bytes, Row]]], Awaitable[None]]
 """Sends what is published of some rows (key, row) of a partition."""
-Sweep = Callable[[int, Sequence[bytes], int], Awaitable[None]]
-"""Takes back what is published under some keys and stands on no row: see Engine.sweeper."""
+Sweep = Callable[[int, Mapping[bytes, bytes], int], Awaitable[None]]
+"""Takes back what of some published messages (key -> value) stands on no row: see Engine.sweeper."""
 _offset = itemgetter(-2)
+
+
+class Sweeper(NamedTuple):
+    """What sweeps an output topic.  partitions: of the topic.  owner: message key -> partition key of its row."""
+
+    partitions: int
+    owner: Callable[[bytes], bytes]
+    sweep: Sweep
 
 
 class Table:
@@ -47,7 +55,7 @@ class Table:
         #: What sends all that is published of rows whose keys begin with this prefix.
         self.publisher: tuple[bytes, Publish] = (rows.RESERVED, _nothing)
         #: Output topic -> what takes back messages of a lower epoch that our rows do not account for.
-        self.sweepers: dict[str, Sweep] = {}
+        self.sweepers: dict[str, Sweeper] = {}
         self._app = app
         self._epoch = app.settings.epoch
         self._faust = ChangelogTable(app, self)

@@ -7,18 +7,20 @@ that changed. Both halves lie in the same partition of their tables, and the eng
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from schemas import topics
+from schemas import codec, topics
+from schemas.errors import CodecError
 from streams import receipt
 from streams.engine import Chunk, Engine, Output, Row, Table
 from streams.expiry import Clock
 from streams.rows import Rows
 from streams.sessions import events, points
 from streams.sessions.fold import is_late
-from streams.sessions.logic import LOGIC, Fold, fold_chunk, whole
+from streams.sessions.logic import LOGIC, Fold, Published, fold_chunk, unknown_sessions, whole
 from streams.sessions.state import BY_EVENTS, BY_POINTS, LAYOUT, SESSION
 from streams.stage import Inlet, Stage, output, reading, take_back
 
@@ -33,6 +35,7 @@ def register(engine: Engine, stage: Stage) -> None:
     clocks: tuple[defaultdict[int, Clock], defaultdict[int, Clock]] = (defaultdict(Clock), defaultdict(Clock))
     read_events = Inlet(engine, stage, "claude_event", events.FIELDS, received=receipt.FIELD)
     read_points = Inlet(engine, stage, "metric_point", points.FIELDS, received=receipt.FIELD)
+    read_published = codec.reader("session", Published._fields)
     to_sessions = (stage.topic("sessions"), stage.partitions["sessions"])
     to_hours = (stage.hours_topic(engine), stage.partitions["session-hours"])
 
@@ -78,6 +81,15 @@ def register(engine: Engine, stage: Stage) -> None:
         keys = [key for key, _ in rows]
         beside = tables[0].get_many(partition, keys)
         await _publish(partition, [key for key, other in zip(keys, beside, strict=True) if other is None])
+
+    @engine.sweeper(tables[0], *to_sessions, owner=lambda key: key)
+    async def sweep(partition: int, messages: Mapping[bytes, bytes], since_ms: int) -> None:
+        said = {}
+        for key, value in messages.items():
+            with suppress(CodecError):  # of a newer release, which this one is the way back from
+                said[key] = Published(*read_published([value])[0])
+        gone = unknown_sessions(said, [reading(table, partition) for table in tables], since_ms * 1000)
+        await take_back(engine, *to_sessions, [(key, key) for key in gone])
 
     async def _publish(partition: int, keys: Sequence[bytes]) -> None:
         halves = (_rows(tables[0], partition), _rows(tables[1], partition))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from streams.expiry import Clock, Scan
-from streams.rows import Rows, Stored
+from streams.receipt import AHEAD_US
+from streams.rows import Read, Rows, Stored
 from streams.sessions import join
 from streams.sessions.expiry import Expired, expired
 from streams.sessions.fold import Facts, FoldSettings, Touched, session_of
@@ -72,6 +73,24 @@ def fold_chunk(
     gone = expired(clock, scan, halves[own], halves[1 - own], newest, settings)
     redelivered = sum(seen.redelivered for seen in touched.values())
     return Folded(gone, halves[own].puts(), sessions, hours, redelivered)
+
+
+class Published(NamedTuple):
+    """What a published session says that the sweep must know: its first time (µs), and whether it is a pseudo-session,
+    whose rows lie with its user's and not with its name."""
+
+    start_time: int
+    pseudo: bool
+
+
+def unknown_sessions(messages: Mapping[bytes, Published], halves: Sequence[Read], since_us: int) -> list[bytes]:
+    """Published sessions that no half row stands for, though the records of their time were all read again.
+
+    Args:    messages: by Kafka's key.  halves: of each table.  since_us: records received from this time on were read.
+    """
+    keys = [key for key, said in messages.items() if said.start_time >= since_us + AHEAD_US and not said.pseudo]
+    found = zip(*(read([session_key(key) for key in keys]) for read in halves), strict=True)
+    return [key for key, stored in zip(keys, found, strict=True) if not any(stored)]
 
 
 def whole(

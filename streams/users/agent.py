@@ -6,7 +6,7 @@ In a higher epoch it also passes the snapshots on to the topic that others read:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -44,15 +44,13 @@ def register(engine: Engine, stage: Stage) -> None:
         stored = ((key, (row.offset, row.payload)) for key, row in rows)
         await engine.emit(*out, map(_window, logic.windows(stored, stage.epoch)))
 
-    async def sweep_hours(partition: int, keys: Sequence[bytes], since_ms: int) -> None:
-        await take_back(engine, *to_hours, logic.unknown_hours(keys, reading(windows, partition), since_ms * 1000))
+    @engine.sweeper(windows, *to_hours, logic.owner)
+    async def sweep_hours(partition: int, messages: Mapping[bytes, bytes], since_ms: int) -> None:
+        await take_back(engine, *to_hours, logic.unknown_hours(messages, reading(windows, partition), since_ms * 1000))
 
-    async def sweep_windows(partition: int, keys: Sequence[bytes], since_ms: int) -> None:
-        await take_back(engine, *out, logic.unknown_windows(keys, reading(windows, partition), since_ms * 1000))
-
-    for sweep, (topic, partitions) in ((sweep_hours, to_hours), (sweep_windows, out)):
-        if partitions == hours.partitions:  # so a user's messages lie where the user's rows do
-            engine.sweeper(windows, topic)(sweep)
+    @engine.sweeper(windows, *out, logic.owner)
+    async def sweep_windows(partition: int, messages: Mapping[bytes, bytes], since_ms: int) -> None:
+        await take_back(engine, *out, logic.unknown_windows(messages, reading(windows, partition), since_ms * 1000))
 
 
 def _passed_on(record: Record) -> Output:

@@ -30,6 +30,7 @@ from schemas.topics import make_key, split_key
 from streams import exact
 from streams.expiry import Clock, Keep, Scan
 from streams.formats import Formats
+from streams.receipt import AHEAD_US
 from streams.rows import Layout, Read, Rows, Stored, Working
 
 TABLE = "user-windows"
@@ -40,9 +41,6 @@ HOUR_US = 3_600_000_000
 LOGIC = 1
 """Grows with every change that makes other rows of the same snapshots; rows of another one are refused."""
 FORMATS = Formats(1)
-AHEAD_US = 1_200_000_000
-"""A record counts in no hour that begins so long after its receipt: 10 minutes by DESIGN.md, rule 9, and as much again
-for clocks that differ."""
 GROUPS = 16
 """(team, cost centre) pairs that one session may be counted under on one day; more would be a client gone wild."""
 
@@ -325,7 +323,7 @@ def windows(stored: Iterable[tuple[bytes, Stored]], epoch: int) -> list[dict[str
     return [window_row(key, offset, _window(FORMATS.body(WINDOW, payload)), epoch) for key, (offset, payload) in stored]
 
 
-def unknown_windows(keys: Sequence[bytes], read: Read, since_us: int) -> list[tuple[bytes, bytes]]:
+def unknown_windows(keys: Iterable[bytes], read: Read, since_us: int) -> list[tuple[bytes, bytes]]:
     """Published windows that no row stands for, though the records of their time were all read again.
 
     Args:    keys: Kafka's.  since_us: records received from this time on were read.
@@ -337,10 +335,10 @@ def unknown_windows(keys: Sequence[bytes], read: Read, since_us: int) -> list[tu
         if int(start) >= since_us + AHEAD_US:
             rows[key] = window_key(grain, int(start) // HOUR_US, tenant, user, (team, cost_center))
     found = read(list(rows.values()))
-    return [(key, _owner(key)) for key, stored in zip(rows, found, strict=True) if stored is None]
+    return [(key, owner(key)) for key, stored in zip(rows, found, strict=True) if stored is None]
 
 
-def unknown_hours(keys: Sequence[bytes], read: Read, since_us: int) -> list[tuple[bytes, bytes]]:
+def unknown_hours(keys: Iterable[bytes], read: Read, since_us: int) -> list[tuple[bytes, bytes]]:
     """The same of published hours of sessions: those that were not counted."""
     rows: dict[bytes, tuple[int, bytes]] = {}
     for key in keys:
@@ -350,13 +348,14 @@ def unknown_hours(keys: Sequence[bytes], read: Read, since_us: int) -> list[tupl
             rows[key] = (hour, counted_key(tenant, user, session, hour))
     found = read([row for _, row in rows.values()])
     return [
-        (key, _owner(key))
+        (key, owner(key))
         for (key, (hour, row)), stored in zip(rows.items(), found, strict=True)
         if stored is None or hour not in _counted(FORMATS.body(row[:1], stored[1])).hours
     ]
 
 
-def _owner(key: bytes) -> bytes:
+def owner(key: bytes) -> bytes:
+    """Tenant and user of a published window or hour: what their rows are partitioned by."""
     return make_key(*split_key(key)[:2])
 
 

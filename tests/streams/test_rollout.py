@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from millrace.kafka import Broker
-from schemas import topics
+from schemas import codec, topics
 from service.cluster import ensure_topics
 from tests.chaos.load import Load
 from tests.chaos.verify import differences, published
@@ -56,6 +57,15 @@ async def test_a_mended_logic_is_rolled_out_beside_the_old_one(kafka: Broker, pr
         assert all(rows)
         return {row["epoch"] for found in rows for row in found.values()}
 
+    async def known_to_the_old_logic_alone() -> None:
+        """A session that no record of ours makes."""
+        rows = await published(bootstrap, f"{prefix}.sessions.v1", "session")
+        key, row = topics.make_key("t", "a session of the old logic"), next(iter(rows.values()))
+        value = codec.encode("session", {**row, "tenant": "t", "session_id": "a session of the old logic"})
+        partition = topics.partition_for(key, topics.CATALOGUE["sessions"].local.partitions)
+        async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
+            await producer.send_and_wait(f"{prefix}.sessions.v1", value, key=key, partition=partition)
+
     async def loaded(condition: Callable[[dict[str, object]], bool], worker: Worker) -> None:
         """Load until the worker says so, then until it has done all of it."""
         enough = asyncio.Event()
@@ -84,6 +94,9 @@ async def test_a_mended_logic_is_rolled_out_beside_the_old_one(kafka: Broker, pr
         old.start()  # the way back, as long as nothing is published
         await loaded(lambda state: bool(state["ready"]), old)
         old.terminate()
+        assert await epochs() == {1}
+
+        await known_to_the_old_logic_alone()
         assert await epochs() == {1}
 
         dying.start()

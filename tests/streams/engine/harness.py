@@ -56,7 +56,8 @@ class Pipeline:
     async def create_topics(self, out_config: dict[str, str] | None = None) -> None:
         async with Admin(self.bootstrap) as client:
             topics = [NewTopic(f"{self.app}-{name}", PARTITIONS, 1) for name in self.names]
-            await client.create_topics([*topics, NewTopic(f"{self.app}-out", PARTITIONS, 1, topic_configs=out_config)])
+            outs = self.options.get("out_partitions", PARTITIONS)
+            await client.create_topics([*topics, NewTopic(f"{self.app}-out", outs, 1, topic_configs=out_config)])
 
     async def delete_topic(self, name: str) -> None:
         async with Admin(self.bootstrap) as client:

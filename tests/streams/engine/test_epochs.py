@@ -20,12 +20,17 @@ from tests.streams.engine.worker import PARTITIONS
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 
-async def test_a_change_of_logic_is_refused_rebuilt_in_shadow_and_published(pipeline: MakePipeline) -> None:
-    counting = pipeline()
+@pytest.mark.parametrize("out_partitions", [PARTITIONS, 3])
+async def test_a_change_of_logic_is_refused_rebuilt_in_shadow_and_published(
+    pipeline: MakePipeline, out_partitions: int
+) -> None:
+    """Whatever the number of partitions: what only the old logic knew is found in all of them, and is gone."""
+    counting = pipeline(out_partitions=out_partitions)
     worker = await ran_once(counting)
     topic = f"{counting.app}-out"
     async with AIOKafkaProducer(bootstrap_servers=counting.bootstrap) as producer:
-        await producer.send_and_wait(topic, bytes(24), key=b"known to the old logic alone")
+        for number in range(5):
+            await producer.send_and_wait(topic, bytes(24), key=b"known to the old logic alone %d" % number)
     published = await counting.read(topic)
 
     worker.start(logic=2)
@@ -44,7 +49,7 @@ async def test_a_change_of_logic_is_refused_rebuilt_in_shadow_and_published(pipe
     await worker.until(lambda: worker.state.get("why") == "owns 4 partitions")
     assert worker.total("unpublished", "tables") == 0
     assert await worker.stop() == 0
-    messages = len(published) + len(counting.wanted("a")) + 1
+    messages = len(published) + len(counting.wanted("a")) + 5
     assert len(await counting.read(topic)) == messages
     assert await counting.output() == counting.wanted_output()
 

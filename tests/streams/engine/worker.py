@@ -17,7 +17,7 @@ import signal
 import struct
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ def compute(seconds: float) -> None:
 
 def build(options: dict[str, Any], cluster: Cluster, **kwargs: Any) -> Engine:
     engine = Engine(settings_of(options), cluster, **kwargs)
-    app, out = options["app"], f"{options['app']}-out"
+    app, out, outs = options["app"], f"{options['app']}-out", options.get("out_partitions", PARTITIONS)
 
     def source(name: str) -> tuple[Source, Half]:
         of = engine.source(f"{app}-{name}", PARTITIONS)
@@ -103,18 +103,18 @@ def build(options: dict[str, Any], cluster: Cluster, **kwargs: Any) -> Engine:
         @engine.agent(a)
         async def count(chunk: Chunk) -> None:
             puts = await half.fold(chunk)
-            await engine.emit(out, PARTITIONS, [(k, RECORD.pack(v) + p, k) for k, (v, p) in puts.items()])
+            await engine.emit(out, outs, [(k, RECORD.pack(v) + p, k) for k, (v, p) in puts.items()])
 
         @engine.publisher(half.table, b"k")
         async def publish(partition: int, found: Sequence[tuple[bytes, Row]]) -> None:
             items = [(key, RECORD.pack(row.offset) + row.payload, key) for key, row in found]
-            await engine.emit(out, PARTITIONS, items)
+            await engine.emit(out, outs, items)
 
-        @engine.sweeper(half.table, out)
-        async def sweep(partition: int, keys: Sequence[bytes], since_ms: int) -> None:
-            found = half.table.get_many(partition, keys)
-            gone = [(k, None, k) for k, row in zip(keys, found, strict=True) if row is None and not since_ms]
-            await engine.emit(out, PARTITIONS, gone)
+        @engine.sweeper(half.table, out, outs, owner=lambda key: key)
+        async def sweep(partition: int, messages: Mapping[bytes, bytes], since_ms: int) -> None:
+            found = half.table.get_many(partition, list(messages))
+            gone = [(k, None, k) for k, row in zip(messages, found, strict=True) if row is None and not since_ms]
+            await engine.emit(out, outs, gone)
 
         return engine
 

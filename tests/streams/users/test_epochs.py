@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from schemas.topics import make_key
+from streams.receipt import AHEAD_US
 from streams.users.logic import (
-    AHEAD_US,
     FLOATS,
     HOUR_US,
     INTEGERS,
