@@ -25,6 +25,9 @@ _POLL_S = 0.2
 _PUBLISHED = "published"
 # A segment is compacted or deleted once it is full; with Kafka's 1 GiB a laptop would keep gigabytes of dead records.
 _SEGMENT_BYTES = 64 * 1024 * 1024
+# Compaction and retention go by the time of a record. By a worker's own clock they would go wrong with it, and Kafka
+# refuses what is an hour ahead of its own.
+_BROKERS_TIME = {"message.timestamp.type": "LogAppendTime"}
 
 
 async def ensure_topics(
@@ -79,6 +82,7 @@ async def _partitions(admin: AIOKafkaAdminClient, names: Mapping[str, int]) -> d
 def _changelog(settings: EngineSettings) -> dict[str, str]:
     return {
         "cleanup.policy": "compact",
+        **_BROKERS_TIME,
         "min.compaction.lag.ms": str(settings.compaction_lag_ms),
         "min.insync.replicas": str(min(2, settings.replication)),
         "segment.bytes": str(_SEGMENT_BYTES),
@@ -89,6 +93,7 @@ def _log(settings: EngineSettings) -> dict[str, str]:
     """Nothing is read from it again once its stage has committed."""
     return {
         "cleanup.policy": "delete",
+        **_BROKERS_TIME,
         "retention.ms": str(settings.internal_retention_ms),
         "min.insync.replicas": str(min(2, settings.replication)),
         "segment.bytes": str(_SEGMENT_BYTES),

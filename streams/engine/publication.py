@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Container, Mapping
 from contextlib import aclosing
 from functools import partial
@@ -34,6 +33,7 @@ _LOOK_S = 0.2
 _SLICE = 100
 """Rows in one go: while they are sent, chunks and rebalances wait."""
 _RETRY_S = 1.0
+_NEVER_MS = 1 << 53
 Exclusively = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
 
 
@@ -144,6 +144,8 @@ async def _stretches(consumer: Any, tps: list[TopicPartition]) -> dict[TopicPart
 async def complete_since_ms(app: EngineApp, sources: Mapping[str, int]) -> int:
     """Kafka's time (ms) from which on no record of the sources was deleted; 0 where none ever was.
 
+    Of a partition that has lost all of its records nobody knows: the end of all time.
+
     Args: sources: topic -> partitions.
     """
     newest = 0
@@ -151,7 +153,7 @@ async def complete_since_ms(app: EngineApp, sources: Mapping[str, int]) -> int:
         tps = [TopicPartition(topic, n) for topic, count in sources.items() for n in range(count)]
         for tp, (begin, end) in (await _stretches(consumer, tps)).items():
             if begin == end > 0:
-                return int(time.time() * 1000)
+                return _NEVER_MS
             if begin > 0:
                 consumer.seek(tp, begin)
                 newest = max(newest, (await consumer.getone(tp)).timestamp)

@@ -48,6 +48,7 @@ FAULTS = {
     "term": 2,
     "pause": 2,
     "zombie": 4,
+    "clock step": 2,
     "scale": 1,
     "broker kill": 1,
     "broker freeze": 1,
@@ -58,6 +59,7 @@ _READY_S = 90.0
 _DRAIN_S = 900.0
 _REPAIRED_S = 60.0
 _CALM_S = (0.5, 4.0)
+_CLOCK_H = 6.0
 # Not before an audit has found and mended what a zombie wrote: the older copy would be the only one left.
 _COMPACTION_LAG_MS = "20000"
 _SHOWN = 5
@@ -83,7 +85,7 @@ class Chaos:
         self.workers = [self._worker(number) for number in range(options.workers)]
 
     def _worker(self, number: int) -> Worker:
-        arguments = ["tests.chaos.unprotected", self.options.without] if self.options.without else ["streams"]
+        arguments = ["tests.chaos.unprotected", self.options.without] if self.options.without else ["tests.chaos.clock"]
         return Worker(number, self.folder, self.environment, arguments)
 
     def say(self, text: str) -> None:
@@ -129,7 +131,14 @@ class Chaos:
 
     async def _compacted(self) -> None:
         """Have Kafka compact soon what it would compact after hours: old copies go while everything runs."""
-        soon = {"min.compaction.lag.ms": _COMPACTION_LAG_MS, "segment.ms": "5000", "max.compaction.lag.ms": "30000"}
+        # All that is not named goes back to the broker's default.
+        stamps = {"message.timestamp.type": "LogAppendTime"}
+        soon = {
+            **stamps,
+            "min.compaction.lag.ms": _COMPACTION_LAG_MS,
+            "segment.ms": "5000",
+            "max.compaction.lag.ms": "30000",
+        }
         names = [f"{self.prefix}-streams-{table}-changelog" for table in TABLES]
         names += [f"{self.prefix}.{topic}.v1" for topic in ("sessions", "user-windows")]
         admin = AIOKafkaAdminClient(bootstrap_servers=self.brokers.bootstrap)
@@ -154,6 +163,7 @@ class Chaos:
             "term": self._term,
             "pause": self._pause,
             "zombie": self._zombie,
+            "clock step": self._clock_step,
             "scale": self._scale,
             "broker kill": self._broker_restart,
             "broker freeze": self._broker_freeze,
@@ -203,6 +213,11 @@ class Chaos:
         await asyncio.sleep(seconds)
         worker.resume()
         return f"{worker.name} paused for {seconds:.1f} s, past the session timeout"
+
+    async def _clock_step(self, worker: Worker) -> str:
+        hours = self.random.uniform(-_CLOCK_H, _CLOCK_H)
+        worker.step_clock(hours * 3600)
+        return f"{worker.name} has its clock set {abs(hours):.1f} h {'ahead' if hours > 0 else 'behind'}"
 
     async def _scale(self, _: Worker) -> str:
         if len(self.workers) > self.options.workers:

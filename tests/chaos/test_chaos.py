@@ -26,6 +26,13 @@ def test_faults_drawn_from_a_seed_leave_every_row_exact(tmp_path: Path) -> None:
     assert '"verdict": "EXACT"' in results.read_text()
 
 
+def test_no_row_depends_on_the_clocks_of_the_workers() -> None:
+    done = chaos("--seed", "6", "--minutes", "0.2", "--faults", "clock step")
+    assert done.stdout.splitlines()[-1] == "EXACT", done.stdout + done.stderr
+    assert " has its clock set " in done.stdout
+    assert "exit code" not in done.stdout, "none ended"
+
+
 def test_without_the_ids_of_records_the_resends_are_found_to_count() -> None:
     """Control. If this is exact, the verifier is blind."""
     done = chaos("--seed", "5", "--minutes", "0.1", "--faults", "kill", "--without", "ids")

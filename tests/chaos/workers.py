@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from millrace.kafka import free_port
+from tests.chaos import clock
 
 ROOT = Path(__file__).parents[2]
 _STOP_S = 20.0
@@ -110,6 +111,10 @@ class Worker:
                     path.unlink()
                 else:
                     os.truncate(path, rnd.randrange(path.stat().st_size + 1))
+
+    def step_clock(self, seconds: float) -> None:
+        """Its wall clock is so far ahead from now on, also after a start. Only of tests.chaos.clock."""
+        clock.step(self.folder, seconds)
 
     def limit_files(self, size: int | None) -> None:
         """No file of its may grow beyond this many bytes: writing fails as on a full disk. None: no limit."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -82,8 +81,7 @@ async def test_a_rebuild_is_complete_from_the_oldest_record_on_that_every_partit
             await client.delete_records({TopicPartition(topic, partition): RecordsToDelete(before)})
         return await complete_since_ms(app, {topic: PARTITIONS})
 
-    began_ms = int(time.time() * 1000)
     assert await complete_since_ms(app, {topic: PARTITIONS}) == 0
     assert await since_after_deleting(1, 1) == 3_000
     assert await since_after_deleting(0, 1) == 5_000
-    assert await since_after_deleting(0, 2) >= began_ms, "nothing is left of a partition"
+    assert await since_after_deleting(0, 2) > 1 << 52, "nothing is left of a partition"
