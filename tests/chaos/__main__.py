@@ -131,21 +131,15 @@ class Chaos:
 
     async def _compacted(self) -> None:
         """Have Kafka compact soon what it would compact after hours: old copies go while everything runs."""
-        # All that is not named goes back to the broker's default.
-        stamps = {"message.timestamp.type": "LogAppendTime"}
-        soon = {
-            **stamps,
-            "min.compaction.lag.ms": _COMPACTION_LAG_MS,
-            "segment.ms": "5000",
-            "max.compaction.lag.ms": "30000",
-        }
+        soon = {"min.compaction.lag.ms": _COMPACTION_LAG_MS, "segment.ms": "5000", "max.compaction.lag.ms": "30000"}
         names = [f"{self.prefix}-streams-{table}-changelog" for table in TABLES]
         names += [f"{self.prefix}.{topic}.v1" for topic in ("sessions", "user-windows")]
         admin = AIOKafkaAdminClient(bootstrap_servers=self.brokers.bootstrap)
         await admin.start()
         try:
             for name in names:
-                policy = {"cleanup.policy": "compact", **soon}
+                # All that is not named goes back to the broker's default.
+                policy = {"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime", **soon}
                 await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, policy)])
         finally:
             await admin.close()
