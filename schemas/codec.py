@@ -1,8 +1,8 @@
 """The only way between bytes and records. Everything here is derived from the .avsc files.
 
-Written is always the newest version, framed as a single object; read is every version, in that frame or in Confluent's.
-A field that the writer's version did not have gets its default. Times are ints (microseconds since the epoch, UTC) in
-records, and timestamps in Arrow.
+Written is always the newest version, framed as a single object, or in Confluent's frame where a schema registry is in
+use; read is every version in either frame. A field that the writer's version did not have gets its default. Times are
+ints (microseconds since the epoch, UTC) in records, and timestamps in Arrow.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import fastavro
 import fastavro.schema
 import pyarrow as pa
 
-from schemas import decoder, framing, records
+from schemas import decoder, framing, records, topics
 from schemas.encoder import Encoder
-from schemas.errors import CodecError
+from schemas.errors import CodecError, UnknownSchema
 from schemas.records import Field, FieldType, Record
 
 Row = tuple[Any, ...]
@@ -42,24 +42,36 @@ _ARROW: dict[FieldType, pa.DataType] = {
 }
 
 _resolver: ConfluentResolver | None = None
+_written_ids: Mapping[str, int] = {}
 
 
-def set_confluent_resolver(resolver: ConfluentResolver | None) -> None:
-    """How to find the schema of a Confluent frame: schema id → parsed .avsc. Without one such frames are errors."""
-    global _resolver
-    _resolver = resolver
-    _confluent_schema.cache_clear()
+def use_registry(resolver: ConfluentResolver | None, written_ids: Mapping[str, int] | None = None) -> None:
+    """How this process finds the schema of a Confluent frame, and which frames it writes. Call it before all else.
+
+    Args:    resolver: schema id → parsed .avsc. It raises KeyError for an id that is not there, ValueError for what is
+             no Avro, and whatever else is to end the reading (a registry that does not answer). None: such frames are
+             errors.
+             written_ids: record → the id of its newest version; a record that it lacks is written as a single object.
+    """
+    global _resolver, _written_ids
+    _resolver, _written_ids = resolver, dict(written_ids or {})
+    for cached in (_confluent_schema, encoder, _whole):
+        cached.cache_clear()
 
 
 @functools.lru_cache(maxsize=1024)
-def _confluent_schema(schema_id: int) -> tuple[Any, bytes]:
-    """The registry's schema, parsed by fastavro, and its fingerprint."""
+def _confluent_schema(schema_id: int) -> tuple[Any, str, bytes]:
+    """The registry's schema, parsed by fastavro, its full name and its fingerprint."""
     if _resolver is None:
-        raise CodecError(f"Confluent frame with schema id {schema_id}, but no schema registry is set")
+        raise ValueError("no schema registry is set (MILLRACE_REGISTRY_URL)")
     plain = _without_logical_types(_resolver(schema_id))
+    try:
+        parsed = fastavro.parse_schema(plain)
+    except (fastavro.schema.SchemaParseException, fastavro.schema.UnknownType) as error:
+        raise ValueError(f"it is no Avro schema: {error}") from error
     canonical = fastavro.schema.to_parsing_canonical_form(plain)
     fingerprint = bytes.fromhex(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))
-    return fastavro.parse_schema(plain), fingerprint
+    return parsed, str(parsed["name"] if isinstance(parsed, dict) else parsed), fingerprint
 
 
 def _without_logical_types(schema: Any) -> Any:
@@ -73,11 +85,12 @@ def _without_logical_types(schema: Any) -> Any:
 @functools.cache
 def encoder(record: str) -> Encoder:
     """The plan behind `encode`; for who encodes many records that share values."""
-    return Encoder(records.record(record))
+    schema_id = _written_ids.get(record)
+    return Encoder(records.record(record), None if schema_id is None else framing.confluent_prefix(schema_id))
 
 
 def encode(record: str, value: Mapping[str, Any]) -> bytes:
-    """A single object of the newest version.
+    """A message of the newest version, in the frame that this process writes.
 
     Args:    record: name of the record.  value: field → value; a field left out has its default.
     Raises:  CodecError(unencodable_record): a field unknown, missing or of the wrong type.
@@ -109,31 +122,39 @@ def reader(record: str, fields: Sequence[str]) -> Reader:
     Raises:  KeyError: a field that the newest version does not have.
     """
     newest = records.record(record)
-    wanted = tuple(newest.field(name) for name in fields)
-    reads = {version: _compiled(record, version, tuple(fields)) for version in records.versions(record)}
-    known = {records.record(record, version).fingerprint: read for version, read in reads.items()}
-    first = reads[newest.version]
+    names = tuple(fields)
+    wanted = tuple(newest.field(name) for name in names)
+    known = {records.record(record, version).fingerprint: version for version in records.versions(record)}
+
+    @functools.lru_cache(maxsize=256)
+    def plan(writer: bytes | int) -> decoder.Rows:
+        """What reads the messages whose frame names this schema."""
+        if isinstance(writer, bytes):
+            if writer not in known:
+                raise UnknownSchema(record, topics.of_record(record), writer, "this release does not have it")
+            return _compiled(record, known[writer], framing.single_object_prefix(writer), names)
+        schema, fingerprint = _registered(newest, writer)
+        if fingerprint in known:
+            return _compiled(record, known[fingerprint], framing.confluent_prefix(writer), names)
+        return _foreign(newest, wanted, schema)
 
     def other(data: bytes) -> Row:
-        """A message of an older version or in Confluent's frame."""
-        writer, start = framing.split(data)
-        if isinstance(writer, int):
-            schema, fingerprint = _confluent_schema(writer)
-            if fingerprint not in known:
-                return _foreign(newest, wanted, schema, data, start)
-            writer, data = fingerprint, framing.single_object_prefix(fingerprint) + data[start:]
-        if writer not in known:
-            raise CodecError(f"{record}: unknown schema fingerprint {writer.hex()}", record=record)
+        """A message that was framed otherwise than the first of its chunk."""
         out: list[Row] = []
-        known[writer]((data,), out, other)
+        plan(framing.split(data)[0])((data,), out, other)
         return out[0]
+
+    newest_plan = plan(newest.fingerprint)
 
     def read(messages: Sequence[bytes]) -> list[Row]:
         out: list[Row] = []
         try:
+            confluent = bool(messages) and messages[0][:1] == framing.CONFLUENT_MARK
+            first = plan(framing.split(messages[0])[0]) if confluent else newest_plan
             first(messages, out, other)
         except CodecError as error:
-            raise CodecError(str(error), record=record, index=len(out)) from error
+            error.record, error.index = record, len(out)
+            raise
         except _BAD_BYTES as error:
             raise CodecError(f"{record}: message {len(out)}: {error}", record=record, index=len(out)) from error
         return out
@@ -142,21 +163,43 @@ def reader(record: str, fields: Sequence[str]) -> Reader:
 
 
 @functools.lru_cache(maxsize=256)
-def _compiled(record: str, version: int, fields: tuple[str, ...]) -> decoder.Rows:
+def _compiled(record: str, version: int, prefix: bytes, fields: tuple[str, ...]) -> decoder.Rows:
     newest, writer = records.record(record), records.record(record, version)
     wanted = [newest.field(name) for name in fields]
-    return decoder.rows(writer, framing.single_object_prefix(writer.fingerprint), wanted)
+    return decoder.rows(writer, prefix, wanted)
 
 
-def _foreign(newest: Record, wanted: tuple[Field, ...], schema: Any, data: bytes, start: int) -> Row:
-    """A message of a schema that is not ours, by fastavro's rules of schema resolution."""
+def _registered(newest: Record, schema_id: int) -> tuple[Any, bytes]:
+    """The schema with this id, and its fingerprint. Raises: UnknownSchema: it is not there, or no version of ours."""
+    topic, name = topics.of_record(newest.name), f"{newest.schema['namespace']}.{newest.schema['name']}"
     try:
-        value = cast(
-            dict[str, Any], fastavro.schemaless_reader(io.BytesIO(data[start:]), schema, _reader_schema(newest.name))
-        )
-    except (EOFError, fastavro.read.SchemaResolutionError, TypeError) as error:
-        raise CodecError(f"{newest.name}: {error or type(error).__name__}", record=newest.name) from error
-    return tuple(value[f.name] for f in wanted)
+        schema, found, fingerprint = _confluent_schema(schema_id)
+    except KeyError as error:
+        raise UnknownSchema(newest.name, topic, schema_id, "the registry does not have it") from error
+    except ValueError as error:
+        raise UnknownSchema(newest.name, topic, schema_id, str(error)) from error
+    if found != name:
+        raise UnknownSchema(newest.name, topic, schema_id, f"the registry says that it is {found}, not {name}")
+    return schema, fingerprint
+
+
+def _foreign(newest: Record, wanted: tuple[Field, ...], schema: Any) -> decoder.Rows:
+    """Reads a version that this release does not have, a later one say, by fastavro's rules of schema resolution."""
+
+    def read(messages: Sequence[bytes], out: list[Row], other: Callable[[bytes], Row]) -> None:
+        writer = framing.split(messages[0])[0]
+        for data in messages:
+            if framing.split(data)[0] != writer:
+                out.append(other(data))
+                continue
+            body = io.BytesIO(data[framing.CONFLUENT_SIZE :])
+            try:
+                value = cast(dict[str, Any], fastavro.schemaless_reader(body, schema, _reader_schema(newest.name)))
+            except (EOFError, fastavro.read.SchemaResolutionError, TypeError) as error:
+                raise CodecError(f"{newest.name}: {error or type(error).__name__}", record=newest.name) from error
+            out.append(tuple(value[f.name] for f in wanted))
+
+    return read
 
 
 @functools.cache

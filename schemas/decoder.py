@@ -216,8 +216,8 @@ def _body_code(record: Record, targets: dict[str, str]) -> list[str]:
     return [*lines, f"if p {'!=' if whole else '>'} len(d): raise Malformed('wrong length')"]
 
 
-def source(record: Record, wanted: Sequence[Field]) -> str:
-    """Source of the function that `rows` compiles."""
+def source(record: Record, wanted: Sequence[Field], start_at: int) -> str:
+    """Source of the function that `rows` compiles.  start_at: size of the frame's prefix, bytes."""
     targets = {f.name: f"v{i}" for i, f in enumerate(wanted)}
     start: dict[str, list[str]] = {}
     for f in wanted:
@@ -227,10 +227,10 @@ def source(record: Record, wanted: Sequence[Field]) -> str:
         "def read(messages, out, other):",
         "    append = out.append",
         "    for d in messages:",
-        "        if d[:10] != PREFIX:",
+        f"        if d[:{start_at}] != PREFIX:",
         "            append(other(d))",
         "            continue",
-        "        p = 10",
+        f"        p = {start_at}",
     ]
     for value, names in start.items():
         if value in ("{}", "[]"):  # Each needs an object of its own.
@@ -246,11 +246,11 @@ def source(record: Record, wanted: Sequence[Field]) -> str:
 def rows(record: Record, prefix: bytes, wanted: Sequence[Field]) -> Rows:
     """A function (messages, out, other) that appends one tuple per message to `out`: the `wanted` fields, in order.
 
-    A message that does not start with `prefix`, the 10 bytes of this version's frame, goes through `other`. A wanted
+    A message that does not start with `prefix`, this version's in one of the frames, goes through `other`. A wanted
     field that this version does not have gets its default. Bytes that do not fit raise IndexError, struct.error or
     ValueError; `out` then ends with the row before them.
     """
     scope = {**_HELPERS, "PREFIX": prefix}
-    code = compile(source(record, wanted), f"<reader of {record.name} v{record.version}>", "exec")
+    code = compile(source(record, wanted, len(prefix)), f"<reader of {record.name} v{record.version}>", "exec")
     exec(code, scope)
     return scope["read"]  # type: ignore[no-any-return]

@@ -160,12 +160,15 @@ def field_encoder(field: Field) -> Encode:
 
 
 class Encoder:
-    """Encodes records of one schema version as single objects."""
+    """Encodes records of one schema version.
 
-    def __init__(self, record: Record) -> None:
+    Args:    prefix: the frame before every body; none: that of a single object.
+    """
+
+    def __init__(self, record: Record, prefix: bytes | None = None) -> None:
         self._record = record
         self._slots = {f.name: (i, field_encoder(f)) for i, f in enumerate(record.fields, 1)}
-        self._template: list[bytes | None] = [single_object_prefix(record.fingerprint)]
+        self._template: list[bytes | None] = [single_object_prefix(record.fingerprint) if prefix is None else prefix]
         for f in record.fields:
             self._template.append(None if f.required else field_encoder(f)(f.default))
 

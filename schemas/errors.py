@@ -4,6 +4,7 @@ MillraceError
 ├── RetryableError(retry_after_s)      the same input may succeed later: Kafka away, a full queue
 └── PermanentError(reason)             the same input will fail again
     ├── CodecError                     bytes that are no record, or a value that does not fit its schema
+    │   └── UnknownSchema              a frame that names a schema which this record cannot be read by
     ├── OtlpError                      a request body that cannot be decoded, or is over a limit
     └── KeyFormatError                 text that is no API key
 
@@ -51,6 +52,21 @@ class CodecError(PermanentError):
         super().__init__(message, reason=reason)
         self.record = record
         self.index = index
+
+
+class UnknownSchema(CodecError):
+    """A frame that names a schema which the record cannot be read by (unknown_schema).
+
+    Args:    topic: short name of the topic that the record stands in.  schema: the registry's id, or a fingerprint.
+             why: what is wrong with it.
+    """
+
+    def __init__(self, record: str, topic: str, schema: int | bytes, why: str) -> None:
+        name = f"schema id {schema}" if isinstance(schema, int) else f"schema fingerprint {schema.hex()}"
+        super().__init__(f"{record} (topic {topic}): {name}: {why}", reason="unknown_schema", record=record)
+        self.topic = topic
+        self.schema = schema
+        self.why = why
 
 
 class OtlpError(PermanentError):

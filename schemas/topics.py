@@ -106,11 +106,17 @@ _ALL = (
 )
 
 CATALOGUE: Mapping[str, Topic] = MappingProxyType({topic.name: topic for topic in _ALL})
+_OF_RECORD = {topic.record: topic.name for topic in _ALL}
 
 
 def full_name(prefix: str, name: str) -> str:
     """Kafka's name of a topic of the catalogue. Raises: KeyError."""
     return f"{prefix}.{CATALOGUE[name].name}.v1"
+
+
+def of_record(record: str) -> str:
+    """Short name of the one topic in which a record stands. Raises: KeyError."""
+    return _OF_RECORD[record]
 
 
 def make_key(*parts: str) -> bytes:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from schemas import codec, decoder, framing, records
 from schemas.encoder import Encoder
-from schemas.errors import CodecError
+from schemas.errors import CodecError, RetryableError, UnknownSchema
 from tests.schemas.strategies import LONGS, any_row, rows
 
 MINIMAL = {"event_id": "e", "tenant": "t", "event_name": "n", "event_time": 1, "received_time": 2}
@@ -95,9 +95,9 @@ def test_a_missing_field_is_named() -> None:
 
 
 def test_an_unknown_fingerprint_is_named() -> None:
-    with pytest.raises(CodecError, match="unknown schema fingerprint 0102030405060708") as caught:
+    with pytest.raises(CodecError, match="schema fingerprint 0102030405060708: this release") as caught:
         codec.decode("claude_event", b"\xc3\x01\x01\x02\x03\x04\x05\x06\x07\x08rest")
-    assert caught.value.reason == "malformed_record"
+    assert caught.value.reason == "unknown_schema"
 
 
 @pytest.mark.parametrize("data", [b"", b"\xc3", b"\xc3\x01abc", b"\x00\x00", b"{}", b"PAR1"])
@@ -180,9 +180,10 @@ class TestConfluent:
                 {"name": "prompt_length", "type": "int"},
             ],
         }
-        codec.set_confluent_resolver({7: EVENT.schema, 8: older}.__getitem__)
+        other = {**EVENT.schema, "name": "Invoice"}
+        codec.use_registry({7: EVENT.schema, 8: older, 9: other, 10: {"type": "recrod"}}.__getitem__)
         yield
-        codec.set_confluent_resolver(None)
+        codec.use_registry(None)
 
     def test_our_own_schema_is_read(self) -> None:
         data = framing.confluent_prefix(7) + by_fastavro("claude_event", MINIMAL)
@@ -203,10 +204,56 @@ class TestConfluent:
         single = codec.encode("claude_event", MINIMAL)
         confluent = framing.confluent_prefix(7) + single[framing.SINGLE_OBJECT_SIZE :]
         assert read([single, confluent, single]) == [("e",)] * 3
+        assert read([confluent, single, confluent]) == [("e",)] * 3
+
+    def test_a_later_version_is_read_by_an_earlier_reader(self) -> None:
+        """A rolling upgrade: the registry has the schema that this release does not."""
+        later = version_two()
+        codec.use_registry({7: EVENT.schema, 11: later.schema}.__getitem__)
+        new = Encoder(later, framing.confluent_prefix(11)).encode({**MINIMAL, "mood": "fine", "duration_ms": 9})
+        old = framing.confluent_prefix(7) + by_fastavro("claude_event", {**MINIMAL, "duration_ms": 8})
+        read = codec.reader("claude_event", ["duration_ms", "hook_type"])
+        assert read([new, old, new]) == [(9, None), (8, None), (9, None)]
+
+    @pytest.mark.parametrize(
+        ("schema_id", "why"),
+        [
+            (6, "the registry does not have it"),
+            (9, "the registry says that it is millrace.Invoice, not millrace.ClaudeEvent"),
+            (10, "it is no Avro schema"),
+        ],
+    )
+    def test_an_id_that_is_not_ours_is_named_with_its_topic(self, schema_id: int, why: str) -> None:
+        good = codec.encode("claude_event", MINIMAL)
+        with pytest.raises(UnknownSchema, match=why) as caught:
+            codec.reader("claude_event", ["event_id"])([good, framing.confluent_prefix(schema_id) + good[10:]])
+        error = caught.value
+        assert (error.topic, error.schema, error.index, error.reason) == ("events", schema_id, 1, "unknown_schema")
+        assert str(error).startswith(f"claude_event (topic events): schema id {schema_id}: ")
+
+    def test_a_registry_that_does_not_answer_is_no_fault_of_the_record(self) -> None:
+        def away(schema_id: int) -> dict[str, Any]:
+            raise RetryableError("the registry does not answer")
+
+        codec.use_registry(away)
+        with pytest.raises(RetryableError):
+            codec.decode("claude_event", framing.confluent_prefix(7) + b"")
+
+    @given(any_row())
+    def test_written_with_an_id_is_confluents_frame(self, row: tuple[str, dict[str, Any]]) -> None:
+        name, value = row
+        codec.use_registry({7: records.record(name).schema}.__getitem__, {name: 7})
+        data = codec.encode(name, value)
+        assert data == framing.confluent_prefix(7) + by_fastavro(name, value)
+        assert codec.decode(name, data) == value
+
+    def test_what_has_no_id_stays_a_single_object(self) -> None:
+        codec.use_registry({}.__getitem__, {"session": 7})
+        assert framing.split(codec.encode("claude_event", MINIMAL))[0] == EVENT.fingerprint
 
 
 def test_a_confluent_frame_without_registry_is_refused() -> None:
-    with pytest.raises(CodecError, match="schema id 7, but no schema registry"):
+    with pytest.raises(CodecError, match=r"schema id 7: no schema registry is set \(MILLRACE_REGISTRY_URL\)"):
         codec.decode("claude_event", framing.confluent_prefix(7) + b"")
 
 
