@@ -25,7 +25,7 @@ from ingest_gateway.settings import GatewaySettings
 from schemas.errors import MillraceError
 from schemas.otlp import Context, Limits
 from schemas.topics import full_name
-from service import logs
+from service import logs, registry
 from service.cluster import describe
 from service.control import ControlView
 from service.errors import TopicMissing
@@ -127,7 +127,7 @@ class Gateway:
         await self._report()
 
     async def _connect(self) -> None:
-        """Wait for Kafka, the topics and the keys, however long they take; then let requests in."""
+        """Wait for Kafka, topics, schema registry and keys, however long they take; then let requests in."""
         settings = self._settings
         said = ""
         while True:
@@ -153,6 +153,7 @@ class Gateway:
         for full in names.values():
             if full not in states:
                 raise TopicMissing(full)
+        await asyncio.to_thread(registry.use, settings)
         await self._control.start(self._kafka, settings.prefix)
         publisher = Publisher(
             self._kafka,

@@ -18,7 +18,7 @@ from millrace.errors import KeyFault
 from millrace.settings import StackSettings
 from schemas import keys, topics
 from schemas.errors import MillraceError
-from service import cluster
+from service import cluster, registry
 from service.settings import kafka_kwargs, load
 
 Arguments = ParamSpec("Arguments")
@@ -123,18 +123,32 @@ def topics_() -> None:
 @plain_faults
 def topics_create() -> None:
     """Create the topics that are missing (MILLRACE_PROFILE: local or cluster)."""
-    settings, kafka = _kafka()
+    settings, kafka = _cluster()
     created = asyncio.run(cluster.ensure_topics(kafka, topics.CATALOGUE.values(), settings.prefix, settings.profile))
     for name in created:
         click.echo(name)
     print(f"{len(created)} created, {len(topics.CATALOGUE) - len(created)} were there", file=sys.stderr)
 
 
+@topics_.command("register")
+@plain_faults
+def topics_register() -> None:
+    """Register every topic's schema in MILLRACE_REGISTRY_URL; a step of each deployment, and harmless when repeated."""
+    settings = load(StackSettings)
+    if settings.registry_url is None:
+        fail("no schema registry is named: set MILLRACE_REGISTRY_URL")
+    found = list(registry.Registry(settings).register())
+    rows = [[one.subject, f"{one.record} v{one.version}", one.schema_id] for one in found]
+    click.echo(query.render(query.Answer(["subject", "schema", "id"], rows), "table"), nl=False)
+    new = sum(one.new for one in found)
+    print(f"{new} registered, {len(found) - new} were there; all are {registry.COMPATIBILITY}", file=sys.stderr)
+
+
 @topics_.command("list")
 @plain_faults
 def topics_list() -> None:
     """The topics of the catalogue, as Kafka has them."""
-    settings, kafka = _kafka()
+    settings, kafka = _cluster()
     names = [topics.full_name(settings.prefix, name) for name in topics.CATALOGUE]
     _, states = asyncio.run(cluster.describe(kafka, names))
     rows = [
@@ -289,9 +303,16 @@ def demo(endpoint: str | None, protocol: str, rate: float, count: int, users: in
     _write(json.dumps(summary) + "\n")
 
 
-def _kafka() -> tuple[StackSettings, dict[str, Any]]:
+def _cluster() -> tuple[StackSettings, dict[str, Any]]:
     settings = load(StackSettings)
     return settings, {**kafka_kwargs(settings), "bootstrap_servers": settings.kafka_address}
+
+
+def _kafka() -> tuple[StackSettings, dict[str, Any]]:
+    """The same for who reads or writes records."""
+    settings, kafka = _cluster()
+    registry.use(settings)
+    return settings, kafka
 
 
 def _write(text: str) -> None:

@@ -20,6 +20,7 @@ from millrace.screen import Place
 from millrace.settings import StackSettings
 from millrace.supervisor import FEEDER, RESTART_SIGNAL, KafkaProgram, PythonProgram, Supervisor
 from schemas.topics import CATALOGUE
+from service import registry
 from service.cluster import ensure_topics
 from service.errors import ClusterUnavailable
 from service.settings import kafka_kwargs
@@ -200,6 +201,7 @@ def _start(settings: StackSettings, supervisor: Supervisor, broker: Broker | Non
         asyncio.run(ensure_topics(kafka, CATALOGUE.values(), settings.prefix, settings.profile))
         if broker is not None:
             asyncio.run(_wait_for_groups(kafka))
+        registry.use(settings)
         keys = asyncio.run(local_keys.ensure(kafka, settings.prefix, settings.data, settings.tenant))
     except ClusterUnavailable as error:
         raise KafkaFault(str(error), "is it up, and is BOOTSTRAP (MILLRACE_BOOTSTRAP) its address?") from error

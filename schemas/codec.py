@@ -67,11 +67,18 @@ def _confluent_schema(schema_id: int) -> tuple[Any, str, bytes]:
     plain = _without_logical_types(_resolver(schema_id))
     try:
         parsed = fastavro.parse_schema(plain)
-    except (fastavro.schema.SchemaParseException, fastavro.schema.UnknownType) as error:
+    except (fastavro.schema.SchemaParseException, fastavro.schema.UnknownType, KeyError) as error:
         raise ValueError(f"it is no Avro schema: {error}") from error
-    canonical = fastavro.schema.to_parsing_canonical_form(plain)
-    fingerprint = bytes.fromhex(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))
-    return parsed, str(parsed["name"] if isinstance(parsed, dict) else parsed), fingerprint
+    return parsed, str(parsed["name"] if isinstance(parsed, dict) else parsed), fingerprint(plain)
+
+
+def fingerprint(schema: Any) -> bytes:
+    """CRC-64-AVRO of a parsed .avsc, as in Record.fingerprint. Raises: ValueError: it is no Avro schema."""
+    try:
+        canonical = fastavro.schema.to_parsing_canonical_form(_without_logical_types(schema))
+    except (fastavro.schema.SchemaParseException, fastavro.schema.UnknownType, KeyError) as error:
+        raise ValueError(f"it is no Avro schema: {error}") from error
+    return bytes.fromhex(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))
 
 
 def _without_logical_types(schema: Any) -> Any:
@@ -133,9 +140,9 @@ def reader(record: str, fields: Sequence[str]) -> Reader:
             if writer not in known:
                 raise UnknownSchema(record, topics.of_record(record), writer, "this release does not have it")
             return _compiled(record, known[writer], framing.single_object_prefix(writer), names)
-        schema, fingerprint = _registered(newest, writer)
-        if fingerprint in known:
-            return _compiled(record, known[fingerprint], framing.confluent_prefix(writer), names)
+        schema, crc = _registered(newest, writer)
+        if crc in known:
+            return _compiled(record, known[crc], framing.confluent_prefix(writer), names)
         return _foreign(newest, wanted, schema)
 
     def other(data: bytes) -> Row:
@@ -173,14 +180,14 @@ def _registered(newest: Record, schema_id: int) -> tuple[Any, bytes]:
     """The schema with this id, and its fingerprint. Raises: UnknownSchema: it is not there, or no version of ours."""
     topic, name = topics.of_record(newest.name), f"{newest.schema['namespace']}.{newest.schema['name']}"
     try:
-        schema, found, fingerprint = _confluent_schema(schema_id)
+        schema, found, crc = _confluent_schema(schema_id)
     except KeyError as error:
         raise UnknownSchema(newest.name, topic, schema_id, "the registry does not have it") from error
     except ValueError as error:
         raise UnknownSchema(newest.name, topic, schema_id, str(error)) from error
     if found != name:
         raise UnknownSchema(newest.name, topic, schema_id, f"the registry says that it is {found}, not {name}")
-    return schema, fingerprint
+    return schema, crc
 
 
 def _foreign(newest: Record, wanted: tuple[Field, ...], schema: Any) -> decoder.Rows:

@@ -2,11 +2,14 @@
 
 MillraceError                     (schemas.errors)
 ├── RetryableError                (schemas.errors)
-│   └── ClusterUnavailable        Kafka did not answer in time
+│   ├── ClusterUnavailable        Kafka did not answer in time
+│   └── RegistryUnavailable       the schema registry did not answer in time
 └── PermanentError                (schemas.errors)
     ├── TopicMissing              a topic this process needs does not exist
     ├── TopicMismatch             a topic exists with another number of partitions
-    └── TopicRefused              Kafka refuses to create a topic
+    ├── TopicRefused              Kafka refuses to create a topic
+    ├── SchemaMissing             the schema registry does not have a schema that this process writes
+    └── RegistryRefused           the schema registry refuses what it was asked
 """
 
 from schemas.errors import PermanentError, RetryableError
@@ -51,4 +54,37 @@ class TopicRefused(PermanentError):
     def __init__(self, topic: str, cause: str) -> None:
         super().__init__(f"Kafka refuses to create topic {topic}: {cause}", reason="topic_refused")
         self.topic = topic
+        self.cause = cause
+
+
+class RegistryUnavailable(RetryableError):
+    """The schema registry did not answer.  url: the address that was tried.  cause: in words."""
+
+    def __init__(self, url: str, cause: str) -> None:
+        super().__init__(f"schema registry at {url} does not answer: {cause}", retry_after_s=1.0)
+        self.url = url
+        self.cause = cause
+
+
+class SchemaMissing(PermanentError):
+    """A schema that this process writes is not registered.  record, version: which.  subject: where it belongs."""
+
+    def __init__(self, record: str, version: int, subject: str, url: str) -> None:
+        super().__init__(
+            f"schema {record} v{version} is not in the registry at {url} under {subject}; "
+            "register it with: millrace topics register",
+            reason="schema_missing",
+        )
+        self.record = record
+        self.version = version
+        self.subject = subject
+
+
+class RegistryRefused(PermanentError):
+    """The schema registry says no.  what: was asked, "" for a question.  cause: the registry's words, or ours."""
+
+    def __init__(self, url: str, what: str, cause: str) -> None:
+        super().__init__(f"schema registry at {url} refuses {what or 'to answer'}: {cause}", reason="registry_refused")
+        self.url = url
+        self.what = what
         self.cause = cause

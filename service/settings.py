@@ -71,13 +71,33 @@ class ProcessSettings(BaseSettings):
     kafka_key_file: Path | None = Field(
         None, validation_alias="MILLRACE_KAFKA_KEY_FILE", description="PEM of our client key towards Kafka"
     )
+    registry_url: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        validation_alias="MILLRACE_REGISTRY_URL",
+        description="schema registry with Confluent's API; with it every message has Confluent's frame",
+    )
+    registry_username: str | None = Field(
+        None, validation_alias="MILLRACE_REGISTRY_USERNAME", description="user towards the schema registry"
+    )
+    registry_password: SecretStr | None = Field(
+        None, validation_alias="MILLRACE_REGISTRY_PASSWORD", description="password towards the schema registry"
+    )
+    registry_token: SecretStr | None = Field(
+        None, validation_alias="MILLRACE_REGISTRY_TOKEN", description="bearer token towards the schema registry"
+    )
+    registry_ca_file: Path | None = Field(
+        None,
+        validation_alias="MILLRACE_REGISTRY_CA_FILE",
+        description="PEM of the CA of the schema registry; none: the system's CAs",
+    )
     health_host: str = Field(
         "127.0.0.1", validation_alias="MILLRACE_HEALTH_HOST", description="address of /healthz, /readyz and /metrics"
     )
     log_level: LogLevel = Field("INFO", validation_alias="MILLRACE_LOG_LEVEL", description="least level that is logged")
 
     @model_validator(mode="after")
-    def _kafka_security_is_whole(self) -> Self:
+    def _security_is_whole(self) -> Self:
         faults = []
         if self.security_protocol.startswith("SASL") and (self.sasl_username is None or self.sasl_password is None):
             faults.append(
@@ -86,7 +106,11 @@ class ProcessSettings(BaseSettings):
             )
         if (self.kafka_cert_file is None) != (self.kafka_key_file is None):
             faults.append("MILLRACE_KAFKA_CERT_FILE and MILLRACE_KAFKA_KEY_FILE belong together")
-        for name in ("kafka_ca_file", "kafka_cert_file", "kafka_key_file"):
+        if (self.registry_username is None) != (self.registry_password is None):
+            faults.append("MILLRACE_REGISTRY_USERNAME and MILLRACE_REGISTRY_PASSWORD belong together")
+        if self.registry_username is not None and self.registry_token is not None:
+            faults.append("MILLRACE_REGISTRY_TOKEN and MILLRACE_REGISTRY_USERNAME exclude each other")
+        for name in ("kafka_ca_file", "kafka_cert_file", "kafka_key_file", "registry_ca_file"):
             path = getattr(self, name)
             if path is not None and not path.is_file():
                 faults.append(f"{env_name(type(self), name)}: no such file: {path}")

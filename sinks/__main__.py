@@ -10,10 +10,10 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from schemas.errors import MillraceError
-from service import logs
+from service import logs, registry
 from service.control import TOPIC as CONTROL
 from service.control import ControlView
-from service.errors import ClusterUnavailable, TopicMismatch, TopicMissing
+from service.errors import ClusterUnavailable, RegistryUnavailable, SchemaMissing, TopicMismatch, TopicMissing
 from service.health import Health
 from service.settings import kafka_kwargs, load
 from sinks.errors import EXIT_FAILED, EXIT_TRY_AGAIN, StoreUnavailable, exit_code
@@ -145,24 +145,25 @@ class Process:
                 raise result
 
     async def _start(self, topics: Sequence[str]) -> Source:
-        """Kafka as we find it, with the control plane read; waits as long as Kafka does not answer.
+        """Kafka as we find it, with the control plane read; waits as long as Kafka or the registry does not answer.
 
-        Raises: TopicMissing: not there after topics_timeout_s.
+        Raises: TopicMissing, SchemaMissing: not there after topics_timeout_s.  RegistryRefused.
         """
         clock = asyncio.get_running_loop().time
         said_at, missing_since = -_SAY_AGAIN_S, None
         while True:
             try:
                 source = await find(self._kafka, self.settings.prefix, [*topics, CONTROL])
+                await asyncio.to_thread(registry.use, self.settings)
                 await self.control.start(self._kafka, self.settings.prefix)
                 return source
-            except ClusterUnavailable as error:
+            except (ClusterUnavailable, RegistryUnavailable) as error:
                 why, missing_since = str(error), None
-            except TopicMissing as error:
+            except (TopicMissing, SchemaMissing) as error:
                 missing_since = missing_since or clock()
                 if clock() - missing_since > self.settings.topics_timeout_s:
                     raise
-                why = f"waiting for topic {error.topic}"
+                why = f"waiting: {error}"
             self.health.set_ready(False, why)
             if clock() - said_at >= _SAY_AGAIN_S:
                 logger.warning("%s", why)

@@ -24,9 +24,9 @@ from aiokafka.errors import KafkaError
 
 from schemas.errors import MillraceError
 from schemas.topics import full_name
-from service import logs
+from service import logs, registry
 from service.cluster import TopicState, cluster_identity, describe
-from service.errors import ClusterUnavailable, TopicMissing
+from service.errors import ClusterUnavailable, RegistryUnavailable, SchemaMissing, TopicMissing
 from service.health import Health
 from service.settings import kafka_kwargs, load
 from streams.engine import Cluster, Engine, EngineSettings, Status, Stop, WorkerFenced, collector
@@ -48,35 +48,43 @@ _FENCED = "fenced"
 
 
 async def wait_for_topics(settings: StreamsSettings, kafka: Mapping[str, Any], health: Health) -> tuple[str, Any]:
-    """The cluster's id and the state of our topics by short name; waits as long as Kafka does not answer.
+    """The cluster's id and the state of our topics by short name; the codec then writes as the registry says.
 
-    Raises: TopicMissing: not there after topics_timeout_s.  SourcesDiffer.
+    Waits as long as Kafka or the registry does not answer.
+    Raises: TopicMissing, SchemaMissing: not there after topics_timeout_s.  SourcesDiffer, RegistryRefused.
     """
-    names = {name: full_name(settings.prefix, name) for name in TOPICS}
     clock = asyncio.get_running_loop().time
     said_at, missing_since = -_SAY_AGAIN_S, None
     while True:
         try:
-            cluster_id, found = await describe(kafka, list(names.values()))
-        except ClusterUnavailable as error:
+            found = await _topics(settings, kafka)
+            await asyncio.to_thread(registry.use, settings)
+            return found
+        except (ClusterUnavailable, RegistryUnavailable) as error:
             why, missing_since = str(error), None
-        else:
-            absent = [topic for topic in names.values() if topic not in found]
-            if not absent:
-                states: dict[str, TopicState] = {name: found[topic] for name, topic in names.items()}
-                first, second = states["events"], states["metrics"]
-                if first.partitions != second.partitions:
-                    raise SourcesDiffer((first.name, first.partitions), (second.name, second.partitions))
-                return cluster_id, states
+        except (TopicMissing, SchemaMissing) as error:
             missing_since = missing_since or clock()
             if clock() - missing_since > settings.topics_timeout_s:
-                raise TopicMissing(absent[0])
-            why = f"waiting for topic {absent[0]}"
+                raise
+            why = f"waiting: {error}"
         health.set_ready(False, why)
         if clock() - said_at >= _SAY_AGAIN_S:
             logger.warning("%s", why)
             said_at = clock()
         await asyncio.sleep(_RETRY_S)
+
+
+async def _topics(settings: StreamsSettings, kafka: Mapping[str, Any]) -> tuple[str, dict[str, TopicState]]:
+    names = {name: full_name(settings.prefix, name) for name in TOPICS}
+    cluster_id, found = await describe(kafka, list(names.values()))
+    for topic in names.values():
+        if topic not in found:
+            raise TopicMissing(topic)
+    states = {name: found[topic] for name, topic in names.items()}
+    first, second = states["events"], states["metrics"]
+    if first.partitions != second.partitions:
+        raise SourcesDiffer((first.name, first.partitions), (second.name, second.partitions))
+    return cluster_id, states
 
 
 def build(

@@ -16,6 +16,7 @@ from typing import Any, NoReturn, ParamSpec
 import click
 
 from schemas.errors import MillraceError
+from service import registry
 from service.settings import kafka_kwargs, load
 from streams.engine.settings import group_of
 from streams.inspect import decoding, explanation, listing
@@ -136,6 +137,7 @@ def explain_session_(
     settings: StreamsSettings, tenant: str, session_id: str, fields: tuple[str, ...], form: str
 ) -> None:
     """The events and metric points of a session, and what each has changed."""
+    registry.use(settings)
     arguments = (_here(settings), kafka_kwargs(settings), tenant, session_id, fields, settings.fold, say)
     _tell(asyncio.run(explain_session(*arguments)), form)
 
@@ -164,6 +166,7 @@ def explain_user_(
     form: str,
 ) -> None:
     """The snapshots of sessions' hours that an hour or day of a user is made of."""
+    registry.use(settings)
     arguments = (_here(settings), kafka_kwargs(settings), tenant, user_key, grain, start.replace(tzinfo=UTC), fields)
     _tell(asyncio.run(explain_user(*arguments, say)), form)
 
