@@ -162,6 +162,7 @@ class Gateway:
             self.metrics,
             request_timeout_s=max(10.0, 2 * settings.ack_timeout_s),
             retry_after_s=settings.retry_after_s,
+            cloud_events=settings.cloud_events,
         )
         try:
             await publisher.start()

@@ -22,6 +22,7 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeEr
 
 from ingest_gateway.errors import Busy
 from ingest_gateway.metrics import GatewayMetrics
+from schemas import cloudevents
 from schemas.otlp import Message
 from schemas.topics import full_name, partition_for
 
@@ -40,6 +41,7 @@ class Publisher:
     """Owns the producer.
 
     Args:    kafka: aiokafka's keyword arguments.  partitions: of every topic, by short name.
+             cloud_events: whether messages get the headers of CloudEvents.
     """
 
     def __init__(
@@ -51,8 +53,11 @@ class Publisher:
         *,
         request_timeout_s: float,
         retry_after_s: float,
+        cloud_events: bool = False,
     ) -> None:
         self._kafka = dict(kafka)
+        self._prefix = prefix
+        self._cloud_events = cloud_events
         self._topics = {name: full_name(prefix, name) for name in partitions}
         # murmur2 in Python costs as much as a seventh of a record's decoding, and sessions come again.
         self._place = functools.lru_cache(maxsize=16_384)(
@@ -98,6 +103,8 @@ class Publisher:
         producer = self._producer
         if producer is None:
             return [self._away()] * len(groups)
+        if self._cloud_events:
+            groups = [cloudevents.with_headers(group, self._prefix) for group in groups]
         batches = self._batches(producer, groups)
         results = await asyncio.gather(*(self._send_all(producer, place, parts) for place, parts in batches.items()))
         for failures in results:

@@ -30,6 +30,11 @@ class GatewaySettings(ProcessSettings):
     team_attribute: str = Field("team.id", description="attribute that says the team")
     department_attribute: str = Field("department", description="attribute that says the department")
     cost_center_attribute: str = Field("cost_center", description="attribute that says the cost center")
+    cloud_events: bool = Field(
+        False,
+        validation_alias="MILLRACE_CLOUDEVENTS",
+        description="headers of CloudEvents 1.0 (binary mode) on every message of the gateway",
+    )
     tls_cert_file: Path | None = Field(None, description="PEM of our certificate; with it both ports speak TLS")
     tls_key_file: Path | None = Field(None, description="PEM of our key")
     tls_client_ca_file: Path | None = Field(None, description="PEM of the CA that clients must prove (mTLS)")
