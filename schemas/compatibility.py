@@ -1,19 +1,32 @@
 """FULL_TRANSITIVE: every version of a record reads what every other version wrote, in both directions.
 
     python -m schemas.compatibility          prints what breaks it, and exits with 1 if anything does
+    python -m schemas.compatibility release  also adds what is new to released.txt: a step of every release
 
 Our records are flat, so Avro's rules of resolution come down to three: same full name; same type of every common field
 (a promotion such as int to long works in one direction only); a default for every field that one side lacks.
+
+A version that is in released.txt has been written by somebody's gateway and stands on somebody's disk: its names,
+types, order and defaults never change again, and it stays. Descriptions, classes and wire attributes may be mended.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
+from pathlib import Path
 
 from schemas import records
 from schemas.records import Record
+
+RELEASED = records.FOLDER / "released.txt"
+_HEAD = """\
+# Every released version of every record: name, version, SHA-256 of its contract (names, types, order, defaults).
+# Written by: python -m schemas.compatibility release
+"""
 
 
 def breaks(one: Record, other: Record) -> list[str]:
@@ -40,16 +53,64 @@ def full_transitive(versions: Sequence[Record]) -> list[str]:
     return [line for one, other in combinations(versions, 2) for line in breaks(one, other)]
 
 
-def main() -> int:
-    """Check every record that we ship."""
-    lines = [
-        line
-        for name in records.NAMES
-        for line in full_transitive([records.record(name, version) for version in records.versions(name)])
-    ]
-    print("\n".join(lines) if lines else f"{len(records.NAMES)} records: every version reads every other")
-    return 1 if lines else 0
+def contract(record: Record) -> str:
+    """SHA-256 over all that bytes depend on, in hex.
+
+    More than the fingerprint: that leaves out defaults, which a reader fills in, and logical types.
+    """
+    fields = [{key: f[key] for key in ("name", "type", "default") if key in f} for f in record.schema["fields"]]
+    whole = [record.schema["namespace"], record.schema["name"], fields]
+    return hashlib.sha256(json.dumps(whole, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def released(text: str) -> dict[tuple[str, int], str]:
+    """(record, version) → contract, as released.txt says. Raises: ValueError: a line that is none."""
+    found = {}
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            name, version, digest = line.split()
+            found[name, int(version)] = digest
+    return found
+
+
+def check(shipped: Mapping[str, Mapping[int, Record]], frozen: Mapping[tuple[str, int], str]) -> list[str]:
+    """What is wrong with the schemas, a line each.
+
+    Args:    shipped: as records.load gives them.  frozen: as `released` gives it.
+    """
+    lines = []
+    for (name, version), digest in frozen.items():
+        record = shipped.get(name, {}).get(version)
+        if record is None:
+            lines.append(f"{name} v{version} was released and is gone: put it back")
+        elif contract(record) != digest:
+            lines.append(f"{name} v{version} was released and has changed: put it back, and make v{version + 1}")
+    for of_record in shipped.values():
+        lines += full_transitive([of_record[version] for version in sorted(of_record)])
+    return lines
+
+
+def release(shipped: Iterable[Record], frozen: Mapping[tuple[str, int], str]) -> str:
+    """The text of released.txt with every shipped version in it; what was in it stays as it is."""
+    whole = {**{(r.name, r.version): contract(r) for r in shipped}, **frozen}
+    return _HEAD + "".join(f"{name} {version} {digest}\n" for (name, version), digest in sorted(whole.items()))
+
+
+def main(arguments: Sequence[str] = (), *, folder: Path = records.FOLDER, file: Path = RELEASED) -> int:
+    """Check every record that we ship, and write the release if that is asked for and all is well."""
+    shipped, frozen = records.load(folder), released(file.read_text())
+    lines = check(shipped, frozen)
+    if lines:
+        print("\n".join(lines))
+        return 1
+    every = [record for versions in shipped.values() for record in versions.values()]
+    if list(arguments) == ["release"]:
+        file.write_text(release(every, frozen))
+        print(f"{len(every) - len(frozen)} released now, {len(frozen)} were before")
+    else:
+        print(f"{len(shipped)} records: every version reads every other; {len(frozen)} versions are released")
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,6 +1,8 @@
 """FULL_TRANSITIVE: what may change between versions, and what may not."""
 
 import copy
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,11 +60,74 @@ def test_versions_that_are_not_neighbours_are_compared() -> None:
     ]
 
 
-def test_the_check_fails_on_a_breaking_change(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shipped = {1: BASE, 2: changed(2, lambda _, f: f["epoch"].update(type="long"))}
-    monkeypatch.setattr(records, "_shipped", lambda: {"session_hour": shipped})
-    monkeypatch.setattr(records, "NAMES", ("session_hour",))
-    assert compatibility.main() == 1
-    assert "epoch is int and long" in capsys.readouterr().out
+class TestTheCommand:
+    """As `make check` runs it, on a copy of what we ship."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        for path in records.FOLDER.glob("*/v*.avsc"):
+            copy_to = tmp_path / path.parent.name / path.name
+            copy_to.parent.mkdir(exist_ok=True)
+            copy_to.write_text(path.read_text())
+        (tmp_path / "released.txt").write_text("# nothing yet\n")
+        return tmp_path
+
+    @staticmethod
+    def run(folder: Path, *arguments: str) -> int:
+        return compatibility.main(arguments, folder=folder, file=folder / "released.txt")
+
+    @staticmethod
+    def rewrite(folder: Path, version: int, change: Any, record: str = "session_hour") -> None:
+        schema = json.loads((folder / record / "v1.avsc").read_text())
+        change(schema, {f["name"]: f for f in schema["fields"]})
+        (folder / record / f"v{version}.avsc").write_text(json.dumps(schema))
+
+    def test_a_breaking_version_fails_and_is_never_released(self, folder: Path, capsys: Any) -> None:
+        self.rewrite(folder, 2, lambda _, f: f["epoch"].update(type="long"))
+        assert self.run(folder) == 1
+        assert self.run(folder, "release") == 1
+        assert "session_hour v1 and v2: epoch is int and long" in capsys.readouterr().out
+        assert compatibility.released((folder / "released.txt").read_text()) == {}
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda s, f: s["fields"].remove(f["team"]),
+            lambda s, f: s["fields"].append({**f["team"], "name": "team_again"}),
+            lambda s, f: s["fields"].reverse(),
+            lambda s, f: f["prompts"].update(default=7),
+            lambda s, f: f["start"].update(type="long"),
+            lambda s, f: f["team"].update(name="squad"),
+            lambda s, _: s.update(namespace="elsewhere"),
+        ],
+    )
+    def test_a_released_version_cannot_change(self, folder: Path, change: Any, capsys: Any) -> None:
+        assert self.run(folder, "release") == 0
+        self.rewrite(folder, 1, change)
+        assert self.run(folder) == 1
+        assert "session_hour v1 was released and has changed: put it back, and make v2" in capsys.readouterr().out
+
+    def test_a_version_may_change_until_it_is_released(self, folder: Path) -> None:
+        self.rewrite(folder, 1, lambda s, f: s["fields"].remove(f["team"]))
+        assert self.run(folder) == 0
+
+    def test_a_released_version_cannot_go(self, folder: Path, capsys: Any) -> None:
+        assert self.run(folder, "release") == 0
+        (folder / "audit" / "v1.avsc").unlink()
+        assert self.run(folder) == 1
+        assert "audit v1 was released and is gone: put it back" in capsys.readouterr().out
+
+    def test_descriptions_and_wire_names_of_a_released_version_may_be_mended(self, folder: Path) -> None:
+        assert self.run(folder, "release") == 0
+        self.rewrite(folder, 1, lambda _, f: f["team"].update(doc="Better said.", otel=["team"]))
+        assert self.run(folder) == 0
+
+    def test_a_release_adds_what_is_new_and_keeps_what_was(self, folder: Path) -> None:
+        assert self.run(folder, "release") == 0
+        before = compatibility.released((folder / "released.txt").read_text())
+        self.rewrite(folder, 2, lambda s, f: s["fields"].remove(f["team"]))
+        assert self.run(folder) == 0
+        assert self.run(folder, "release") == 0
+        after = compatibility.released((folder / "released.txt").read_text())
+        assert after.keys() - before.keys() == {("session_hour", 2)}
+        assert before.items() <= after.items()

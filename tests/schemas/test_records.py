@@ -109,6 +109,7 @@ def test_personal_fields_are_of_class_person() -> None:
 
 def test_there_are_no_orphan_files() -> None:
     known = {f"{name}/v{version}.avsc" for name in records.NAMES for version in records.versions(name)}
+    known.add("released.txt")
     known |= {f"{name}/examples/{path.name}" for name in records.NAMES for path in _examples(name)}
     found = {
         str(path.relative_to(records.FOLDER))
