@@ -16,7 +16,7 @@ from millrace import local_keys, query, stack, status
 from millrace import restart as restart_
 from millrace.errors import KeyFault
 from millrace.settings import StackSettings
-from schemas import keys, topics
+from schemas import asyncapi, keys, topics
 from schemas.errors import MillraceError
 from service import cluster, registry
 from service.settings import kafka_kwargs, load
@@ -176,6 +176,13 @@ def topics_describe(name: str) -> None:
         *([key, value] for key, value in sorted(topic.config.items())),
     ]
     click.echo(query.render(query.Answer(["what", "value"], rows), "table"), nl=False)
+
+
+@topics_.command("asyncapi")
+@plain_faults
+def topics_asyncapi() -> None:
+    """The topics as an AsyncAPI 3 document, JSON: keys, headers and Avro schemas; needs no Kafka."""
+    _write(asyncapi.text(load(StackSettings).prefix))
 
 
 def _sizing(topic: topics.Topic, profile: topics.Profile | str) -> str:
