@@ -5,6 +5,8 @@ codec.py           bytes to records and back (encode, decode, reader, arrow), se
 otlp/              OTLP requests to framed records
 topics.py          the topic catalogue, keys and partitions
 keys.py            API keys
-compatibility.py   FULL_TRANSITIVE check over the versions of a record
+cloudevents.py     the headers of CloudEvents
+asyncapi.py        the topics as an AsyncAPI document
+compatibility.py   FULL_TRANSITIVE check over the versions of a record, and of what was released
 errors.py          the two roots of all our errors
 """

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +24,7 @@ from service.settings import ProcessSettings
 
 COMPATIBILITY = "FULL_TRANSITIVE"
 _MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
+_STRANGE = "it does not speak as a schema registry: is MILLRACE_REGISTRY_URL its address?"
 _TIMEOUT_S = 3.0
 # A topic full of bytes that only look like a frame must not become as many questions to the registry.
 _ABSENT_S = 30.0
@@ -92,7 +93,7 @@ class Registry:
             return self._schemas[schema_id]
         if time.monotonic() < self._absent.get(schema_id, 0.0):
             raise KeyError(schema_id)
-        answer = self._ask("GET", f"/schemas/ids/{schema_id}", absent=True)
+        answer = self._ask("GET", f"/schemas/ids/{schema_id}", absent=True, keys=("schema",))
         if answer is None:
             if len(self._absent) >= _ABSENT_MAX:
                 self._absent.clear()
@@ -107,8 +108,11 @@ class Registry:
         """Fingerprint → id of every version of a subject that is one of ours or could be."""
         path = f"/subjects/{quote(subject, safe='')}/versions"
         found = {}
-        for version in self._ask("GET", path, absent=True) or []:
-            answer = self._ask("GET", f"{path}/{version}")
+        versions = self._ask("GET", path, absent=True)
+        if not isinstance(versions, list | None):
+            raise RegistryRefused(self._url, "", _STRANGE)
+        for version in versions or []:
+            answer = self._ask("GET", f"{path}/{version}", keys=("id", "schema"))
             try:
                 schema = self._parsed(answer)
                 fingerprint = codec.fingerprint(schema)
@@ -121,7 +125,8 @@ class Registry:
     def _register(self, subject: str, record: Record) -> int:
         schema = json.dumps(record.schema, ensure_ascii=False, separators=(",", ":"))
         what = f"{record.name} v{record.version} for subject {subject}"
-        answer = self._ask("POST", f"/subjects/{quote(subject, safe='')}/versions", {"schema": schema}, what=what)
+        path = f"/subjects/{quote(subject, safe='')}/versions"
+        answer = self._ask("POST", path, {"schema": schema}, what=what, keys=("id",))
         return int(answer["id"])
 
     @staticmethod
@@ -134,8 +139,17 @@ class Registry:
             raise ValueError("it is no record")
         return schema
 
-    def _ask(self, method: str, path: str, body: Any = None, *, absent: bool = False, what: str = "") -> Any:
-        """The answer's JSON.  absent: None for a 404.  what: we want of it, for the error."""
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        absent: bool = False,
+        what: str = "",
+        keys: Sequence[str] = (),
+    ) -> Any:
+        """The answer's JSON.  absent: None for a 404.  what: we want of it, for the error.  keys: it must have."""
         try:
             answer = httpx.request(
                 method,
@@ -146,7 +160,7 @@ class Registry:
                 verify=self._tls,
                 timeout=_TIMEOUT_S,
             )
-        except httpx.TransportError as error:
+        except (httpx.RequestError, httpx.InvalidURL) as error:
             raise RegistryUnavailable(self._url, str(error) or type(error).__name__) from error
         if answer.status_code == 404 and absent and _says(answer):
             return None
@@ -156,13 +170,14 @@ class Registry:
             cause = f"{answer.status_code}: set MILLRACE_REGISTRY_USERNAME and _PASSWORD, or MILLRACE_REGISTRY_TOKEN"
             raise RegistryRefused(self._url, what, cause)
         if not answer.is_success:
-            cause = _says(answer) or "it does not speak as a schema registry: is MILLRACE_REGISTRY_URL its address?"
-            raise RegistryRefused(self._url, what, f"{answer.status_code}: {cause}")
+            raise RegistryRefused(self._url, what, f"{answer.status_code}: {_says(answer) or _STRANGE}")
         try:
-            return answer.json()
+            found = answer.json()
         except ValueError as error:
-            cause = "it does not speak as a schema registry: is MILLRACE_REGISTRY_URL its address?"
-            raise RegistryRefused(self._url, what, cause) from error
+            raise RegistryRefused(self._url, what, _STRANGE) from error
+        if keys and not (isinstance(found, dict) and found.keys() >= set(keys)):
+            raise RegistryRefused(self._url, what, _STRANGE)
+        return found
 
 
 def use(settings: ProcessSettings) -> None:

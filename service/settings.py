@@ -73,7 +73,7 @@ class ProcessSettings(BaseSettings):
     )
     registry_url: str | None = Field(
         None,
-        pattern=r"^https?://",
+        pattern=r"^https?://[^/]",
         validation_alias="MILLRACE_REGISTRY_URL",
         description="schema registry with Confluent's API; with it every message has Confluent's frame",
     )

@@ -171,7 +171,9 @@ class TestWhatItSays:
         with pytest.raises(RegistryUnavailable, match="does not answer: the store is away"):
             registry.use(settings(small.url))
 
-    @pytest.mark.parametrize(("status", "body"), [(200, b"<html>"), (404, b"<html>"), (301, b"")])
+    @pytest.mark.parametrize(
+        ("status", "body"), [(200, b"<html>"), (200, b"{}"), (200, b"[1]"), (404, b"<html>"), (301, b"")]
+    )
     def test_another_server(self, small: Small, status: int, body: bytes) -> None:
         small.status = (status, body)
         with pytest.raises(RegistryRefused, match="is MILLRACE_REGISTRY_URL its address"):
