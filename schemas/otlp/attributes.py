@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from schemas.encoder import Encoder
-from schemas.otlp import content
+from schemas.otlp import commands, content
 from schemas.otlp.bindings import Binding, Bindings, Derivation
 from schemas.otlp.content import CONTENT_MARK, REDACTED
 from schemas.otlp.model import SCOPE_PREFIX, Attributes, Group
@@ -22,12 +22,14 @@ class Filled:
     """What became of the attributes of one record.
 
     values: field → value.  content: for the content topic; begins with what the group has for it.
+    documents: attribute → its text and the JSON object that it is, of those that fields are derived from.
     """
 
-    __slots__ = ("content", "errors", "json", "problems", "ranks", "strings", "values")
+    __slots__ = ("content", "documents", "errors", "json", "problems", "ranks", "strings", "values")
 
     def __init__(self, shared: content.Texts) -> None:
         self.values: dict[str, Any] = {}
+        self.documents: dict[str, content.Document] = {}
         self.strings: dict[str, str] = {}
         self.json: dict[str, str] = {}
         self.errors: list[str] = []
@@ -166,7 +168,7 @@ def _special(filled: Filled, binding: Binding, key: str, value: Any) -> None:
 
 def derive(filled: Filled, attributes: Attributes, parsed: tuple[str, ...], derived: tuple[Derivation, ...]) -> None:
     """Fields from the JSON texts of the attributes `parsed`; text that is no JSON is flagged, and kept as it is."""
-    documents: dict[str, dict[str, Any]] = {}
+    documents = filled.documents
     for attribute in parsed:
         value = attributes.get(attribute)
         if value.__class__ is str and value and value not in (REDACTED, CONTENT_MARK) and value not in NOTHING:
@@ -176,16 +178,33 @@ def derive(filled: Filled, attributes: Attributes, parsed: tuple[str, ...], deri
                 filled.problems.append(f"{attribute}: malformed JSON")
                 continue
         if isinstance(value, dict):
-            documents[attribute] = value
+            source = attributes[attribute]
+            documents[attribute] = (source if source.__class__ is str else canonical(source), value)
     if not documents:
         return
     for field, paths in derived:
         if field in filled.values:
             continue
         for attribute, member in paths:
-            found = documents[attribute].get(member) if attribute in documents else None
+            found = documents[attribute][1].get(member) if attribute in documents else None
             if found.__class__ is str or isinstance(found, (int, float)):
                 found = text(found)
                 if found:
                     filled.values[field] = found
                     break
+
+
+def derive_tool(values: dict[str, Any]) -> None:
+    """Fields that are taken from other fields of a tool's event: program, host, MCP server and tool."""
+    command = values.get("command_line")
+    if command and (program := commands.executable(command)) is not None:
+        values["command_executable"] = program
+    url = values.get("url")
+    if url and (host := commands.host(url)) is not None:
+        values["url_host"] = host
+    name = values.get("tool_name")
+    if name and name.startswith("mcp__"):
+        server, _, tool = name[5:].partition("__")
+        if server and tool:
+            values.setdefault("mcp_server", server)
+            values.setdefault("mcp_tool", tool)

@@ -7,7 +7,11 @@ of more than LONG_NAME characters is content as well.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
+
+import orjson
 
 from schemas import records
 from schemas.otlp.values import canonical
@@ -16,9 +20,14 @@ CONTENT_MARK = "<content>"
 REDACTED = "<REDACTED>"
 LONG_TEXT = 256
 LONG_NAME = 1024
+# A row has its text twice if the text is a JSON object; beyond this it has it once, so that the second form never makes
+# a record too large that was not. Clients cut tools' JSON far below.
+PARSED_MAX = 64 << 10
 
 Texts = list[tuple[str, str]]
 """(place, text) of what was taken out of a record, in order."""
+Document = tuple[str, dict[str, Any]]
+"""A text and the JSON object that it is."""
 
 _TREES = frozenset((bytes, list, dict))
 NAMES = frozenset(
@@ -71,10 +80,12 @@ def has_content(value: Any) -> bool:
     return value.__class__ is list and any(map(has_content, value))
 
 
-def rows(texts: Texts) -> list[dict[str, Any]]:
-    """Field, text and length of the content rows of a record.
+def rows(texts: Texts, documents: Mapping[str, Document] = MappingProxyType({})) -> list[dict[str, Any]]:
+    """Field, text and length of the content rows of a record, and `parsed` of those whose text is a JSON object.
 
     The field tells the rows of a record apart for everyone who stores them: a second `a` is `a.2`.
+
+    Args:    documents: those that are known, by place. A text that is not its own (a secret was masked) is read again.
     """
     found: dict[str, dict[str, Any]] = {}
     counts: dict[str, int] = {}
@@ -83,5 +94,32 @@ def rows(texts: Texts) -> list[dict[str, Any]]:
         while field in found:
             count = counts[place] = counts.get(place, 1) + 1
             field = f"{place}.{count}"
-        found[field] = {"field": field, "text": text, "length": len(text)}
+        row = found[field] = {"field": field, "text": text, "length": len(text)}
+        if field in documents:
+            source, document = documents[field]
+            members = parsed(text, document if text == source else _document(text))
+            if members:
+                row["parsed"] = members
     return list(found.values())
+
+
+def _document(text: str) -> dict[str, Any]:
+    """The JSON object that a text is; an empty one where it is none."""
+    try:
+        found = orjson.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def parsed(text: str, document: dict[str, Any]) -> dict[str, str]:
+    """The members of the JSON object that a text is: strings as they are, other values as canonical JSON.
+
+    Returns: nothing where the members would take more room than the text (1e15 as 1000000000000000.0), or the text is
+             longer than PARSED_MAX.
+    """
+    if len(text) > PARSED_MAX:
+        return {}
+    members = {key: value if value.__class__ is str else canonical(value) for key, value in document.items()}
+    size = sum(map(len, members)) + sum(map(len, members.values()))
+    return members if size <= len(text) else {}

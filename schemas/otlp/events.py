@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from schemas.codec import encoder
+from schemas.mapping.actions import done
 from schemas.otlp import attributes as attrs
 from schemas.otlp import content
 from schemas.otlp.bindings import bindings
@@ -55,6 +56,9 @@ class Events:
             if attribute in record.attributes:
                 attrs.derive(filled, record.attributes, self._bindings.parsed, self._bindings.derived)
                 break
+        if "tool_name" in values or filled.documents:
+            attrs.derive_tool(values)
+        values["event_action"], values["event_category"], values["event_outcome"] = done(shown, values)
         time = record.time or record.observed
         # A record without time has the client's event.timestamp: unlike the gateway's clock it survives a re-send.
         stated = time // 1000 if time else values.get("event_timestamp")
@@ -133,7 +137,7 @@ class Events:
 
     def _content_rows(self, filled: attrs.Filled, inherited: dict[str, Any]) -> list[dict[str, Any]]:
         """field, text, length, body_ref and truncated of every content row."""
-        rows = content.rows(filled.content)
+        rows = content.rows(filled.content, filled.documents)
         values = filled.values
         reference = values.get("body_ref", inherited.get("body_ref"))
         if reference or values.get("body_truncated"):

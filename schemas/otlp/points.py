@@ -74,7 +74,7 @@ class Points:
             "user_key": user,
             "team": values.get("team", inherited.get("team")),
         }
-        return Entry((message, *content_messages(common, content.rows(filled.content), key, heads)))
+        return Entry((message, *content_messages(common, content.rows(filled.content, filled.documents), key, heads)))
 
 
 def _measure(point: DataPoint, filled: attrs.Filled) -> None:

@@ -65,7 +65,7 @@ class Spans:
             "user_key": user,
             "team": values.get("team", inherited.get("team")),
         }
-        return Entry((message, *content_messages(common, content.rows(filled.content), key, heads)))
+        return Entry((message, *content_messages(common, content.rows(filled.content, filled.documents), key, heads)))
 
     def _times(self, span: Span, values: dict[str, Any]) -> int:
         """Start, end and duration. Returns the start; a clock that went back in between measured nothing."""

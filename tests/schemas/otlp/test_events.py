@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import otlp, records
+from schemas.otlp import content
 from schemas.topics import make_key
 from tests.schemas.otlp.requests import (
     CONTEXT,
@@ -362,6 +363,15 @@ class TestDerived:
         assert event({"tool_input": '{"url": "https://example.com"}'})["url"] == "https://example.com"
         assert event({"tool_input": '{"command": "ls"}'})["command_line"] == "ls"
 
+    def test_the_program_of_a_command_and_the_host_of_a_url(self) -> None:
+        found = event({"event.name": "tool_result", "tool_parameters": '{"full_command": "cd a && /usr/bin/git log"}'})
+        assert (found["command_executable"], found["event_action"]) == ("git", "tool_result.command")
+        assert event({"tool_input": '{"url": "https://u:p@Example.com/a"}'})["url_host"] == "example.com"
+
+    def test_an_mcp_tool_by_its_name_alone(self) -> None:
+        found = event({"event.name": "tool_decision", "tool_name": "mcp__code_graph__find_callers"})
+        assert (found["mcp_server"], found["mcp_tool"]) == ("code_graph", "find_callers")
+
     def test_parameters_that_a_router_parsed_already(self) -> None:
         found = only("logs", logs(log({"event.name": "tool_result", "tool_parameters": {"full_command": "ls"}})))
         assert found[0]["command_line"] == "ls"
@@ -373,6 +383,33 @@ class TestDerived:
         assert found[0]["pipeline_error"] == "tool_parameters: malformed JSON"
         assert found[0]["command_line"] is None
         assert found[1]["text"] == text
+
+    def test_the_content_row_has_the_members_beside_the_text(self) -> None:
+        text = '{"full_command": "ls \\u00e9", "timeout": 5, "flags": {"b": [1, null], "a": true}, "none": null}'
+        found = only("logs", logs(log({"event.name": "tool_result", "tool_parameters": text})))
+        parsed = {"full_command": "ls é", "timeout": "5", "flags": '{"a":true,"b":[1,null]}', "none": "null"}
+        assert (found[1]["text"], found[1]["parsed"]) == (text, parsed)
+
+    def test_a_text_that_is_no_object_has_no_members(self) -> None:
+        for text in ("[1]", '{"a": ', "ls -la"):
+            assert only("logs", logs(log({"tool_input": text})))[1]["parsed"] == {}
+
+    def test_the_members_never_take_more_room_than_the_text(self) -> None:
+        """Else a record that its text lets through could be refused for what we made of it."""
+        long = '{"content": "' + "x" * 600_000 + '"}'
+        found = decoded("logs", logs(log({"event.name": "tool_result", "tool_input": long})))
+        assert found.rejections == []
+        row = records_of(found.entries[0])[1]
+        assert (row["text"], row["parsed"]) == (long, {})
+        grows = '{"a": [' + ",".join(["1e15"] * 1000) + "]}"
+        assert only("logs", logs(log({"tool_input": grows})))[1]["parsed"] == {}
+
+    def test_members_are_those_of_the_text_that_is_stored(self) -> None:
+        """A text that was changed on its way (a secret was masked) is read again: its first form is kept nowhere."""
+        first = ('{"token": "secret"}', {"token": "secret"})
+        row = content.rows([("tool_input", '{"token": "***"}')], {"tool_input": first})[0]
+        assert row["parsed"] == {"token": "***"}
+        assert "parsed" not in content.rows([("tool_input", "***")], {"tool_input": first})[0]
 
     @pytest.mark.parametrize("text", ["[]", "null", "5", '"x"', '{"full_command": {"a": 1}}', '{"full_command": null}'])
     def test_json_of_another_shape_derives_nothing(self, text: str) -> None:
