@@ -10,10 +10,11 @@ from types import MappingProxyType
 
 from schemas import records
 from schemas.keys import KeyRecord
+from schemas.mapping.tables import Mapped, views
 from schemas.records import CLASSES, Class
-from sinks.query import people
+from sinks.query import mapped, people
 from sinks.query.errors import QueryError
-from sinks.query.tables import EMPTY_COLUMN, TABLES, Table, literal, quoted
+from sinks.query.tables import DUCKDB, EMPTY_COLUMN, TABLES, Table, literal, quoted
 
 EVERY_TENANT = "*"
 # Names whose rows can hold text of class content.
@@ -31,17 +32,28 @@ class Column:
     unit: str | None
     # Of class content, but here it can only hold the mark that says where the text is.
     mark: bool = False
+    # What it is of the table's columns; None: the column of its name.
+    expression: str | None = None
+
+    @property
+    def sql(self) -> str:
+        """It, in the list of a SELECT."""
+        return quoted(self.name) if self.expression is None else f"{self.expression} AS {quoted(self.name)}"
 
 
 @dataclass(frozen=True)
 class SqlName:
-    """One name that a query can use.  path: the table behind it.  shown: which of its rows are for people."""
+    """One name that a query can use.  path: the table behind it.  shown: which of its rows are for people.
+
+    of: the name whose rows it shows in other words, and whose rules hold for it as well; None: its own.
+    """
 
     name: str
     path: str
     doc: str
     columns: tuple[Column, ...]
     shown: str | None = None
+    of: str | None = None
 
 
 def _from_table(table: Table) -> SqlName:
@@ -65,8 +77,21 @@ def _people() -> SqlName:
     return SqlName(people.NAME, people.PATH, "Who stands behind a user_key: the latest that is known.", columns)
 
 
+def _mapped(view: Mapped) -> SqlName:
+    table = next(table for table in TABLES if table.record == view.record)
+    columns = tuple(
+        Column(c.name, DUCKDB[c.type], c.cls, c.doc, c.unit, expression=mapped.column(view, c)) for c in view.columns
+    )
+    own = next(c for c in _from_table(table).columns if c.name == "tenant")  # as every name has it
+    columns = columns if any(c.name == own.name for c in columns) else (own, *columns)
+    return SqlName(view.view, table.path, view.doc, columns, mapped.only(view), of=table.name)
+
+
 NAMES: Mapping[str, SqlName] = MappingProxyType(
-    {name.name: name for name in (*(_from_table(table) for table in TABLES), _people())}
+    {
+        name.name: name
+        for name in (*(_from_table(table) for table in TABLES), _people(), *(_mapped(v) for v in views().values()))
+    }
 )
 
 
@@ -90,7 +115,7 @@ class Access:
     def view(self, name: str) -> str:
         """The statement that makes the view of a name on a cursor."""
         source = NAMES[name]
-        columns = ", ".join(quoted(c.name) for c in self.columns(name))
+        columns = ", ".join(c.sql for c in self.columns(name))
         conditions = [] if source.shown is None else [source.shown]
         if self.tenants is not None:
             conditions.append(f"tenant IN ({', '.join(literal(t) for t in self.tenants)})" if self.tenants else "false")

@@ -22,7 +22,8 @@ KEY_COLUMN = "kafka_key"
 # so that a query need not read all totals to leave such rows out.
 EMPTY_COLUMN = "is_empty"
 
-_DUCKDB: dict[FieldType, str] = {
+# Avro's type → DuckDB's.
+DUCKDB: dict[FieldType, str] = {
     "string": "VARCHAR",
     "long": "BIGINT",
     "int": "INTEGER",
@@ -87,7 +88,7 @@ class Table:
     @property
     def columns(self) -> dict[str, str]:
         """Column → DuckDB's type, hidden columns last."""
-        columns = {f.name: _DUCKDB[f.type] for f in self.fields}
+        columns = {f.name: DUCKDB[f.type] for f in self.fields}
         if self.versioned:
             columns[KEY_COLUMN] = "BLOB"
         if self.hides_empty:
