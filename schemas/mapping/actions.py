@@ -193,16 +193,27 @@ EVENTS: Mapping[str, Event] = {
 }
 
 
-def _resolved() -> dict[str, tuple[Event, str, dict[str, str]]]:
-    return {
-        name: (event, name, {key: f"{name}.{case.word}" for key, case in event.cases.items()})
-        for name, event in EVENTS.items()
-    }
+class _Resolved(NamedTuple):
+    """A case with its whole action; `always` is its answer where the outcome is always the same."""
+
+    action: str
+    case: Case
+    always: Done | None
 
 
-_RESOLVED = _resolved()
+def _resolve(name: str, case: Case) -> _Resolved:
+    action = f"{name}.{case.word}" if case.word else name
+    constant = case.outcome in _CONSTANT
+    return _Resolved(action, case, Done(action, case.category, case.outcome({})) if constant else None)
+
+
+_CONSTANT = (NONE, SUCCESS, FAILURE, UNKNOWN)
+_EVENTS = {
+    name: (_resolve(name, event.usual), event.choose, {k: _resolve(name, case) for k, case in event.cases.items()})
+    for name, event in EVENTS.items()
+}
 ACTIONS: tuple[str, ...] = tuple(
-    action for _, usual, finer in _RESOLVED.values() for action in dict.fromkeys((usual, *finer.values()))
+    dict.fromkeys(found.action for usual, _, cases in _EVENTS.values() for found in (usual, *cases.values()))
 )
 """Every action that `done` can give to a known event."""
 
@@ -213,11 +224,11 @@ def done(name: str, values: Mapping[str, Any]) -> Done:
     Args:    name: the event's, without prefix.  values: its fields; absent or None where they say nothing.
     Returns: for a name that is not in EVENTS its name as the action, and nothing else.
     """
-    found = _RESOLVED.get(name)
-    if found is None:
+    known = _EVENTS.get(name)
+    if known is None:
         return Done(name, None, None)
-    event, usual, finer = found
-    if event.choose is not None and (key := event.choose(values)) is not None and key in finer:
-        case = event.cases[key]
-        return Done(finer[key], case.category, case.outcome(values))
-    return Done(usual, event.usual.category, event.usual.outcome(values))
+    found, choose, cases = known
+    if choose is not None:
+        found = cases.get(choose(values) or "", found)
+    action, case, always = found
+    return Done(action, case.category, case.outcome(values)) if always is None else always
