@@ -22,7 +22,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from schemas import records
-from schemas.mapping.expressions import Expression, FieldOf, Words, parse
+from schemas.mapping.expressions import Expression, FieldOf, Words, folded, parse
 from schemas.records import Class, FieldType, Record
 
 FOLDER = Path(__file__).parent
@@ -111,7 +111,7 @@ def _read(mapping: str) -> dict[str, Mapped]:
         columns: list[MappedColumn] = []
         for name, (kind, usual) in spec.get("action_columns", {}).items():
             words = {action: row[name] for action, row in spec["actions"].items() if name in row}
-            made[name] = Words(FieldOf("event_action"), words, usual)
+            made[name] = folded(Words(FieldOf("event_action"), words, usual))
             columns.append(_column(record, name, kind, made[name]))
         for name, kind, expression in spec["columns"]:
             made[name] = parse(expression, made)

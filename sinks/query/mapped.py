@@ -35,8 +35,12 @@ def _sql(expression: e.Expression, record: str) -> str:
             return _constant(constant)
         case e.Words(inner, words, otherwise):
             cases = " ".join(f"WHEN {literal(word)} THEN {_constant(value)}" for word, value in words.items())
+            if not cases:
+                return _constant(otherwise)
             return f"CASE CAST({of(inner)} AS VARCHAR) {cases} ELSE {_constant(otherwise)} END"
         case e.When(inner, among, then):
+            if not among:
+                return "NULL"
             return f"CASE WHEN CAST({of(inner)} AS VARCHAR) IN ({', '.join(map(literal, among))}) THEN {of(then)} END"
         case e.Present(inner, then):
             return f"CASE WHEN {of(inner)} IS NOT NULL THEN {of(then)} END"

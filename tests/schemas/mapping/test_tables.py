@@ -128,6 +128,17 @@ def test_what_is_no_expression_is_refused(spec: Any) -> None:
         expressions.parse(spec, {})
 
 
+def test_a_choice_among_a_choice_is_one_choice() -> None:
+    first = {"of": "event_action", "words": {"a": 1, "b": 2, "c": 2}, "else": 0}
+    two = expressions.parse({"of": first, "words": {"2": "two"}, "else": "none"}, {})
+    chosen = expressions.parse({"when": first, "is": ["2"], "then": "model"}, {})
+    total = expressions.parse({"sum": [{"of": first, "times": 100}, first]}, {})
+    action = expressions.FieldOf("event_action")
+    assert two == expressions.Words(action, {"b": "two", "c": "two"}, "none")
+    assert chosen == expressions.When(action, ("b", "c"), expressions.FieldOf("model"))
+    assert total == expressions.Words(action, {"a": 101, "b": 202, "c": 202}, 0)
+
+
 def test_ecs_has_types_that_go_with_their_category() -> None:
     for event in EVENTS:
         document = mapping.ecs(event)
