@@ -13,6 +13,7 @@ In a table's JSON an expression is one of
     {"of": e, "over": n}                       e / n as a double
     {"of": e, "last_part": true}               what follows the last / or \\
     {"column": name}                           what a column further up says
+A number over 64 bits is nothing.
 """
 
 from __future__ import annotations
@@ -58,6 +59,11 @@ class Constant(Expression):
 
     def value(self, record: Mapping[str, Any]) -> Any:
         return self.constant
+
+
+def _within(number: int) -> int | None:
+    """A number of 64 bits; nothing for a larger one, which nobody could store."""
+    return number if -(1 << 63) <= number < 1 << 63 else None
 
 
 def _text(value: Any) -> Any:
@@ -132,7 +138,7 @@ class ListOf(_Parts):
 
 class Sum(_Parts):
     def value(self, record: Mapping[str, Any]) -> Any:
-        return None if self.parts[0].value(record) is None else sum(self._found(record))
+        return None if self.parts[0].value(record) is None else _within(sum(self._found(record)))
 
 
 @dataclass(frozen=True)
@@ -143,7 +149,7 @@ class Scaled(Expression):
 
     def value(self, record: Mapping[str, Any]) -> Any:
         found = self.of.value(record)
-        return None if found is None else found * self.times // self.per
+        return None if found is None else _within(found * self.times // self.per)
 
     @property
     def fields(self) -> frozenset[str]:

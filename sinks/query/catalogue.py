@@ -23,29 +23,29 @@ ADMIN_NAMES = ("content", "rejected")
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a SQL name.  type: DuckDB's."""
+    """One column of a SQL name.
+
+    type: DuckDB's.  mark: of class content, but here it can only hold the mark that says where the text is.
+    expression: of a derived name: how it comes from the source's columns; it must not fail on any value.  reads: those
+    columns; who may not see one of them does not see this one.
+    """
 
     name: str
     type: str
     cls: Class
     doc: str
     unit: str | None
-    # Of class content, but here it can only hold the mark that says where the text is.
     mark: bool = False
-    # What it is of the table's columns; None: the column of its name.
     expression: str | None = None
-
-    @property
-    def sql(self) -> str:
-        """It, in the list of a SELECT."""
-        return quoted(self.name) if self.expression is None else f"{self.expression} AS {quoted(self.name)}"
+    reads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class SqlName:
-    """One name that a query can use.  path: the table behind it.  shown: which of its rows are for people.
+    """One name that a query can use.
 
-    of: the name whose rows it shows in other words, and whose rules hold for it as well; None: its own.
+    path: the table behind it.  shown: which of its rows are for people, or have a meaning in a derived name's words.
+    source: the name that a derived one selects from; it has the source's path, and is granted and hidden with it.
     """
 
     name: str
@@ -53,7 +53,7 @@ class SqlName:
     doc: str
     columns: tuple[Column, ...]
     shown: str | None = None
-    of: str | None = None
+    source: str | None = None
 
 
 def _from_table(table: Table) -> SqlName:
@@ -79,12 +79,18 @@ def _people() -> SqlName:
 
 def _mapped(view: Mapped) -> SqlName:
     table = next(table for table in TABLES if table.record == view.record)
+    own = Column("tenant", "VARCHAR", "usage", records.record(view.record).field("tenant").doc, None, reads=("tenant",))
     columns = tuple(
-        Column(c.name, DUCKDB[c.type], c.cls, c.doc, c.unit, expression=mapped.column(view, c)) for c in view.columns
+        Column(
+            *(c.name, DUCKDB[c.type], c.cls, c.doc, c.unit),
+            expression=mapped.column(view, c),
+            reads=tuple(sorted(c.expression.fields)),
+        )
+        for c in view.columns
     )
-    own = next(c for c in _from_table(table).columns if c.name == "tenant")  # as every name has it
-    columns = columns if any(c.name == own.name for c in columns) else (own, *columns)
-    return SqlName(view.view, table.path, view.doc, columns, mapped.only(view), of=table.name)
+    if all(c.name != own.name for c in columns):
+        columns = (own, *columns)  # as every name has it
+    return SqlName(view.view, table.path, view.doc, columns, mapped.only(view), source=table.name)
 
 
 NAMES: Mapping[str, SqlName] = MappingProxyType(
@@ -115,7 +121,7 @@ class Access:
     def view(self, name: str) -> str:
         """The statement that makes the view of a name on a cursor."""
         source = NAMES[name]
-        columns = ", ".join(c.sql for c in self.columns(name))
+        columns = ", ".join(f"{c.expression or quoted(c.name)} AS {quoted(c.name)}" for c in self.columns(name))
         conditions = [] if source.shown is None else [source.shown]
         if self.tenants is not None:
             conditions.append(f"tenant IN ({', '.join(literal(t) for t in self.tenants)})" if self.tenants else "false")

@@ -12,8 +12,8 @@ from sinks.query.tables import DUCKDB, literal, quoted
 
 
 def column(mapped: Mapped, column: MappedColumn) -> str:
-    """What a foreign field is of the columns of its record's table, cast to its type."""
-    return f"CAST({_sql(column.expression, mapped.record)} AS {DUCKDB[column.type]})"
+    """What a foreign field is of the columns of its record's table, as its type; NULL where it does not fit it."""
+    return f"TRY_CAST({_sql(column.expression, mapped.record)} AS {DUCKDB[column.type]})"
 
 
 def only(mapped: Mapped) -> str | None:
@@ -51,10 +51,10 @@ def _sql(expression: e.Expression, record: str) -> str:
             listed = f"list_filter([{', '.join(map(of, parts))}], x -> x IS NOT NULL)"
             return f"CASE WHEN coalesce({', '.join(map(of, parts))}) IS NOT NULL THEN {listed} END"
         case e.Sum(parts):
-            more = " + ".join(f"coalesce({of(part)}, 0)" for part in parts[1:])
-            return f"({of(parts[0])} + {more})" if more else of(parts[0])
+            terms = [_number(parts[0], record), *(f"coalesce({_number(part, record)}, 0)" for part in parts[1:])]
+            return f"TRY_CAST({' + '.join(terms)} AS BIGINT)"
         case e.Scaled(inner, times, per):
-            return f"({_number(inner, record)} * {times} // {per})"
+            return f"TRY_CAST({_number(inner, record)} * {times} // {per} AS BIGINT)"
         case e.Over(inner, divisor):
             return f"(CAST({of(inner)} AS DOUBLE) / {divisor})"
         case e.LastPart(inner):
@@ -63,10 +63,10 @@ def _sql(expression: e.Expression, record: str) -> str:
 
 
 def _number(expression: e.Expression, record: str) -> str:
-    """A number; of a time its microseconds."""
+    """A number that sums and products cannot overflow; of a time its microseconds."""
     sql = _sql(expression, record)
     timed = isinstance(expression, e.FieldOf) and records.record(record).field(expression.name).type == "timestamp"
-    return f"epoch_us({sql})" if timed else f"CAST({sql} AS BIGINT)"
+    return f"CAST({f'epoch_us({sql})' if timed else sql} AS HUGEINT)"
 
 
 def _field(name: str, kind: FieldType) -> str:

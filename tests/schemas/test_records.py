@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from schemas import codec, records
+from schemas.mapping.tables import MAPPINGS
 from schemas.topics import CATALOGUE
 
 TESTS = Path(__file__).parents[1]
