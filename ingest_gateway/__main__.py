@@ -21,9 +21,11 @@ from ingest_gateway.http_front import HttpFront
 from ingest_gateway.metrics import GatewayMetrics
 from ingest_gateway.publisher import Publisher
 from ingest_gateway.room import Room
+from ingest_gateway.routing import RoutedCounts, RoutingInForce
 from ingest_gateway.settings import GatewaySettings
 from schemas.errors import MillraceError
 from schemas.otlp import Context, Limits
+from schemas.routing import Routing
 from schemas.topics import full_name
 from service import logs, registry
 from service.cluster import describe
@@ -40,8 +42,10 @@ _RETRY_S = 1.0
 _REPORT_S = 0.25
 
 
-def contexts(settings: GatewaySettings) -> Callable[[str, int], Context]:
-    """Makes the transcoder's context of a tenant and a received time in µs."""
+def contexts(
+    settings: GatewaySettings, routing: Callable[[str], Routing | None] = lambda _: None
+) -> Callable[[str, int], Context]:
+    """Makes the transcoder's context of a tenant and a received time in µs. routing: the rules about a tenant."""
     master = hashlib.sha256(settings.identity_secret.get_secret_value().encode()).digest()
     limits = Limits(settings.records_max, settings.attributes_max, settings.depth_max)
 
@@ -58,6 +62,7 @@ def contexts(settings: GatewaySettings) -> Callable[[str, int], Context]:
             settings.team_attribute,
             settings.department_attribute,
             settings.cost_center_attribute,
+            routing(tenant),
         )
 
     return context
@@ -72,6 +77,9 @@ class Gateway:
         self.health = Health(settings.process)
         self.metrics = GatewayMetrics()
         self._control = ControlView(on_error=self.health.failed)
+        self._routing = RoutingInForce(self._control.record, self.health.failed)
+        self._routed = RoutedCounts(self.metrics)
+        self.health.details["dropped_by_rule"] = self._routed.dropped
         self._publisher: Publisher | None = None
         self._handler: Handler | None = None
         room = Room(settings.in_flight_bytes_max, settings.retry_after_s, self.metrics)
@@ -142,7 +150,7 @@ class Gateway:
                 self.health.set_ready(False, str(error))
                 await asyncio.sleep(_RETRY_S)
             else:
-                self._handler = Handler(publisher, contexts(settings), self.metrics)
+                self._handler = Handler(publisher, contexts(settings, self._routing.of), self.metrics, self._routed)
                 self._publisher = publisher
                 return
 
@@ -165,6 +173,7 @@ class Gateway:
             cloud_events=settings.cloud_events,
         )
         try:
+            self._routing.load()  # before anybody is let in: without the rules it would store what they drop
             await publisher.start()
         except BaseException:
             await self._control.stop()

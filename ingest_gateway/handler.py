@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from ingest_gateway.errors import TEXT_CHARS_MAX, Busy, Refused, text
 from ingest_gateway.metrics import GatewayMetrics
 from ingest_gateway.publisher import Publisher, TooLarge
+from ingest_gateway.routing import RoutedCounts
 from schemas import otlp
 from schemas.errors import OtlpError
-from schemas.otlp import Context, Message, Signal
+from schemas.otlp import Context, Message, Routed, Signal
 
 logger = logging.getLogger(__name__)
 
@@ -62,18 +63,26 @@ class _Work:
     bytes: int
     records: int
     outcome: Outcome
+    routed: Sequence[Routed] = ()
 
 
 class Handler:
     """Decodes, publishes, and answers after Kafka's acknowledgement.
 
-    Args:    context: of a tenant and a received time in µs.
+    Args:    context: of a tenant and a received time in µs.  routed: counts what routing rules took.
     """
 
-    def __init__(self, publisher: Publisher, context: Callable[[str, int], Context], metrics: GatewayMetrics) -> None:
+    def __init__(
+        self,
+        publisher: Publisher,
+        context: Callable[[str, int], Context],
+        metrics: GatewayMetrics,
+        routed: RoutedCounts | None = None,
+    ) -> None:
         self._publisher = publisher
         self._context = context
         self._metrics = metrics
+        self._routed = routed or RoutedCounts(metrics)
 
     async def __call__(self, requests: Sequence[Request]) -> list[Outcome]:
         """The outcomes of the first requests, as many as make DECODED_BYTES; at least one."""
@@ -97,6 +106,7 @@ class Handler:
                 outcomes.append(Outcome(error=error))
             else:
                 self._metrics.stored(work.request.signal, work.records)
+                self._routed.add(work.routed)
                 outcomes.append(work.outcome)
         return outcomes
 
@@ -119,7 +129,8 @@ class Handler:
             words = f"{len(decoded.rejections)} rejected; the first: {first.reason}: {first.error}"
             outcome = Outcome(len(decoded.rejections), words[:TEXT_CHARS_MAX])
         size = sum([len(message.value) for message in messages])
-        return _Work(request, messages, size, len(decoded.entries), outcome)
+        routed = [one for entry in decoded.entries for one in entry.routed] if context.routing is not None else ()
+        return _Work(request, messages, size, len(decoded.entries), outcome, routed)
 
     def _refuse(self, request: Request, received_us: int, reason: str, words: str) -> _Work:
         self._metrics.rejected(request.signal, reason)

@@ -8,7 +8,7 @@ from service.metrics import Metric, MetricSet
 
 
 class GatewayMetrics(MetricSet):
-    """Labels come from closed sets: signals, transports, status codes, reasons."""
+    """Labels come from closed sets: signals, transports, status codes, reasons, and so many rules (see routing.py)."""
 
     SPECS: ClassVar[tuple[Metric, ...]] = (
         Metric(
@@ -26,6 +26,13 @@ class GatewayMetrics(MetricSet):
             ("signal", "reason"),
             "Records that went to the topic `rejected`.",
         ),
+        Metric(
+            "ingest_gateway_routed_total",
+            "counter",
+            "records",
+            ("rule", "route", "signal"),
+            "Records that a routing rule took, re-sends too; signal content: rows of content.",
+        ),
         Metric("ingest_gateway_messages_total", "counter", "messages", ("topic",), "Messages acknowledged by Kafka."),
         Metric("ingest_gateway_in_flight_bytes", "gauge", "bytes", (), "Bodies not yet acknowledged by Kafka."),
         Metric("ingest_gateway_ack_seconds", "histogram", "seconds", (), "From the decoded request to Kafka's ack."),
@@ -40,6 +47,9 @@ class GatewayMetrics(MetricSet):
 
     def rejected(self, signal: str, reason: str) -> None:
         self.add("ingest_gateway_rejected_total", signal=signal, reason=reason)
+
+    def routed(self, rule: str, route: str, signal: str, records: int) -> None:
+        self.add("ingest_gateway_routed_total", records, rule=rule, route=route, signal=signal)
 
     def published(self, topic: str, messages: int) -> None:
         self.add("ingest_gateway_messages_total", messages, topic=topic)

@@ -6,6 +6,7 @@ MillraceError
     ├── CodecError                     bytes that are no record, or a value that does not fit its schema
     │   └── UnknownSchema              a frame that names a schema which this record cannot be read by
     ├── OtlpError                      a request body that cannot be decoded, or is over a limit
+    ├── RoutingError(rule)             routing rules that make no sense
     └── KeyFormatError                 text that is no API key
 
 `reason` is a short fixed word from a closed set, usable as a metric label; str(error) is for people.
@@ -81,3 +82,16 @@ class KeyFormatError(PermanentError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, reason="malformed_key")
+
+
+class RoutingError(PermanentError):
+    """Routing rules that make no sense; none of them is taken.
+
+    Reasons: malformed_rules, bad_name, double_name, unknown_condition, unknown_route, bad_version, unreachable_rule.
+
+    Args:    rule: name of the rule at fault, "" where it has none.
+    """
+
+    def __init__(self, message: str, *, reason: str = "malformed_rules", rule: str = "") -> None:
+        super().__init__(f"routing rule {rule!r}: {message}" if rule else f"routing rules: {message}", reason=reason)
+        self.rule = rule

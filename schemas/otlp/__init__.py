@@ -13,7 +13,7 @@ from typing import Any
 from schemas.errors import CodecError, OtlpError
 from schemas.otlp import from_json, from_protobuf
 from schemas.otlp.events import Events
-from schemas.otlp.message import Context, Decoded, Entry, Limits, Message, Rejection, Signal, user_key
+from schemas.otlp.message import Context, Decoded, Entry, Limits, Message, Rejection, Routed, Signal, user_key
 from schemas.otlp.model import BadRecord, Malformed
 from schemas.otlp.points import Points
 from schemas.otlp.rejected import rejected, rejected_message
@@ -29,6 +29,7 @@ __all__ = [
     "Limits",
     "Message",
     "Rejection",
+    "Routed",
     "Signal",
     "rejected",
     "rejected_message",
@@ -88,7 +89,7 @@ def transcode(signal: Signal, content_type: str, body: bytes, context: Context) 
                 decoded.rejections.append(rejection)
             else:
                 decoded.entries.append(entry)
-                if shared.content:
+                if shared.content and not entry.dropped:
                     shared.content = []
                 if left < 0:
                     most = context.limits.request_bytes

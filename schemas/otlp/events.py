@@ -10,15 +10,17 @@ from typing import Any
 from schemas.codec import encoder
 from schemas.mapping.actions import done
 from schemas.otlp import attributes as attrs
-from schemas.otlp import content
+from schemas.otlp import content, routes
 from schemas.otlp.bindings import bindings
 from schemas.otlp.message import Context, Entry, Keys, Message, believed, digest, headers, uuid_text
 from schemas.otlp.model import Group, LogRecord, is_hex
 from schemas.otlp.values import canonical, canonical_attributes, text
+from schemas.routing import DROP, Decision
 
 PREFIX = "claude_code."
 RECORD = "claude_event"
 CONTENT = "claude_content"
+_PLACE = ("event_id", "event_name", "event_time", "clock_suspect", "route", "routing_rule")
 
 
 def event_name(record: LogRecord) -> str:
@@ -42,7 +44,7 @@ class Events:
 
     def shared(self, group: Group) -> attrs.Shared:
         """What the records of the group have in common."""
-        common = {"tenant": self._context.tenant, "received_time": self._context.received_us, "route": "hot"}
+        common = {"tenant": self._context.tenant, "received_time": self._context.received_us, **routes.COMMON}
         return attrs.Shared(self._encoder, self._bindings, group, common)
 
     def entry(self, record: LogRecord, group: Group, shared: attrs.Shared) -> Entry:
@@ -85,16 +87,19 @@ class Events:
         if sequence is None:
             identity.append(canonical_attributes(record.attributes).decode())
         event_id = values["event_id"] = uuid_text(digest(identity))
+        key = self._keys.key(session, user, group.resource)
+        decision = routes.decide(context, "logs", shown, values, inherited)
+        if decision.route == DROP:
+            return self._dropped(decision, values, session, sequence, key)
         if record.observed:
             values["observed_time"] = record.observed // 1000
         trace_id, span_id = self._envelope(record, filled)
         rows = self._content_rows(filled, inherited)
         data = self._encoder.encode(filled.finish(record.over_limit + group.over_limit), shared.base)
-        key = self._keys.key(session, user, group.resource)
         heads = headers(shown, context.tenant, trace_id, span_id, record.flags)
         event = Message("events", key, data, heads, key)
-        if not rows:
-            return Entry((event,))
+        if not rows or not routes.content_kept(decision):
+            return routes.entry(decision, "logs", event, [], len(rows))
         common = {
             "event_id": event_id,
             "trace_id": trace_id or None,
@@ -105,8 +110,21 @@ class Events:
             "session_id": session,
             "user_key": user,
             "team": values.get("team", inherited.get("team")),
+            "route": decision.content_route,
         }
-        return Entry((event, *content_messages(common, rows, key, heads)))
+        return routes.entry(decision, "logs", event, content_messages(common, rows, key, heads), len(rows))
+
+    def _dropped(
+        self, decision: Decision, values: dict[str, Any], session: str | None, sequence: int | None, key: bytes
+    ) -> Entry:
+        """What is left of an event that routing drops: its place in the sequence of its session, else nothing."""
+        if session is None or sequence is None:
+            return routes.dropped(decision, "logs")
+        left = {name: values[name] for name in _PLACE if name in values}
+        left |= {"session_id": session, "event_sequence": sequence, "tenant": self._context.tenant}
+        data = self._encoder.encode(left | {"received_time": self._context.received_us})
+        heads = headers(values["event_name"], self._context.tenant, "", "", 0)
+        return routes.dropped(decision, "logs", Message("events", key, data, heads, key))
 
     def _envelope(self, record: LogRecord, filled: attrs.Filled) -> tuple[str, str]:
         """The log record's own parts, beside its attributes. Returns trace id and span id, "" where they are none."""

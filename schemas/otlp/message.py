@@ -13,6 +13,7 @@ from schemas.otlp.bindings import DEFAULT_NAMES, AttributeNames
 from schemas.otlp.content import LONG_NAME
 from schemas.otlp.model import BadRecord
 from schemas.otlp.values import canonical_attributes
+from schemas.routing import Route, Routing
 from schemas.topics import SEPARATOR, make_key
 
 Signal = Literal["logs", "metrics", "traces"]
@@ -38,11 +39,25 @@ class Message(NamedTuple):
     partition_key: bytes
 
 
+class Routed(NamedTuple):
+    """Records that a routing rule took. what: their signal, or content for rows of the content topic."""
+
+    rule: str
+    route: Route
+    what: str
+    records: int
+
+
 @dataclass(slots=True)
 class Entry:
-    """One OTLP log record, data point or span: its record and its content rows, stored all or none."""
+    """One OTLP log record, data point or span: its record and its content rows, stored all or none.
+
+    routed: what routing rules took of it.  dropped: by one of them; it has no message but for its place in a sequence.
+    """
 
     messages: tuple[Message, ...]
+    routed: tuple[Routed, ...] = ()
+    dropped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +104,8 @@ class Context:
     """What a request does not say itself.
 
     received_us: the gateway's clock, microseconds since the epoch.  identity_key: the tenant's key for user_key, 1 to
-    64 bytes.  The attribute names say where team, department and cost center come from.
+    64 bytes.  The attribute names say where team, department and cost center come from.  routing: None where no rule
+    can take a record of this tenant.
     """
 
     tenant: str
@@ -99,6 +115,7 @@ class Context:
     team_attribute: str = DEFAULT_NAMES[0]
     department_attribute: str = DEFAULT_NAMES[1]
     cost_center_attribute: str = DEFAULT_NAMES[2]
+    routing: Routing | None = None
 
     @property
     def attribute_names(self) -> AttributeNames:

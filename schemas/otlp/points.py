@@ -7,12 +7,13 @@ from typing import Any
 
 from schemas.codec import encoder
 from schemas.otlp import attributes as attrs
-from schemas.otlp import content
+from schemas.otlp import content, routes
 from schemas.otlp.bindings import bindings
 from schemas.otlp.events import content_messages
 from schemas.otlp.message import Context, Entry, Keys, Message, believed, digest, headers, possible, uuid_text
 from schemas.otlp.model import DataPoint, Group
 from schemas.otlp.values import canonical, canonical_attributes
+from schemas.routing import DROP
 
 RECORD = "metric_point"
 
@@ -28,7 +29,7 @@ class Points:
 
     def shared(self, group: Group) -> attrs.Shared:
         """What the points of the group have in common."""
-        common = {"tenant": self._context.tenant, "received_time": self._context.received_us}
+        common = {"tenant": self._context.tenant, "received_time": self._context.received_us, **routes.COMMON}
         return attrs.Shared(self._encoder, self._bindings, group, common)
 
     def entry(self, point: DataPoint, group: Group, shared: attrs.Shared) -> Entry:
@@ -57,13 +58,17 @@ class Points:
         session = values.get("session_id", inherited.get("session_id"))
         metric = values["metric"] = content.name("metric", point.metric, filled.content)
         values["kind"] = point.kind
+        key = self._keys.key(session, user, group.resource)
+        decision = routes.decide(context, "metrics", metric, values, inherited)
+        if decision.route == DROP:
+            return routes.dropped(decision, "metrics")
         _measure(point, filled)
         data = self._encoder.encode(filled.finish(point.over_limit + group.over_limit), shared.base)
-        key = self._keys.key(session, user, group.resource)
         heads = headers(metric, context.tenant, "", "", 0)
         message = Message("metrics", key, data, heads, key)
-        if not filled.content:
-            return Entry((message,))
+        rows = content.rows(filled.content, filled.documents)
+        if not rows or not routes.content_kept(decision):
+            return routes.entry(decision, "metrics", message, [], len(rows))
         common = {
             "event_id": point_id,
             "tenant": context.tenant,
@@ -73,8 +78,9 @@ class Points:
             "session_id": session,
             "user_key": user,
             "team": values.get("team", inherited.get("team")),
+            "route": decision.content_route,
         }
-        return Entry((message, *content_messages(common, content.rows(filled.content, filled.documents), key, heads)))
+        return routes.entry(decision, "metrics", message, content_messages(common, rows, key, heads), len(rows))
 
 
 def _measure(point: DataPoint, filled: attrs.Filled) -> None:

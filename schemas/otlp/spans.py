@@ -6,12 +6,13 @@ from typing import Any
 
 from schemas.codec import encoder
 from schemas.otlp import attributes as attrs
-from schemas.otlp import content
+from schemas.otlp import content, routes
 from schemas.otlp.bindings import bindings
 from schemas.otlp.events import content_messages
 from schemas.otlp.message import Context, Entry, Keys, Message, believed, headers, possible
 from schemas.otlp.model import BadRecord, Group, Span, SpanEvent, SpanLink, is_hex
 from schemas.otlp.values import canonical
+from schemas.routing import DROP
 
 RECORD = "claude_span"
 
@@ -27,7 +28,7 @@ class Spans:
 
     def shared(self, group: Group) -> attrs.Shared:
         """What the spans of the group have in common."""
-        common = {"tenant": self._context.tenant, "received_time": self._context.received_us}
+        common = {"tenant": self._context.tenant, "received_time": self._context.received_us, **routes.COMMON}
         return attrs.Shared(self._encoder, self._bindings, group, common)
 
     def entry(self, span: Span, group: Group, shared: attrs.Shared) -> Entry:
@@ -47,13 +48,17 @@ class Spans:
         session = values.get("session_id", inherited.get("session_id"))
         name = content.name("name", span.name, filled.content)
         values |= {"trace_id": span.trace_id, "span_id": span.span_id, "name": name}
+        key = self._keys.key(session, user, group.resource)
+        decision = routes.decide(context, "traces", name, values, inherited)
+        if decision.route == DROP:
+            return routes.dropped(decision, "traces")
         self._envelope(span, filled)
         data = self._encoder.encode(filled.finish(span.over_limit + group.over_limit), shared.base)
-        key = self._keys.key(session, user, group.resource)
         heads = headers(name, context.tenant, span.trace_id, span.span_id, span.flags)
         message = Message("spans", key, data, heads, key)
-        if not filled.content:
-            return Entry((message,))
+        rows = content.rows(filled.content, filled.documents)
+        if not rows or not routes.content_kept(decision):
+            return routes.entry(decision, "traces", message, [], len(rows))
         common = {
             "trace_id": span.trace_id,
             "span_id": span.span_id,
@@ -64,8 +69,9 @@ class Spans:
             "session_id": session,
             "user_key": user,
             "team": values.get("team", inherited.get("team")),
+            "route": decision.content_route,
         }
-        return Entry((message, *content_messages(common, content.rows(filled.content, filled.documents), key, heads)))
+        return routes.entry(decision, "traces", message, content_messages(common, rows, key, heads), len(rows))
 
     def _times(self, span: Span, values: dict[str, Any]) -> int:
         """Start, end and duration. Returns the start; a clock that went back in between measured nothing."""

@@ -297,7 +297,7 @@ class TestContent:
             "length": 11,
             "truncated": False,
             "parsed": {},
-            "route": None,
+            "route": "hot",
             "policy_version": None,
             "masked": None,
         }
