@@ -9,6 +9,7 @@ from typing import Any
 from schemas import codec
 from schemas.errors import CodecError
 from schemas.records import record
+from schemas.routing import DROP
 from streams import receipt
 from streams.engine.chunk import Record
 from streams.inspect.databases import Here
@@ -48,10 +49,13 @@ class _Source:
 
 
 _REFUSED = "value refused: no amount that can be meant"
+_DROPPED = "dropped by routing: it only takes its place in the sequence"
 _SILENT = "no change of these fields"
 
 
 def _why_event(event: Event) -> str:
+    if event.route == DROP:
+        return _DROPPED
     return _REFUSED if events.addends(event)[2] & state.FLAG_VALUE else _SILENT
 
 
@@ -176,7 +180,10 @@ class _Again:
 
     def chosen(self, by_events: Half | None, by_points: Half | None) -> dict[str, Any]:
         """The chosen fields of the row that two halves make."""
-        row = join.session_row(by_events, by_points, 0, 0, self._settings.pause_us)
+        halves = join.together(by_events, by_points, self._settings)
+        if halves == (None, None):
+            return {}
+        row = join.session_row(*halves, 0, 0, self._settings.pause_us)
         return only(flat(record_times(row)), self._fields)
 
 

@@ -15,17 +15,20 @@ from streams.sessions.fold import FoldSettings
 def show_session(here: Here, tenant: str, session_id: str, settings: FoldSettings, epoch: int) -> dict[str, Any]:
     """What both tables have of a session.
 
-    Returns: published: the row that they make; tables: of each table how far it is, and its rows of the session.
+    Returns: published: the row that they make, None where routing dropped all of it; tables: of each table how far it
+             is, and its rows of the session.
     Raises:  NotOnThisMachine.  NoSuchRow.  DatabaseUnreadable.  UnknownFormat.
     """
     with session(here, tenant, session_id) as found:
-        halves = (found.half(state.BY_EVENTS), found.half(state.BY_POINTS))
+        halves = join.together(found.half(state.BY_EVENTS), found.half(state.BY_POINTS), settings)
         version = sum(row.offset + 1 for row in found.halves.values() if row is not None)
         return {
             "tenant": tenant,
             "session_id": session_id,
             "partition": found.partition,
-            "published": record_times(join.session_row(*halves, version, epoch, settings.pause_us)),
+            "published": None
+            if halves == (None, None)
+            else record_times(join.session_row(*halves, version, epoch, settings.pause_us)),
             "tables": {
                 table: {
                     **_progress(found.snapshots[table]),

@@ -7,7 +7,7 @@ therefore the same whatever the order of arrival.
 
 A run ends when the sequence falls; the holes between neighbours of a run are gaps (DESIGN.md, rule 10). Running time is
 the time between neighbours, without pauses longer than the one allowed. A beat without a sequence is no neighbour to
-gaps.
+gaps. A beat of an event that routing dropped is one to gaps only: it has a place in the sequence, and no time.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ BEATS_PER_SLOT = 16_384
 SLOTS = 1024
 """Slots kept apart by a session row (about 30 bytes each); beyond, the two oldest are joined for good."""
 _SEQUENCE = 0xFFFFFFFF
+_DROPPED = 1 << 63
+_PLACE = _DROPPED - 1
 
 
 class Beats(msgspec.Struct, array_like=True, frozen=True):
-    """The summary of the slots ``slot`` to ``last_slot``: times in µs, sequences one higher than the client's (0:
-    none)."""
+    """The summary of the slots ``slot`` to ``last_slot``: times in µs (-1: only dropped events), sequences one higher
+    than the client's (0: none)."""
 
     slot: int
     last_slot: int
@@ -39,45 +41,62 @@ class Beats(msgspec.Struct, array_like=True, frozen=True):
     run_us: int
 
 
-def packed(time: int, sequence: int | None) -> int:
-    """A beat as one number that sorts by (time in its slot, sequence)."""
-    return (time % SLOT_US) << 32 | (0 if sequence is None else min(max(sequence + 1, 0), _SEQUENCE))
+def packed(time: int, sequence: int | None, *, dropped: bool = False) -> int:
+    """A beat as one number; without its highest bit, which says that it was dropped, it sorts by (time in its slot,
+    sequence)."""
+    beat = (time % SLOT_US) << 32 | (0 if sequence is None else min(max(sequence + 1, 0), _SEQUENCE))
+    return beat | _DROPPED if dropped else beat
+
+
+def _order(beat: int) -> int:
+    return beat & _PLACE
 
 
 def insert(beats: array[int], beat: int) -> bool:
     """Add a beat to a slot's sorted beats; False when the slot is full."""
     if len(beats) >= BEATS_PER_SLOT:
         return False
-    if not beats or beat >= beats[-1]:
+    if not beats or beat & _PLACE >= beats[-1] & _PLACE:
         beats.append(beat)
     else:
-        insort(beats, beat)
+        insort(beats, beat, key=_order)
     return True
 
 
-def _step(before_time: int, before: int, time: int, sequence: int, pause_us: int) -> tuple[int, int]:
-    """(missing sequence numbers, µs of running) between two neighbours."""
-    elapsed = time - before_time
-    return (sequence - before - 1 if 0 < before < sequence else 0), (elapsed if elapsed <= pause_us else 0)
+def _missing(before: int, sequence: int) -> int:
+    """Sequence numbers missing between two neighbours."""
+    return sequence - before - 1 if 0 < before < sequence else 0
+
+
+def _running(before: int, time: int, pause_us: int) -> int:
+    """µs of running between two neighbours in time; -1 is none."""
+    elapsed = time - before
+    return elapsed if before >= 0 and time >= 0 and elapsed <= pause_us else 0
 
 
 def summary(slot: int, beats: array[int], pause_us: int) -> Beats:
     """What a slot's beats (sorted, at least one) amount to."""
     gaps = run_us = 0
-    previous = beats[0]
-    for beat in beats[1:]:
-        missing, running = _step(previous >> 32, previous & _SEQUENCE, beat >> 32, beat & _SEQUENCE, pause_us)
-        gaps += missing
-        run_us += running
-        previous = beat
-    base, first = slot * SLOT_US, beats[0]
+    first = last = -1
+    before = beats[0] & _SEQUENCE
+    for beat in beats:
+        sequence = beat & _SEQUENCE
+        gaps += _missing(before, sequence)
+        before = sequence
+        if beat < _DROPPED:
+            time = beat >> 32
+            run_us += _running(last, time, pause_us)
+            last = time
+            if first < 0:
+                first = time
+    base = slot * SLOT_US
     return Beats(
         slot,
         slot,
-        base + (first >> 32),
-        first & _SEQUENCE,
-        base + (previous >> 32),
-        previous & _SEQUENCE,
+        base + first if first >= 0 else -1,
+        beats[0] & _SEQUENCE,
+        base + last if last >= 0 else -1,
+        before,
         gaps,
         run_us,
     )
@@ -85,16 +104,15 @@ def summary(slot: int, beats: array[int], pause_us: int) -> Beats:
 
 def joined(older: Beats, newer: Beats, pause_us: int) -> Beats:
     """Two neighbouring summaries as one."""
-    gaps, run_us = _step(older.last, older.last_sequence, newer.first, newer.first_sequence, pause_us)
     return Beats(
         older.slot,
         newer.last_slot,
-        older.first,
+        older.first if older.first >= 0 else newer.first,
         older.first_sequence,
-        newer.last,
+        newer.last if newer.last >= 0 else older.last,
         newer.last_sequence,
-        older.gaps + newer.gaps + gaps,
-        older.run_us + newer.run_us + run_us,
+        older.gaps + newer.gaps + _missing(older.last_sequence, newer.first_sequence),
+        older.run_us + newer.run_us + _running(older.last, newer.first, pause_us),
     )
 
 

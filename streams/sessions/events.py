@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
+from schemas.routing import DROP
 from streams import exact
-from streams.rows import Rows
+from streams.rows import Rows, Working
 from streams.sessions import fold, state
 from streams.sessions.fold import Facts, FoldSettings, Touched
 from streams.sessions.state import Half, Hour
@@ -72,6 +74,7 @@ class Event(NamedTuple):
     success: bool | None
     decision: str | None
     to_mode: str | None
+    route: str | None
 
 
 FIELDS = Event._fields
@@ -150,6 +153,22 @@ def _fold_half(half: Half, at: fold.Place, event: Event, adding: Addends, settin
         fold.add_to_sums(half.sums, event.model or UNNAMED, adding[1])
 
 
+def _take_place(
+    rows: Rows, row: Working, at: fold.Place, offset: int, sequence: int | None, settings: FoldSettings
+) -> None:
+    """Fold an event that routing dropped: its place in the sequence, and nothing else, not even that it was sent again.
+
+    Its id is remembered as another one: the event itself may come yet, when the rules that dropped it are gone.
+    """
+    time, order, digest = at.stamp
+    at = replace(at, stamp=(time, order, bytes(byte ^ 0xFF for byte in digest)))
+    if fold.known(rows, at, offset, settings):
+        rows.touch(state.beats_key(at.session, at.slot))
+    else:
+        fold.beat(rows, row.value, at, offset, sequence, dropped=True)
+    row.offset = max(row.offset, offset)
+
+
 def fold_events(
     events: Sequence[tuple[int, bytes, Event]],
     rows: Rows,
@@ -169,10 +188,13 @@ def fold_events(
         seen = touched.get(seen_at.session) or Touched(facts(seen_at.session))
         row = fold.half_of(rows, event, seen_at, offset, len(COUNTS), len(MONEY), settings)
         half: Half = row.value
-        at = fold.identified(half, seen_at)
         seen.redelivered += offset <= row.offset
-        touched[at.session] = seen
-        slots[at.session, at.slot] = None
+        touched[seen_at.session] = seen
+        slots[seen_at.session, seen_at.slot] = None
+        if event.route == DROP:
+            _take_place(rows, row, seen_at, offset, event.event_sequence, settings)
+            continue
+        at = fold.identified(half, seen_at)
         hour_key = state.hour_key(at.session, at.hour, at.level, at.user)
         if fold.known(rows, at, offset, settings):
             if offset > row.offset:

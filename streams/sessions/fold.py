@@ -324,11 +324,11 @@ def _identify(half: Half, at: Place) -> None:
     half.identities.append(Identity(at.level, at.user, *at.stamp))
 
 
-def beat(rows: Rows, half: Half, at: Place, offset: int, sequence: int | None) -> None:
+def beat(rows: Rows, half: Half, at: Place, offset: int, sequence: int | None, *, dropped: bool = False) -> None:
     """Fold a record's time and sequence into its slot."""
     row = rows.change(state.beats_key(at.session, at.slot), lambda: array("Q"))
     if offset > row.offset:
-        if not beating.insert(row.value, beating.packed(at.stamp[0], sequence)):
+        if not beating.insert(row.value, beating.packed(at.stamp[0], sequence, dropped=dropped)):
             half.flags |= state.FLAG_BEATS
         row.offset = offset
 

@@ -41,7 +41,12 @@ def facts(by_events: Half | None, by_points: Half | None) -> Facts:
 
 
 def together(by_events: Half | None, by_points: Half | None, settings: FoldSettings) -> tuple[Half | None, Half | None]:
-    """The halves that belong together: one last heard of so long before the other has expired, deleted or not."""
+    """The halves that belong together: one last heard of so long before the other has expired, deleted or not.
+
+    A half of nothing but dropped events, which has no time, is none.
+    """
+    if by_events is not None and by_events.first < 0 and not by_events.resends:
+        by_events = None
     if by_events is not None and by_points is not None:
         apart = by_events.received - by_points.received
         if abs(apart) > settings.keep.sessions_us:
@@ -211,6 +216,8 @@ def published(
     for session, seen in touched.items():
         key = session_key(session)
         halves = together(by_events.value(key), by_points.value(key), settings)
+        if halves == (None, None):
+            continue
         number = version(by_events.get(key), by_points.get(key))
         sessions.append(session_row(*halves, number, epoch, settings.pause_us))
         hours = seen.hours

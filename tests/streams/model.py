@@ -77,8 +77,11 @@ def expected(events: Iterable[Event], points: Iterable[Point]) -> tuple[dict[str
     blank = {"sessions": 0, "cost_usd": Fraction(0), "metric_cost_usd": Fraction(0), **dict.fromkeys(EVENT_SUMS, 0)}
     windows: dict[Any, Any] = defaultdict(blank.copy)
     for session in set(by_session) | set(points_of):
-        mine = sorted(by_session[session], key=lambda e: (counted(e), e.event_sequence, e.event_id))
+        places = sorted(by_session[session], key=lambda e: (counted(e), e.event_sequence, e.event_id))
+        mine = [e for e in places if e.route != "drop"]
         own_points = points_of[session]
+        if not mine and not own_points:
+            continue  # nothing is left of it
         sums: Counter[str] = Counter()
         models: dict[str, Fraction] = defaultdict(Fraction)
         for e in mine:
@@ -86,9 +89,10 @@ def expected(events: Iterable[Event], points: Iterable[Point]) -> tuple[dict[str
             if e.event_name == "api_request" and e.model:
                 models[e.model] += event_addends(e)["cost_usd"]
         gaps = run = 0
-        for a, b in itertools.pairwise(mine):
+        for a, b in itertools.pairwise(places if mine else []):
             if (b.event_sequence or 0) > (a.event_sequence or 0):
                 gaps += (b.event_sequence or 0) - (a.event_sequence or 0) - 1
+        for a, b in itertools.pairwise(mine):
             if counted(b) - counted(a) <= PAUSE:
                 run += counted(b) - counted(a)
         totals: dict[str, Fraction] = defaultdict(Fraction)

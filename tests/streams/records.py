@@ -82,6 +82,17 @@ def with_clocks(rnd: random.Random, records: list[Any], share: float = 0.05) -> 
     ]
 
 
+def with_drops(rnd: random.Random, events: list[Event], share: float = 0.15) -> list[Event]:
+    """Some of them dropped by routing: what is left is their place in the sequence."""
+
+    def left(event: Event) -> Event:
+        names = ("tenant", "session_id", "event_id", "event_name", "event_time", "received_time", "event_sequence")
+        kept = {name: getattr(event, name) for name in (*names, "clock_suspect")}
+        return Event(**BLANK_EVENT | kept | {"route": "drop"})
+
+    return [left(event) if rnd.random() < share else event for event in events]
+
+
 def records(seed: int) -> tuple[list[Event], list[Point]]:
     rnd = random.Random(seed)
     events, points = [], []
@@ -96,4 +107,4 @@ def records(seed: int) -> tuple[list[Event], list[Point]]:
         points += [a_point(rnd, session, START + rnd.randint(0, 40 * HOUR)) for _ in range(rnd.randint(0, 8))]
         if rnd.random() < 0.5:
             points += a_series(rnd, session, START + rnd.randint(0, 20 * HOUR))
-    return with_clocks(rnd, events), with_clocks(rnd, points)
+    return with_drops(rnd, with_clocks(rnd, events), rnd.choice([0, 0.15, 0.8])), with_clocks(rnd, points)

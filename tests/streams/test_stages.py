@@ -10,12 +10,17 @@ import pytest
 from streams.sessions.events import Event
 from streams.sessions.points import Point
 from tests.streams import model
-from tests.streams.records import START, an_event, records
+from tests.streams.records import START, an_event, records, with_drops
 from tests.streams.simulation import Log, World
 
 
 def log(records: list[Any]) -> Log:
     return [(f"t\x1f{record.session_id}".encode(), record) for record in records]
+
+
+def kept(events: list[Event]) -> list[Event]:
+    """Those that routing did not drop."""
+    return [event for event in events if event.route != "drop"]
 
 
 def firsts(sent: list[Any]) -> list[Any]:
@@ -61,9 +66,8 @@ def test_any_order_cut_resend_and_crash_gives_the_rows_of_the_obvious_computatio
     world = World(log(sent_events), log(sent_points), seed).run(crashes=seed % 4 * 5)
     # The first copy counts, and with a clock that is years off its receipt is what counts.
     check(world, firsts(sent_events), firsts(sent_points))
-    assert sum(row["resends"] for row in world.sessions.values()) == len(sent_events + sent_points) - len(
-        events + points
-    )
+    again = len(kept(sent_events) + sent_points) - len(kept(events) + points)
+    assert sum(row["resends"] for row in world.sessions.values()) == again
 
 
 def test_a_resend_after_the_horizon_is_a_new_record() -> None:
@@ -72,3 +76,40 @@ def test_a_resend_after_the_horizon_is_a_new_record() -> None:
     world = World(log([event, late]), [], 1).run()
     assert world.sessions["s"]["event_counts"] == {event.event_name: 2}
     assert world.sessions["s"]["resends"] == 0
+
+
+def a_session(*sequences: int) -> list[Event]:
+    rnd = random.Random(1)
+    return [an_event(rnd, "s", n, START + n * 1_000_000)._replace(event_name="user_prompt") for n in sequences]
+
+
+def dropped(event: Event) -> Event:
+    return with_drops(random.Random(1), [event], 1.0)[0]
+
+
+def test_what_routing_dropped_is_no_gap_and_counts_nowhere() -> None:
+    #   0 1 . . 4 . 6 . .      . dropped, but 5 is missing
+    events = a_session(0, 1, 2, 3, 4, 6, 7, 8)
+    sent = [dropped(event) if event.event_sequence in (2, 3, 7, 8) else event for event in events]
+    row = World(log([*sent, *sent]), [], 1).run().sessions["s"]
+    assert (row["sequence_gaps"], row["prompts"], row["resends"]) == (1, 4, 4)
+    assert (row["duration_s"], row["run_s"]) == (6.0, 6.0)
+
+
+def test_a_session_of_which_everything_was_dropped_is_none() -> None:
+    assert World(log([dropped(event) for event in a_session(0, 1, 2)]), [], 1).run().sessions == {}
+
+
+def test_a_session_whose_prompts_were_dropped_is_a_ghost() -> None:
+    hook, prompt = a_session(0, 1)
+    world = World(log([hook._replace(event_name="hook_registered"), dropped(prompt)]), [], 1).run()
+    assert (world.sessions["s"]["ghost"], world.sessions["s"]["prompts"]) == (True, 0)
+
+
+def test_an_event_that_was_dropped_counts_when_it_is_sent_again_and_the_rule_is_gone() -> None:
+    events = a_session(0, 1, 2)
+    before = [dropped(event) for event in events]
+    row = World(log([*before, *events]), [], 1).run().sessions["s"]
+    assert (row["prompts"], row["resends"], row["sequence_gaps"]) == (3, 0, 0)
+    row = World(log([*events, *before]), [], 1).run().sessions["s"]
+    assert (row["prompts"], row["resends"], row["sequence_gaps"]) == (3, 0, 0)

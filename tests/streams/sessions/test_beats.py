@@ -37,6 +37,24 @@ def test_a_run_ends_when_the_sequence_falls() -> None:
     assert told([(0, 4), (1, 5), (2, 3), (3, 4)]) == (0, 3)
 
 
+def test_dropped_beats_fill_gaps_and_have_no_time() -> None:
+    slot = array("Q")
+    for time, sequence, dropped in ((0, 1, False), (5, 4, False), (5, 2, True), (5, 3, True), (9, 5, True)):
+        assert beats.insert(slot, beats.packed(time, sequence, dropped=dropped))
+    whole = beats.summary(0, slot, PAUSE)
+    assert (whole.gaps, whole.run_us, whole.first, whole.last) == (0, 5, 0, 5)
+
+
+def test_a_slot_of_dropped_beats_stops_no_clock_and_starts_none() -> None:
+    summaries: list[beats.Beats] = []
+    for slot, dropped in enumerate((True, False, True, False, True)):
+        beat = array("Q", [beats.packed(slot * SLOT_US, slot, dropped=dropped)])
+        assert beats.place(summaries, beats.summary(slot, beat, PAUSE), PAUSE)
+    whole = beats.whole(summaries, PAUSE)
+    assert whole is not None
+    assert (whole.gaps, whole.run_us, whole.first, whole.last) == (0, 2 * SLOT_US, SLOT_US, 3 * SLOT_US)
+
+
 def test_pauses_do_not_run() -> None:
     assert told([(0, 0), (10 * SECOND, 1), (10 * SECOND + PAUSE + 1, 2)]) == (0, 10 * SECOND)
     assert told([(0, 0), (PAUSE, 1)]) == (0, PAUSE)
