@@ -15,6 +15,13 @@ class SinkMetrics(MetricSet):
         ),
         Metric("sinks_resends_total", "counter", "records", ("sink", "topic"), "Clients' re-sends that were left out."),
         Metric(
+            "sinks_left_out_total",
+            "counter",
+            "records",
+            ("sink", "topic", "route"),
+            "Records that routing keeps out of this store.",
+        ),
+        Metric(
             "sinks_unreadable_total",
             "counter",
             "records",
@@ -46,6 +53,11 @@ class SinkMetrics(MetricSet):
     def resent(self, sink: str, topic: str, records: int) -> None:
         """Re-sends of a client that were recognised and left out."""
         self.add("sinks_resends_total", records, sink=sink, topic=topic)
+
+    def left_out(self, sink: str, topic: str, route: str, records: int) -> None:
+        """Records that the routing rules keep out of this store."""
+        if records:
+            self.add("sinks_left_out_total", records, sink=sink, topic=topic, route=route)
 
     def unreadable(self, sink: str, topic: str, reason: str, records: int = 1) -> None:
         """Records left out because their bytes are no record of ours."""

@@ -9,6 +9,8 @@ import pyarrow.compute as pc
 
 from schemas import codec
 from schemas.errors import CodecError
+from schemas.routing import DROP
+from sinks import routes
 from sinks.lake.seen import Seen
 from sinks.lake.tables import DAY, NEWEST, OFFSET, PARTITION, RECEIVED, TableSpec, columns, days
 from sinks.protocol import Batch
@@ -34,7 +36,8 @@ class Rows:
     """Rows to append, and what the ranges held besides.
 
     table: in `tables.columns`, in order of (partition, offset).  marks: one for each partition that has rows.
-    records, resends, superseded: how many were read; left out as re-sends; left out as older versions in this commit.
+    records, resends, superseded, dropped: how many were read; left out as re-sends; left out as older versions in this
+    commit; left out because routing dropped them (they only have a place in the sequence of their session).
     """
 
     table: pa.Table
@@ -42,6 +45,7 @@ class Rows:
     records: int
     resends: int
     superseded: int
+    dropped: int
 
 
 def rows(spec: TableSpec, batches: Sequence[Batch], seen: Seen, unreadable: Callable[[str, int], None]) -> Rows:
@@ -50,10 +54,12 @@ def rows(spec: TableSpec, batches: Sequence[Batch], seen: Seen, unreadable: Call
     Args: unreadable: told the reason and number of records that are left out because their bytes are no record.
         A tombstone adds nothing: the lake keeps what was.
     """
-    pieces, marks, read, resends = [], [], 0, 0
+    pieces, marks, read, resends, dropped = [], [], 0, 0, 0
     for batch in sorted(batches, key=lambda b: (b.partition, b.first_offset)):
         piece = _decoded(spec, batch, unreadable)
         read += piece.num_rows
+        piece, nothing = routes.apart(piece, DROP)
+        dropped += nothing.num_rows
         ids = None
         if spec.identity and piece.num_rows:
             ids = identity(spec, piece)
@@ -67,7 +73,7 @@ def rows(spec: TableSpec, batches: Sequence[Batch], seen: Seen, unreadable: Call
             pieces.append(piece)
     table = pa.concat_tables(pieces) if pieces else columns(spec).empty_table()
     newest = _newest_versions(spec, table)
-    return Rows(newest, tuple(marks), read, resends, table.num_rows - newest.num_rows)
+    return Rows(newest, tuple(marks), read, resends, table.num_rows - newest.num_rows, dropped)
 
 
 def identity(spec: TableSpec, table: pa.Table) -> pa.Array:

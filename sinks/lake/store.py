@@ -28,6 +28,7 @@ from pyiceberg.table import Table, Transaction
 from pyiceberg.table.update.snapshot import ExpireSnapshots
 from sqlalchemy.exc import DBAPIError
 
+from schemas.routing import DROP
 from sinks.errors import CommitLost, TableMismatch
 from sinks.lake.rows import Rows, identity, rows
 from sinks.lake.seen import Seen
@@ -183,6 +184,7 @@ class LakeTable:
                 self._seen.add(mark.partition, mark.ids, first_us=mark.first_us, last_us=mark.last_us)
         topic = self.spec.topic
         self._metrics.resent(NAME, topic, found.resends)
+        self._metrics.left_out(NAME, topic, DROP, found.dropped)
         self._metrics.dedup_ids(topic, len(self._seen))
         self._metrics.snapshots(self.spec.name, len(self._table.metadata.snapshots))
 

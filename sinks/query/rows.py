@@ -21,13 +21,12 @@ _POSITION = "position"
 _MARKS = ("<content>", "<REDACTED>", "")
 
 
-def add(cursor: Any, table: Table, load: Load) -> pa.Table:
+def add(cursor: Any, table: Table, rows: pa.Table) -> pa.Table:
     """Add records to a table; those that it has already, or that come twice, are left out.
 
     Returns: the rows that were added.
     """
-    rows = load.rows
-    resent = _resent(cursor, table, rows) if table.key else set()
+    resent = _resent(cursor, table, rows) if table.key and rows.num_rows else set()
     if resent:
         keep = sorted(set(range(rows.num_rows)) - resent)
         rows = rows.take(pa.array(keep, pa.int64()))

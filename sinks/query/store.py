@@ -11,6 +11,8 @@ import duckdb
 import pyarrow as pa
 
 from schemas.errors import PermanentError, RetryableError
+from schemas.routing import ARCHIVE, DROP
+from sinks import routes
 from sinks.errors import StoreUnavailable
 from sinks.metrics import SinkMetrics
 from sinks.protocol import Batch, Identity, Offset, uncovered
@@ -31,6 +33,9 @@ class QueryStore:
 
     Text of class content, and originals that may hold it, go into a file of their own, with the offsets of their
     topics. DuckDB commits one file at a time, so a write of both is two transactions, each whole in itself.
+
+    What routing archived or dropped is in no table. Only `people` learns from archived records: the aggregates count
+    them.
     """
 
     name = "query"
@@ -145,6 +150,7 @@ class QueryStore:
         assert self._identity is not None, "open comes first"
         offsets = {(b.topic, b.partition): self._identity.offset(b.topic, b.next_offset) for b in moved}
         resent: dict[str, int] = {}
+        left_out: dict[tuple[str, str], int] = {}
         seen: list[pa.Table] = []
         try:
             self._cursor.execute("BEGIN TRANSACTION")
@@ -155,10 +161,14 @@ class QueryStore:
                     if table.versioned:
                         rows.replace(self._cursor, table, part)
                     elif part.rows.num_rows:
-                        added = rows.add(self._cursor, table, part)
-                        resent[part.topic] = part.rows.num_rows - added.num_rows
-                        if table in people.SOURCES and added.num_rows:
-                            seen.append(people.seen(table, added))
+                        kept, dropped = routes.apart(part.rows, DROP)
+                        hot, archived = routes.apart(kept, ARCHIVE)
+                        added = rows.add(self._cursor, table, hot)
+                        resent[part.topic] = hot.num_rows - added.num_rows
+                        left_out[part.topic, DROP] = dropped.num_rows
+                        left_out[part.topic, ARCHIVE] = archived.num_rows
+                        if table in people.SOURCES:
+                            seen += [people.seen(table, who) for who in (added, archived) if who.num_rows]
             if seen:
                 rows.merge_people(self._cursor, pa.concat_tables(seen))
             self._store_offsets(file, offsets)
@@ -174,6 +184,8 @@ class QueryStore:
         if self._metrics is not None:
             for topic, count in resent.items():
                 self._metrics.resent(self.name, topic, count)
+            for (topic, route), count in left_out.items():
+                self._metrics.left_out(self.name, topic, route, count)
 
     def _store_offsets(self, file: File, offsets: dict[tuple[str, int], Offset]) -> None:
         if not offsets:

@@ -115,3 +115,18 @@ def test_two_tenants_may_use_the_same_span_ids() -> None:
 def test_the_newest_received_time_is_told_per_partition() -> None:
     got, _ = found("events", batch("events", [event(1, received_time=50), event(2, received_time=10)], partition=2))
     assert [(mark.partition, mark.first_us, mark.last_us) for mark in got.marks] == [(2, 10, 50)]
+
+
+def test_the_lake_keeps_what_was_archived_and_nothing_of_what_was_dropped() -> None:
+    routes = (None, "archive", "hot", "drop")
+    values = [event(number, route=route) for number, route in enumerate(routes)]
+    rows_, _ = found("events", batch("events", values))
+    assert rows_.table[OFFSET].to_pylist() == [0, 1, 2]
+    assert rows_.table["route"].to_pylist() == [None, "archive", "hot"]
+    assert (rows_.records, rows_.dropped, len(rows_.marks[0].ids)) == (4, 1, 3)
+
+
+def test_an_event_that_was_dropped_is_no_earlier_copy_of_itself() -> None:
+    both = [event(1, route="drop"), event(1, route="hot")]
+    rows_, _ = found("events", batch("events", both))
+    assert (rows_.table[OFFSET].to_pylist(), rows_.resends) == ([1], 0)

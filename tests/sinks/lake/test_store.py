@@ -45,6 +45,19 @@ async def test_offsets_are_properties_of_the_commit_that_brought_the_rows(tmp_pa
         assert found.schema().find_field("event_id").doc is not None
 
 
+async def test_offsets_move_on_over_a_range_of_which_everything_was_dropped(tmp_path: Path) -> None:
+    metrics = SinkMetrics()
+    sink = await opened(tmp_path, metrics=metrics)
+    await sink.write([batch("events", [event(number, route="drop") for number in range(3)])])
+    await sink.write([batch("events", [event(3)], first_offset=3)])
+    covered = await sink.covered("events", 0)
+    await sink.close()
+    assert covered is not None
+    assert covered.next_offset == 4
+    assert event_ids(tmp_path) == ids([3])
+    assert metrics.value("sinks_left_out_total", sink="lake", topic="events", route="drop") == 3
+
+
 async def test_rows_lie_in_the_partition_of_their_day(tmp_path: Path) -> None:
     sink = await opened(tmp_path)
     values = [

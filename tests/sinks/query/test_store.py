@@ -47,6 +47,44 @@ async def test_rows_and_offsets_are_there_after_the_write(store: QueryStore, dat
     assert rows(database, "select event_id from raw.events order by 1") == [(f"acme-event-{i}",) for i in range(3)]
 
 
+async def test_what_was_archived_or_dropped_is_in_no_table_and_its_offsets_move_on(
+    store: QueryStore, database: Database, metrics: SinkMetrics
+) -> None:
+    makers = {
+        "events": samples.event,
+        "metrics": samples.point,
+        "spans": samples.span,
+        "content": samples.content,
+    }
+    routes = (None, "archive", "hot", "drop", "archive")
+    for topic, make in makers.items():
+        await store.write([batch(topic, [make(i, route=route) for i, route in enumerate(routes)])])
+        assert await store.covered(topic, 0) == offset(topic, 5)
+        await store.write([batch(topic, [make(9, route="archive")], first_offset=5)])
+        assert await store.covered(topic, 0) == offset(topic, 6)
+        assert rows(database, f"select route, count(*) from raw.{topic} group by 1 order by 1") == [
+            ("hot", 1),
+            (None, 1),
+        ]
+        assert metrics.value("sinks_left_out_total", sink="query", topic=topic, route="archive") == 3
+        assert metrics.value("sinks_left_out_total", sink="query", topic=topic, route="drop") == 1
+
+
+async def test_who_was_archived_still_has_a_name_beside_the_aggregates(store: QueryStore, database: Database) -> None:
+    who = {"user_key": "k1", "user_email": "ada@example.com"}
+    await store.write([batch("events", [samples.event(1, route="archive", **who)])])
+    await store.write([batch("events", [samples.event(2, route="drop", user_key="k2")], first_offset=1)])
+    assert rows(database, "select user_key, user_email from raw.people") == [("k1", "ada@example.com")]
+
+
+async def test_an_archived_record_is_stored_when_it_is_sent_again_and_the_rule_is_gone(
+    store: QueryStore, database: Database
+) -> None:
+    for number, route in enumerate(("archive", "hot", "archive", "hot")):
+        await store.write([batch("events", [samples.event(1, route=route)], first_offset=number)])
+    assert rows(database, "select event_id, route from raw.events") == [("acme-event-1", "hot")]
+
+
 async def test_a_replayed_range_changes_nothing(store: QueryStore, database: Database) -> None:
     values = [samples.event(i) for i in range(6)]
     for _ in range(2):
