@@ -181,10 +181,12 @@ class Gateway:
         return publisher
 
     async def _report(self) -> None:
-        """Keep health as the publisher is."""
+        """Keep health as the publisher is, and say which routing rules are in force."""
         assert self._publisher is not None
         publisher = self._publisher
         while True:
+            self._routing.refresh()
+            self.health.details["routing_version"] = self._routing.version
             if publisher.ready != self.health.ready:
                 await self.grpc.set_ready(publisher.ready)
                 if not publisher.ready:

@@ -31,20 +31,30 @@ class RoutingInForce:
         self._record: Mapping[str, Any] | None = None
         self._routing = Routing((), 0)
 
+    @property
+    def version(self) -> int:
+        """Of the rules in force; 0 where none were ever set."""
+        return self._routing.version
+
     def of(self, tenant: str) -> Routing | None:
-        """The rules, if any of them can take a record of this tenant.
+        """The rules, if any of them can take a record of this tenant."""
+        self.refresh()
+        return self._routing if self._routing.rules and self._routing.concerns(tenant) else None
+
+    def refresh(self) -> None:
+        """Take the rules that the control topic has now.
 
         Rules that cannot be read change nothing: those before them stay in force, so nothing is stored that they drop.
         """
         record = self._last_word(CONTROL_KIND, CONTROL_ID)
-        if record is not self._record:
-            try:
-                self.load()
-            except PermanentError as error:
-                self._record = record
-                logger.error("version %d of the routing rules stays in force: %s", self._routing.version, error)
-                self._failed(error)
-        return self._routing if self._routing.rules and self._routing.concerns(tenant) else None
+        if record is self._record:
+            return
+        try:
+            self.load()
+        except PermanentError as error:
+            self._record = record
+            logger.error("version %d of the routing rules stays in force: %s", self.version, error)
+            self._failed(error)
 
     def load(self) -> None:
         """Take the rules as they are now. Raises: RoutingError, CodecError, and then nothing has changed."""

@@ -14,6 +14,7 @@ import click
 from millrace import config as config_
 from millrace import local_keys, query, stack, status
 from millrace import restart as restart_
+from millrace import routing as routing_
 from millrace.errors import KeyFault
 from millrace.settings import StackSettings
 from schemas import asyncapi, keys, topics
@@ -308,6 +309,9 @@ def demo(endpoint: str | None, protocol: str, rate: float, count: int, users: in
     feed = demo_.Feed(endpoint or f"http://127.0.0.1:{port}", protocol, text, rate, count, users, seed)
     summary = asyncio.run(demo_.run(feed, say=stack.say_on_stderr))
     _write(json.dumps(summary) + "\n")
+
+
+cli.add_command(routing_.routing)
 
 
 def _cluster() -> tuple[StackSettings, dict[str, Any]]:

@@ -10,7 +10,9 @@ MillraceError                     (schemas.errors)
         ├── FolderFault           the data folder is locked, read-only or full
         ├── ProcessFault          a process of the stack does not come up
         ├── KeyFault              a key is missing or unknown
-        └── QueryFault            the SQL service refuses or cannot be reached
+        ├── QueryFault            the SQL service refuses or cannot be reached
+        ├── RulesFault            routing rules that cannot be read, or are made from older ones
+        └── RecordingFault        a file that is no recorded request
 """
 
 from pathlib import Path
@@ -80,3 +82,11 @@ class KeyFault(Fault):
 
 class QueryFault(Fault):
     word = "query"
+
+
+class RulesFault(Fault):
+    word = "rules"
+
+
+class RecordingFault(Fault):
+    word = "recording"

@@ -60,11 +60,20 @@ def wait(settings: StackSettings, seconds: float) -> list[dict[str, Any]]:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as text for people."""
+    """The rows as text for people, and below them what the routing rules dropped."""
     lines = [list(_COLUMNS), *([_text(head, row[key]) for head, key in _COLUMNS.items()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "".join(
+    text = "".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines
+    )
+    return text + "".join(_dropped(row["process"], row["details"].get("dropped_by_rule") or {}) for row in rows)
+
+
+def _dropped(process: str, by_rule: dict[str, dict[str, int]]) -> str:
+    """A line for each rule, since the process was started."""
+    return "".join(
+        f"{process}: rule {rule} dropped " + ", ".join(f"{n} {what}" for what, n in sorted(counts.items())) + "\n"
+        for rule, counts in sorted(by_rule.items())
     )
 
 

@@ -126,3 +126,12 @@ def test_the_workers_that_run_are_shown_whatever_this_shell_is_told(tmp_path: Pa
         running = [found["process"] for found in status.collect(asked)]
     assert running == ["kafka", "gateway", "streams", "streams-1", "sinks"]
     assert [found["process"] for found in status.collect(asked)] == ["kafka", "gateway", "streams", "sinks"]
+
+
+def test_what_routing_dropped_stands_below_the_table(tmp_path: Path) -> None:
+    found = status.collect(settings(tmp_path))[1]
+    found |= {"details": {"dropped_by_rule": {"hooks": {"logs": 7, "content": 2}, "costs": {"metrics": 1}}}}
+    assert status.table([found]).splitlines()[2:] == [
+        "gateway: rule costs dropped 1 metrics",
+        "gateway: rule hooks dropped 2 content, 7 logs",
+    ]
