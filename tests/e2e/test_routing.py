@@ -29,14 +29,13 @@ def set_rules(stack: Stack, folder: Path, *rules: dict[str, Any]) -> int:
     """Put rules in force, and wait until the gateway has them. Returns their version."""
     file = folder / "rules.json"
     file.write_text(json.dumps({"rules": rules}))
-    stack.command("routing", "set", str(file))
-    version = json.loads(stack.command("routing", "show").stdout)["version"]
+    version = int(stack.command("routing", "set", str(file)).stderr.split()[1])  # "version 3 is in force: 2 rules"
     health = f"http://127.0.0.1:{stack.ports['GATEWAY_HEALTH']}/readyz"
     eventually(
         lambda: (now := httpx.get(health, trust_env=False).json()["details"]["routing_version"]) != version and now,
         timeout_s=20,
     )
-    return int(version)
+    return version
 
 
 @pytest.fixture
@@ -79,7 +78,11 @@ def test_archived_records_count_and_dropped_ones_are_nowhere(
         stack,
         tmp_path,
         {"name": f"{tenant}-hooks", "when": {"tenant": tenant, "event": "hook_*"}, "route": "drop"},
-        {"name": f"{tenant}-text", "when": {"tenant": tenant, "class": "content", "event": "user_*"}, "route": "drop"},
+        {
+            "name": f"{tenant}-text",
+            "when": {"tenant": tenant, "class": "content", "event": "tool_result"},
+            "route": "drop",
+        },
         {
             "name": f"{tenant}-costs",
             "when": {"tenant": tenant, "signal": "metrics", "event": "cost.usage", "team": "platform"},
@@ -138,8 +141,8 @@ def test_archived_records_count_and_dropped_ones_are_nowhere(
     admin = stack.sql(local_keys.read_key(stack.data, "admin"))
     texts = admin(f"select distinct event_name from content where tenant = '{tenant}'")
     assert texts
-    assert "user_prompt" not in [row["event_name"] for row in texts]
-    assert "user_prompt" not in lake.rows(stack.data, "content", tenant, ("event_name",))["event_name"].to_pylist()
+    assert "tool_result" not in [row["event_name"] for row in texts]
+    assert "tool_result" not in lake.rows(stack.data, "content", tenant, ("event_name",))["event_name"].to_pylist()
     assert counted(stack, f"{tenant}-text")["drop", "content"] > 0
     said = stack.command("status").stdout
     assert f"gateway: rule {tenant}-hooks dropped {hooks} logs\n" in said
