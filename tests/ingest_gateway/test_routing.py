@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -11,10 +14,13 @@ from ingest_gateway.errors import Busy
 from ingest_gateway.handler import Handler, Request
 from ingest_gateway.metrics import GatewayMetrics
 from ingest_gateway.routing import _TOLD_MAX, OTHER, RoutedCounts, RoutingInForce
+from millrace.kafka import Broker
 from schemas import codec, otlp, routing
 from schemas.errors import RoutingError
 from schemas.otlp import Routed
+from service.control import publish
 from tests.ingest_gateway.otlp import as_json, log, logs
+from tests.ingest_gateway.process import Gateway
 
 METRIC = "ingest_gateway_routed_total"
 
@@ -109,3 +115,24 @@ def test_only_so_many_rules_are_told_apart() -> None:
         counts.add([Routed(f"r{number}", "drop", "logs", 1)])
     assert metrics.value(METRIC, rule=OTHER, route="drop", signal="logs") == 5
     assert len(counts.dropped) == _TOLD_MAX + 1
+
+
+async def test_nobody_is_let_in_before_the_rules_can_be_read(kafka: Broker, prefix: str, tmp_path: Path) -> None:
+    control = Control()
+    control.set(rule("a", "drop"))
+    assert control.record is not None
+    gateway = Gateway(kafka.bootstrap, prefix, tmp_path / "log")
+    await gateway.make_topics()
+    await publish(gateway.kafka, prefix, [control.record | {"body": '{"rules": [{"name": "a", "route": "freeze"}]}'}])
+    try:
+        gateway.start(wait=False)
+        while "unknown route 'freeze'" not in gateway.log.read_text():
+            await asyncio.sleep(0.1)
+        assert not gateway.ready()
+        await publish(gateway.kafka, prefix, [control.record])
+        await asyncio.to_thread(gateway.wait_ready)
+        health = await asyncio.to_thread(httpx.get, f"http://127.0.0.1:{gateway.health_port}/readyz")
+        assert health.json()["details"] == {"dropped_by_rule": {}, "routing_version": 1}
+        assert gateway.stop() == 0
+    finally:
+        gateway.kill()
