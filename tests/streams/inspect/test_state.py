@@ -83,6 +83,7 @@ EVENTS = [
     PROMPT,
     event(SESSION, 3, "api_request", cost_usd=9e99),
     event(SESSION, 4, "hook_registered"),
+    event(SESSION, 10, "user_prompt", route="drop", routing_rule="quiet"),
     event(CUT, 1, "user_prompt"),
     event(CUT, 2, "api_request", cost_usd=1.0),
     event(None, 5, "user_prompt"),
@@ -175,7 +176,7 @@ class Product:
         versions = {session: row["version"] for session, row in self.published.items()}
         day = self.windows.get(("day", START // (24 * HOUR) * 24 * HOUR), {})
         folded = (day.get("api_requests"), day.get("prompts"))
-        return versions == {SESSION: 6 + 3, CUT: 2, PSEUDO: 1} and folded == (4, 3)
+        return versions == {SESSION: 7 + 3, CUT: 2, PSEUDO: 1} and folded == (4, 3)
 
 
 @pytest.fixture(scope="module")
@@ -199,8 +200,8 @@ def test_list_shows_every_partition_and_how_far_it_is_while_the_worker_runs(prod
         ("session-events", "session-points", "user-windows"), PARTITIONS
     )
     of_events = {line["partition"]: line for line in lines if line["table"] == "session-events"}
-    assert [of_events[p]["applied"] for p in range(PARTITIONS)] == [5, 1, 0, -1]
-    assert of_events[0]["kinds"] == {"hour": 3, "ids": 5, "session": 1, "beats": 5, "expiry": 1}
+    assert [of_events[p]["applied"] for p in range(PARTITIONS)] == [6, 1, 0, -1]
+    assert of_events[0]["kinds"] == {"hour": 3, "ids": 6, "session": 1, "beats": 6, "expiry": 1}
     assert (of_events[0]["source"], of_events[0]["epoch"], of_events[0]["worker"]) == (
         f"{product.topic('events')}[0]",
         1,
@@ -224,7 +225,7 @@ def test_show_gives_the_published_row_and_the_rows_behind_it(product: Product) -
         assert shown["published"][name] == published[name], name
     kinds = {table: Counter(row["kind"] for row in of["rows"]) for table, of in shown["tables"].items()}
     assert kinds == {
-        "session-events": {"session": 1, "hour": 3, "beats": 5, "ids": 5},
+        "session-events": {"session": 1, "hour": 3, "beats": 6, "ids": 6},
         "session-points": {"session": 1, "hour": 1, "series": 1, "ids": 3},
     }
     of_user = product.asked("show", "user", TENANT, USER)["tables"]["user-windows"]["rows"]
@@ -252,6 +253,7 @@ def test_explain_names_every_record_and_comes_to_the_published_total(product: Pr
         "re-send of offset 0",
         "value refused: no amount that can be meant",
         "no change of these fields",
+        "dropped by routing: it only takes its place in the sequence",
         {"metric_cost_usd": 0.5},
         {"metric_cost_usd": 0.75},
         "a gauge is stored and not added up",
@@ -307,7 +309,7 @@ def test_export_has_every_row_once(product: Product, tmp_path: Path) -> None:
     assert len({(row["table"], row["partition"], row["key"]) for row in found}) == len(found)
     assert Counter((row["table"], row["partition"]) for row in found) == {at: n for at, n in listed.items() if n}
     (half,) = (r for r in found if r["table"] == "session-events" and r["kind"] == "session" and r["partition"] == 0)
-    assert (half["session_id"], half["epoch"], half["offset"], half["value"]["cost_usd"]) == (SESSION, 1, 5, 0.75)
+    assert (half["session_id"], half["epoch"], half["offset"], half["value"]["cost_usd"]) == (SESSION, 1, 6, 0.75)
 
 
 def test_what_is_not_here_is_one_clear_line(product: Product, tmp_path: Path) -> None:
