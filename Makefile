@@ -20,12 +20,13 @@ demo: $(INSTALLED) ## the same, fed by a small synthetic fleet
 test: check ## check, then every test: unit, real Kafka, kill -9; JOBS=n files at a time (2)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
-check: $(INSTALLED) ## formatting, lint, types, and the schemas' compatibility; changes nothing
+check: $(INSTALLED) ## formatting, lint, types, the schemas' compatibility and documents; changes nothing
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m schemas.compatibility
 	@$(BIN)/python -m schemas.asyncapi check
+	@$(BIN)/python -m millrace schema docs --check docs/schema.md
 
 fmt: $(INSTALLED) ## format and mend what lint can mend
 	@$(BIN)/ruff format .

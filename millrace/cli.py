@@ -15,6 +15,7 @@ from millrace import config as config_
 from millrace import local_keys, query, stack, status
 from millrace import restart as restart_
 from millrace import routing as routing_
+from millrace import schema as schema_
 from millrace.errors import KeyFault
 from millrace.settings import StackSettings
 from schemas import asyncapi, keys, topics
@@ -57,6 +58,9 @@ def fail(message: str) -> NoReturn:
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 def cli() -> None:
     """Millrace: the telemetry of Claude Code clients as exact sessions and usage."""
+
+
+cli.add_command(schema_.schema)
 
 
 @cli.command()

@@ -14,6 +14,8 @@ from schemas.records import Field
 
 AttributeNames = tuple[str, str, str]
 DEFAULT_NAMES: AttributeNames = ("team.id", "department", "cost_center")
+NAMED_IN_SETTINGS = ("team", "department", "cost_center")
+"""Fields whose attributes the settings name, in the order of AttributeNames."""
 
 # Their fields take a text of any length: a session id that is too long rejects its record, and the name of an event is
 # not always its attribute's (see message.Keys and events).
@@ -47,7 +49,7 @@ class Bindings:
     """The bindings of one record. `by_event` is complete for every event that has bindings of its own."""
 
     def __init__(self, record: str, names: AttributeNames) -> None:
-        renamed = dict(zip(("team", "department", "cost_center"), names, strict=True))
+        renamed = dict(zip(NAMED_IN_SETTINGS, names, strict=True))
         self.default: dict[str, Binding] = {}
         own: dict[str, dict[str, Binding]] = {}
         derived: list[Derivation] = []

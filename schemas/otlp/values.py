@@ -1,13 +1,4 @@
-"""Attribute values: their canonical forms, and their coercion to the types of fields.
-
-Canonical JSON, one form for every transport: members sorted, no spaces, UTF-8; ints as JSON integers (all 64 bits);
-doubles as Python's repr has them (1.0, 1e+300); a value that is not set as null; what JSON has no word for as an object
-with OTLP's own name, {"bytesValue": base64} and {"doubleValue": "NaN" | "Infinity" | "-Infinity"}.
-
-Text is the form for identities and string fields: a string is itself, a bool true or false, a number its shortest
-decimals (56 for "56", 56 and 56.0 alike) or NaN, Infinity, -Infinity, bytes base64, the rest canonical JSON. So the
-same attribute has the same text whatever type a router made of it.
-"""
+"""Attribute values: their canonical forms, and their coercion to the types of fields."""
 
 from __future__ import annotations
 
@@ -23,6 +14,31 @@ import orjson
 
 from schemas.records import FieldType
 
+CANONICAL_FORM = """
+From a record and its content rows every attribute of the request can be had back, with its type, in one form, whatever
+transport, spelling of types or order of attributes it came in.
+
+1. An attribute with a field has the field's type: a `long` field shows 56 for `"56"`, 56 and 56.0, a `boolean` one
+   true for `"true"`, true and 1, a `string` one the text (3.) of what came, an `array_string` one the texts of the
+   items, a `timestamp` one microseconds.
+2. Every other attribute, and a value that its field cannot hold (it is named in `coercion_errors`, but not where it is
+   the client's word for nothing: `""`, `"undefined"`, not set), keeps its own type: strings stand in `attributes` as
+   they are, all else in `attributes_json` as canonical JSON: members sorted by name, no spaces, UTF-8; integers as
+   JSON integers (all 64 bits); doubles as the shortest digits that give the same double, always with a point or an
+   exponent (1.0, 1e+300); a value that is not set as null; what JSON has no word for as an object with OTLP's own
+   name, `{"bytesValue": base64}` and `{"doubleValue": "NaN" | "Infinity" | "-Infinity"}`; a list of pairs that would
+   look like one of these as `{"kvlistValue": {...}}`.
+3. The text of a value is what identities and string fields are made of: a string is itself, a bool true or false, a
+   number its shortest decimals (56 for `"56"`, 56 and 56.0 alike) or NaN, Infinity, -Infinity, bytes base64, the rest
+   canonical JSON.
+4. Where a text is content, its place has the mark `<content>`, and the row of ClaudeContent whose `field` names the
+   place has the text: as it is in place of a string, else canonical JSON. A name of more than 1024 characters is
+   content too: the row has `{name: value}`. What the resource has for the content topic goes with the first record of
+   its group.
+5. Of two attributes with one name the last one counts. A client's own text `<content>` looks like a mark, but has no
+   row.
+"""
+
 LONG_MIN, LONG_MAX = -(1 << 63), (1 << 63) - 1
 INT_MIN, INT_MAX = -(1 << 31), (1 << 31) - 1
 # Above 2**53 a double no longer tells neighbouring integers apart, so it is not taken for one.
@@ -34,6 +50,9 @@ _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 
 # The standard library's: its doubles are `repr` in every version, where orjson has changed its mind (1e300, 1e+300).
 _CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+# The names of the objects that stand for what JSON has no word for.
+_STAND_INS = frozenset(("bytesValue", "doubleValue", "kvlistValue"))
 
 # Words by which clients say that they have nothing to say.
 NOTHING = frozenset(("", "undefined"))
@@ -52,12 +71,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        plain = {key: _plain(item) for key, item in value.items()}
+        return {"kvlistValue": plain} if len(plain) == 1 and not _STAND_INS.isdisjoint(plain) else plain
     return value
 
 
 def canonical(value: Any) -> str:
-    """Canonical JSON of an attribute value, or of a list or dict of them."""
+    """Canonical JSON of an attribute value, or of a list or dict of them; CANONICAL_FORM has its rules."""
     return _CANONICAL.encode(_plain(value))
 
 
@@ -122,14 +142,17 @@ def as_int(value: Any) -> int | None:
 
 
 def as_double(value: Any) -> float | None:
-    """For a double field: a finite number, also as text; else None. NaN would poison every sum it gets into."""
+    """For a double field: a finite number, also as text; else None. NaN would poison every sum it gets into.
+
+    An integer that no double is equal to (beyond 2**53) does not fit: it would come out as its neighbour.
+    """
     if value.__class__ is str:
         if _NUMBER.fullmatch(value) is None:
             return None
         value = float(value)
     if value.__class__ is float:
         return value if math.isfinite(value) else None
-    return float(value) if value.__class__ is int else None
+    return float(value) if value.__class__ is int and int(float(value)) == value else None
 
 
 def as_boolean(value: Any) -> bool | None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from millrace.fleet import Request, Signal
 from millrace.sender import Sender
+from schemas.catalogue import Item, Kind, catalogue
 from schemas.records import Field, record
 from tests.e2e.stack import Stack, eventually
 
-CATALOGUE = json.loads((Path(__file__).parents[1] / "reference" / "telemetry-catalog.json").read_text())
+CATALOGUE = catalogue()
 SESSION = "5e551017-0000-4000-8000-000000000001"
 MARK = "<content>"
 NOW_NS = time.time_ns()
@@ -57,9 +57,10 @@ def attributes(
     return out, expected
 
 
-def common() -> list[str]:
-    names = [name.removesuffix(" (gateway)") for name in CATALOGUE["standard"] if not name.startswith("<")]
-    return [name for name in names if name != "session.id"]
+def names_of(kind: Kind, item: Item) -> list[str]:
+    """What the item carries, but for what these tests say themselves."""
+    own = ("session.id", "event.name", "event.sequence")
+    return [name for name in CATALOGUE.attributes(kind, item) if name not in own]
 
 
 SESSION_ID = {"key": "session.id", "value": {"stringValue": SESSION}}
@@ -67,11 +68,9 @@ SESSION_ID = {"key": "session.id", "value": {"stringValue": SESSION}}
 
 def events() -> tuple[Request, dict[str, dict[str, Any]]]:
     fields, records, expected = fields_of("claude_event"), [], {}
-    only = [name for name in CATALOGUE["standard_events_only"] if name not in ("event.name", "event.sequence")]
-    for number, (full, known) in enumerate(CATALOGUE["events"].items()):
-        name = full.removeprefix("claude_code.")
-        names = list(dict.fromkeys(common() + only + known["attrs"]))
-        found, columns = attributes(names, fields, name)
+    for number, (full, item) in enumerate(CATALOGUE.items["events"].items()):
+        name = item.short
+        found, columns = attributes(names_of("events", item), fields, name)
         found += [
             SESSION_ID,
             {"key": "event.name", "value": {"stringValue": name}},
@@ -84,21 +83,19 @@ def events() -> tuple[Request, dict[str, dict[str, Any]]]:
 
 def points() -> tuple[Request, dict[str, dict[str, Any]]]:
     fields, records, expected = fields_of("metric_point"), [], {}
-    for name, known in CATALOGUE["metrics"].items():
-        found, columns = attributes(list(dict.fromkeys(common() + known["attrs"])), fields)
+    for name, item in CATALOGUE.items["metrics"].items():
+        found, columns = attributes(names_of("metrics", item), fields)
         point = {"startTimeUnixNano": str(NOW_NS), "timeUnixNano": str(NOW_NS + 1), "asDouble": 2.5}
         point["attributes"] = [*found, SESSION_ID]
-        records.append(
-            {"name": name, "unit": known["unit"], "sum": {"aggregationTemporality": 1, "dataPoints": [point]}}
-        )
+        records.append({"name": name, "unit": item.unit, "sum": {"aggregationTemporality": 1, "dataPoints": [point]}})
         expected[name] = columns | {"value": 2.5, "temporality": "delta", "kind": "sum"}
     return _request("metrics", "resourceMetrics", "scopeMetrics", "metrics", records), expected
 
 
 def spans() -> tuple[Request, dict[str, dict[str, Any]]]:
     fields, records, expected = fields_of("claude_span"), [], {}
-    for number, (name, known) in enumerate(CATALOGUE["spans"].items(), 1):
-        found, columns = attributes(list(dict.fromkeys(common() + known["attrs"])), fields)
+    for number, (name, item) in enumerate(CATALOGUE.items["spans"].items(), 1):
+        found, columns = attributes(names_of("spans", item), fields)
         ids = {"traceId": f"{number:032x}", "spanId": f"{number:016x}"}
         times = {"startTimeUnixNano": str(NOW_NS), "endTimeUnixNano": str(NOW_NS + 1_000_000)}
         records.append({**ids, **times, "name": name, "attributes": [*found, SESSION_ID]})

@@ -1,16 +1,14 @@
 """Every event of the catalogue says what was done, of what kind, and with what outcome."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from schemas.catalogue import catalogue
 from schemas.mapping import actions
 from tests.schemas.otlp.requests import event
 
-CATALOGUE = json.loads((Path(__file__).parents[2] / "reference" / "telemetry-catalog.json").read_text())
-UNDOCUMENTED = CATALOGUE["events_observed_undocumented"]["events in binary 2.1.248 without docs"]
+CATALOGUE = catalogue()
 # The allowed values of event.category in ECS 9.4, as the package @elastic/ecs 9.4.0 has them.
 CATEGORY_WORDS = """
     api authentication configuration database driver email file host iam intrusion_detection library malware network
@@ -20,7 +18,8 @@ CATEGORIES = frozenset(CATEGORY_WORDS.split())
 
 
 def test_the_table_has_every_event_of_the_catalogue_and_no_other() -> None:
-    known = {name.removeprefix("claude_code.") for name in [*CATALOGUE["events"], *UNDOCUMENTED]}
+    names = [*CATALOGUE.items["events"], *CATALOGUE.known_by_name["events"]]
+    known = {name.removeprefix("claude_code.") for name in names}
     assert set(actions.EVENTS) == known
 
 

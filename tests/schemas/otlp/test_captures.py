@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from schemas import otlp, records
+from schemas.catalogue import catalogue
 from tests.oracle import ledger
 from tests.schemas.otlp.requests import (
     CAPTURES,
@@ -25,7 +26,7 @@ from tests.schemas.otlp.requests import (
     spans,
 )
 
-CATALOGUE = json.loads((Path(__file__).parents[2] / "reference" / "telemetry-catalog.json").read_text())
+CATALOGUE = catalogue()
 
 
 def transcoded(path: Path) -> list[dict[str, Any]]:
@@ -105,42 +106,57 @@ def samples(record: str, wires: set[str], event_name: str = "") -> tuple[dict[st
     return sent, expected
 
 
-STANDARD = {name.split(" ")[0] for name in CATALOGUE["standard"] if not name.startswith("<")}
-
-
-@pytest.mark.parametrize("name", CATALOGUE["events"])
+@pytest.mark.parametrize("name", CATALOGUE.items["events"])
 def test_every_catalogued_event_goes_through_typed(name: str) -> None:
-    short = name.removeprefix("claude_code.")
-    wires = STANDARD | set(CATALOGUE["standard_events_only"]) | set(CATALOGUE["events"][name]["attrs"])
-    sent, expected = samples("claude_event", wires, short)
-    found = event({**sent, "event.name": short})
+    item = CATALOGUE.items["events"][name]
+    sent, expected = samples("claude_event", set(CATALOGUE.attributes("events", item)), item.short)
+    found = event({**sent, "event.name": item.short})
     assert {k: found[k] for k in expected} == expected
-    assert found["event_name"] == short
+    assert found["event_name"] == item.short
     assert (found["attributes"], found["attributes_json"], found["coercion_errors"]) == ({}, {}, [])
 
 
-@pytest.mark.parametrize("name", CATALOGUE["metrics"])
+@pytest.mark.parametrize("name", CATALOGUE.items["metrics"])
 def test_every_catalogued_metric_goes_through_typed(name: str) -> None:
-    sent, expected = samples("metric_point", STANDARD | set(CATALOGUE["metrics"][name]["attrs"]))
+    item = CATALOGUE.items["metrics"][name]
+    sent, expected = samples("metric_point", set(CATALOGUE.attributes("metrics", item)))
     point = {"timeUnixNano": str(TIME_NS), "asDouble": 1.5, "attributes": attributes(sent)}
-    unit = CATALOGUE["metrics"][name]["unit"]
     data = {"sum": {"aggregationTemporality": 1, "isMonotonic": True, "dataPoints": [point]}}
-    found = only("metrics", metric(name, data, unit=unit))[0]
+    found = only("metrics", metric(name, data, unit=item.unit))[0]
     assert {k: found[k] for k in expected} == expected
-    assert (found["metric"], found["metric_unit"], found["value"]) == (name, unit or None, 1.5)
+    assert (found["metric"], found["metric_unit"], found["value"]) == (name, item.unit or None, 1.5)
     assert (found["attributes"], found["attributes_json"], found["coercion_errors"]) == ({}, {}, [])
 
 
-@pytest.mark.parametrize("name", CATALOGUE["spans"])
+@pytest.mark.parametrize("name", CATALOGUE.items["spans"])
 def test_every_catalogued_span_goes_through_typed(name: str) -> None:
-    sent, expected = samples("claude_span", STANDARD | set(CATALOGUE["spans"][name]["attrs"]))
+    item = CATALOGUE.items["spans"][name]
+    sent, expected = samples("claude_span", set(CATALOGUE.attributes("spans", item)))
     found = only("traces", spans(span(sent, name)))[0]
     assert {k: found[k] for k in expected} == expected
     assert found["name"] == name
     assert (found["attributes"], found["attributes_json"], found["coercion_errors"]) == ({}, {}, [])
 
 
-@pytest.mark.parametrize("name", ["system_prompt", "summary", "tool"])
+@pytest.mark.parametrize("name", CATALOGUE.span_events)
+def test_every_catalogued_span_event_keeps_what_is_no_content(name: str) -> None:
+    known = CATALOGUE.span_events[name]
+    own = {"name": name, "timeUnixNano": str(TIME_NS), "attributes": attributes(dict.fromkeys(known.attributes, "v"))}
+    row, *content = only("traces", spans(span({}, known.on, events=[own])))
+    (found,) = json.loads(row["events_json"])
+    texts = {attribute for attribute, what in known.attributes.items() if what.cls == "content"}
+    assert {k for k, v in found["attributes"].items() if v == "<content>"} == texts
+    assert {r["field"]: r["text"] for r in content} == {f"{name}.{attribute}": "v" for attribute in texts}
+
+
+@pytest.mark.parametrize("name", CATALOGUE.known_by_name["events"])
 def test_events_without_documents_survive(name: str) -> None:
     found = event({"event.name": name, "model": "m", "brand.new": "x"})
-    assert (found["event_name"], found["model"], found["attributes"]) == (name, "m", {"brand.new": "x"})
+    assert found["event_name"] == name.removeprefix("claude_code.")
+    assert (found["model"], found["attributes"]) == ("m", {"brand.new": "x"})
+
+
+@pytest.mark.parametrize("name", CATALOGUE.known_by_name["spans"])
+def test_spans_without_documents_survive(name: str) -> None:
+    found = only("traces", spans(span({"model": "m", "brand.new": "x"}, name)))[0]
+    assert (found["name"], found["model"], found["attributes"]) == (name, "m", {"brand.new": "x"})
