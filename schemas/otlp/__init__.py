@@ -1,6 +1,6 @@
 """OTLP requests to framed records: the gateway's half of the codec. Only this package touches protobuf.
 
-    body ─ from_protobuf, from_json ─▶ model ─ events, points, spans ─▶ Entry: Avro messages for Kafka
+    body ─ from_protobuf, from_json ─▶ model ─ spelling ─ events, points, spans ─▶ Entry: Avro messages for Kafka
 
 The same record gives the same ids and fields over every transport. What cannot be read or stored becomes a Rejection,
 and never stops the records beside it; only a body that cannot be decoded, or is over a limit, is refused as a whole.
@@ -19,6 +19,7 @@ from schemas.otlp.points import Points
 from schemas.otlp.rejected import rejected, rejected_message
 from schemas.otlp.responses import response, status, status_message
 from schemas.otlp.spans import Spans
+from schemas.otlp.spelling import spelling
 
 __all__ = [
     "JSON",
@@ -64,11 +65,13 @@ def transcode(signal: Signal, content_type: str, body: bytes, context: Context) 
         raise OtlpError(f"unsupported content type {content_type[:80]!r}", reason="unsupported_content_type")
     request = decode(signal, body, context.limits)
     normaliser: Any = _NORMALISERS[signal](context)
+    names = spelling(normaliser.RECORD, context.attribute_names)
     decoded = Decoded()
     most, left = context.limits.message_bytes, context.limits.request_bytes
-    for group in request.groups:
-        if not group.records:
+    for sent in request.groups:
+        if not sent.records:
             continue
+        group = names.group(sent)
         shared = normaliser.shared(group)
         for record in group.records:
             try:

@@ -13,6 +13,7 @@ import orjson
 from schemas.encoder import Encoder
 from schemas.otlp import commands, content
 from schemas.otlp.bindings import Binding, Bindings, Derivation
+from schemas.otlp.client import client
 from schemas.otlp.content import CONTENT_MARK, REDACTED
 from schemas.otlp.model import SCOPE_PREFIX, Attributes, Group
 from schemas.otlp.values import NOTHING, canonical, text
@@ -69,7 +70,7 @@ class Shared:
     others have only the marks: else one long text and many empty records were a long text for each of them.
     """
 
-    __slots__ = ("base", "content", "fields")
+    __slots__ = ("_client", "_scope", "base", "content", "fields")
 
     def __init__(self, encoder: Encoder, bindings: Bindings, group: Group, common: dict[str, Any]) -> None:
         self.fields: dict[str, Any] = {}
@@ -93,9 +94,12 @@ class Shared:
                 strings[key] = shown
             else:
                 trees[key] = canonical(shown)
+        self._scope = group.scope_name
+        self._client = self._tell(self.fields)
         whole = {
             **self.fields,
             **common,
+            "client": self._client,
             "resource_attributes": strings,
             "resource_attributes_json": trees,
             "scope_name": content.name("scope_name", group.scope_name, self.content) or None,
@@ -103,6 +107,16 @@ class Shared:
             "schema_url": content.name("schema_url", group.schema_url, self.content) or None,
         }
         self.base = encoder.base(whole)
+
+    def tell_client(self, values: dict[str, Any]) -> None:
+        """Say which client sent the record with these fields, where that is not what the group says already."""
+        if "app_entrypoint" in values or "service_name" in values:
+            own = self._tell({**self.fields, **values})
+            if own != self._client:
+                values["client"] = own
+
+    def _tell(self, fields: dict[str, Any]) -> str | None:
+        return client(fields.get("service_name"), fields.get("app_entrypoint"), self._scope)
 
     def _show(self, key: str, value: Any) -> tuple[str, Any]:
         """An attribute of the resource, or of the scope, that no field takes."""

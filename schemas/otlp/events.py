@@ -13,7 +13,7 @@ from schemas.otlp import attributes as attrs
 from schemas.otlp import content, routes
 from schemas.otlp.bindings import bindings
 from schemas.otlp.message import Context, Entry, Keys, Message, believed, digest, headers, uuid_text
-from schemas.otlp.model import Group, LogRecord, is_hex
+from schemas.otlp.model import Attributes, Group, LogRecord, is_hex
 from schemas.otlp.values import canonical, canonical_attributes, text
 from schemas.routing import DROP, Decision
 
@@ -35,6 +35,8 @@ def event_name(record: LogRecord) -> str:
 
 class Events:
     """Turns the log records of one request into entries."""
+
+    RECORD = RECORD
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -74,6 +76,7 @@ class Events:
             values.get("user_id", inherited.get("user_id")),
         )
         session = values.get("session_id", inherited.get("session_id"))
+        shared.tell_client(values)
         sequence = values.get("event_sequence", inherited.get("event_sequence"))
         identity = [
             context.tenant,
@@ -85,7 +88,7 @@ class Events:
             values.get("request_id", inherited.get("request_id")) or "",
         ]
         if sequence is None:
-            identity.append(canonical_attributes(record.attributes).decode())
+            identity.append(canonical_attributes(_named(record.attributes, name)).decode())
         event_id = values["event_id"] = uuid_text(digest(identity))
         key = self._keys.key(session, user, group.resource)
         decision = routes.decide(context, "logs", shown, values, inherited)
@@ -95,6 +98,8 @@ class Events:
             values["observed_time"] = record.observed // 1000
         trace_id, span_id = self._envelope(record, filled)
         rows = self._content_rows(filled, inherited)
+        if record.renamed:
+            values["renamed"] = record.renamed
         data = self._encoder.encode(filled.finish(record.over_limit + group.over_limit), shared.base)
         heads = headers(shown, context.tenant, trace_id, span_id, record.flags)
         event = Message("events", key, data, heads, key)
@@ -167,6 +172,12 @@ class Events:
                 body["body_ref"] = reference
                 body["truncated"] = bool(values.get("body_truncated"))
         return rows
+
+
+def _named(attributes: Attributes, name: str) -> Attributes:
+    """The attributes with the event's name in one spelling, wherever it stood."""
+    sent = attributes.get("event.name")
+    return {**attributes, "event.name": name} if sent is None or sent.__class__ is str else attributes
 
 
 def _marked(name: str, record: LogRecord, filled: attrs.Filled) -> str:

@@ -1,8 +1,9 @@
 """OTLP/JSON bodies to the model.
 
 As the specification writes them, and as routers re-emit them: camelCase or snake_case names, ints as numbers or
-strings, enums as numbers or names, hex ids in either case, null for what is not set, unknown members ignored. A record
-of the wrong shape is Malformed alone; a request of the wrong shape is refused.
+strings, bools as words, enums as numbers or names (in full or not, in any case), hex ids in either case, null for what
+is not set, unknown members ignored. A record of the wrong shape is Malformed alone; a request of the wrong shape is
+refused.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import base64
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -143,7 +144,9 @@ def _optional_double(holder: Any, name: str) -> float | None:
 
 def _flag(value: Any) -> bool:
     if value.__class__ is not bool:
-        raise BadRecord(f"not a boolean: {str(value)[:40]!r}")
+        if value not in ("true", "false"):
+            raise BadRecord(f"not a boolean: {str(value)[:40]!r}")
+        return bool(value == "true")
     return value
 
 
@@ -167,8 +170,10 @@ def _long(value: Any) -> int:
 
 def _enum(holder: Any, name: str, numbers: Mapping[str, int]) -> int:
     found = _member(holder, name)
-    if found.__class__ is str and found in numbers:
-        return numbers[found]
+    if found.__class__ is str:
+        number = numbers.get(found.upper())
+        if number is not None:
+            return number
     return 0 if found is None else _integer(found, -(1 << 31), (1 << 31) - 1)
 
 
@@ -436,7 +441,12 @@ def _buckets(kind: str, point: Any) -> dict[str, Any]:
     )
 
 
-_SEVERITIES = dict(SeverityNumber.items())
-_TEMPORALITIES = dict(AggregationTemporality.items())
-_SPAN_KINDS = dict(trace_pb2.Span.SpanKind.items())
-_STATUS_CODES = dict(trace_pb2.Status.StatusCode.items())
+def _enum_words(numbers: Iterable[tuple[str, int]], prefix: str) -> dict[str, int]:
+    """Upper-case names of an enum, in full and without what they all begin with."""
+    return {word: number for name, number in numbers for word in (name, name.removeprefix(prefix))}
+
+
+_SEVERITIES = _enum_words(SeverityNumber.items(), "SEVERITY_NUMBER_")
+_TEMPORALITIES = _enum_words(AggregationTemporality.items(), "AGGREGATION_TEMPORALITY_")
+_SPAN_KINDS = _enum_words(trace_pb2.Span.SpanKind.items(), "SPAN_KIND_")
+_STATUS_CODES = _enum_words(trace_pb2.Status.StatusCode.items(), "STATUS_CODE_")

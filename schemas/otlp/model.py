@@ -14,7 +14,10 @@ Attributes = dict[str, Any]
 
 
 class LogRecord(NamedTuple):
-    """`dropped` counts the attributes that the client dropped, `over_limit` those that we did."""
+    """`dropped` counts the attributes that the client dropped, `over_limit` those that we did.
+
+    `renamed`, here and below: attribute names that were put right, as they were sent (see spelling.py).
+    """
 
     time: int
     observed: int
@@ -29,6 +32,7 @@ class LogRecord(NamedTuple):
     span_id: str
     flags: int
     source: Any
+    renamed: tuple[str, ...] = ()
 
 
 class DataPoint(NamedTuple):
@@ -52,6 +56,7 @@ class DataPoint(NamedTuple):
     attributes: Attributes
     over_limit: int
     source: Any
+    renamed: tuple[str, ...] = ()
 
 
 class SpanEvent(NamedTuple):
@@ -93,6 +98,7 @@ class Span(NamedTuple):
     status_code: str
     status_message: str
     source: Any
+    renamed: tuple[str, ...] = ()
 
 
 class Malformed(NamedTuple):

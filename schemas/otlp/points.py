@@ -21,6 +21,8 @@ RECORD = "metric_point"
 class Points:
     """Turns the data points of one request into entries."""
 
+    RECORD = RECORD
+
     def __init__(self, context: Context) -> None:
         self._context = context
         self._keys = Keys(context)
@@ -56,6 +58,7 @@ class Points:
             values.get("user_id", inherited.get("user_id")),
         )
         session = values.get("session_id", inherited.get("session_id"))
+        shared.tell_client(values)
         metric = values["metric"] = content.name("metric", point.metric, filled.content)
         values["kind"] = point.kind
         key = self._keys.key(session, user, group.resource)
@@ -63,6 +66,8 @@ class Points:
         if decision.route == DROP:
             return routes.dropped(decision, "metrics")
         _measure(point, filled)
+        if point.renamed:
+            values["renamed"] = point.renamed
         data = self._encoder.encode(filled.finish(point.over_limit + group.over_limit), shared.base)
         heads = headers(metric, context.tenant, "", "", 0)
         message = Message("metrics", key, data, heads, key)

@@ -20,6 +20,8 @@ RECORD = "claude_span"
 class Spans:
     """Turns the spans of one request into entries."""
 
+    RECORD = RECORD
+
     def __init__(self, context: Context) -> None:
         self._context = context
         self._keys = Keys(context)
@@ -46,6 +48,7 @@ class Spans:
             values.get("user_id", inherited.get("user_id")),
         )
         session = values.get("session_id", inherited.get("session_id"))
+        shared.tell_client(values)
         name = content.name("name", span.name, filled.content)
         values |= {"trace_id": span.trace_id, "span_id": span.span_id, "name": name}
         key = self._keys.key(session, user, group.resource)
@@ -53,6 +56,8 @@ class Spans:
         if decision.route == DROP:
             return routes.dropped(decision, "traces")
         self._envelope(span, filled)
+        if span.renamed:
+            values["renamed"] = span.renamed
         data = self._encoder.encode(filled.finish(span.over_limit + group.over_limit), shared.base)
         heads = headers(name, context.tenant, span.trace_id, span.span_id, span.flags)
         message = Message("spans", key, data, heads, key)

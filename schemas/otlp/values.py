@@ -20,7 +20,8 @@ transport, spelling of types or order of attributes it came in.
 
 1. An attribute with a field has the field's type: a `long` field shows 56 for `"56"`, 56 and 56.0, a `boolean` one
    true for `"true"`, true and 1, a `string` one the text (3.) of what came, an `array_string` one the texts of the
-   items, a `timestamp` one microseconds.
+   items, a `timestamp` one microseconds. A known name with `_` for `.` (`session_id` for `session.id`) is that name,
+   unless the record has the dotted one as well; `renamed` says which it was.
 2. Every other attribute, and a value that its field cannot hold (it is named in `coercion_errors`, but not where it is
    the client's word for nothing: `""`, `"undefined"`, not set), keeps its own type: strings stand in `attributes` as
    they are, all else in `attributes_json` as canonical JSON: members sorted by name, no spaces, UTF-8; integers as

@@ -183,7 +183,7 @@ MALFORMED = [
     {"attributes": [{"key": "a", "value": "x"}]},
     {"attributes": [{"key": "a", "value": {"intValue": "1.5"}}]},
     {"attributes": [{"key": "a", "value": {"intValue": str(2**63)}}]},
-    {"attributes": [{"key": "a", "value": {"boolValue": "true"}}]},
+    {"attributes": [{"key": "a", "value": {"boolValue": "yes"}}]},
     {"attributes": [{"key": "a", "value": {"bytesValue": "*"}}]},
     {"attributes": [{"key": "a", "value": {"bytesValue": "é"}}]},
     {"attributes": [{"key": "a", "value": {"doubleValue": "x"}}]},
