@@ -2,68 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.schemas.otlp.requests import attributes, decoded, event, records_of, span, spans
+from tests.schemas.otlp.requests import event, span, spans
 from tests.schemas.otlp.requests import only as only_record
 
 SHARED = Path(__file__).parents[4] / "shared" / "third_party"
-ROUTER = SHARED / "cribl-cc-edge-claude-code-otel" / "data" / "samples"
 PEER = SHARED / "elastic-claude_code"
 
 pytestmark = pytest.mark.skipif(not SHARED.exists(), reason="../shared/third_party is not beside this clone")
-
-
-def as_attributes(held: dict[str, Any]) -> list[dict[str, Any]]:
-    """The router's maps, whose values are AnyValues or plain, as OTLP attributes."""
-    return [
-        {"key": key, "value": value} if isinstance(value, dict) else attributes({key: value})[0]
-        for key, value in held.items()
-    ]
-
-
-def otlp_of(group: Any) -> Any:
-    """The router's document as snake_case OTLP/JSON."""
-    if isinstance(group, list):
-        return [otlp_of(item) for item in group]
-    if isinstance(group, dict):
-        found = {k: as_attributes(v) if k == "attributes" else otlp_of(v) for k, v in group.items()}
-        if "data_points" in found.get("data", {}):
-            data = found.pop("data")
-            points = [
-                {("as_double" if k == "value" else k): v for k, v in point.items()} for point in data["data_points"]
-            ]
-            found["sum"] = {**data, "data_points": points}
-        return found
-    return group
-
-
-def router_requests() -> list[tuple[Any, dict[str, Any], dict[str, Any]]]:
-    found: list[tuple[Any, dict[str, Any], dict[str, Any]]] = []
-    for path in sorted(ROUTER.glob("*.json")):
-        for item in json.loads(path.read_text()):
-            group = json.loads(item["_raw"])
-            if "scope_logs" in group:
-                found.append(("logs", {"resource_logs": [otlp_of(group)]}, group))
-            elif "scope_metrics" in group:
-                found.append(("metrics", {"resource_metrics": [otlp_of(group)]}, group))
-    return found
-
-
-def test_what_a_router_re_emits_is_read() -> None:
-    counts = {"logs": 0, "metrics": 0}
-    for signal, document, _ in router_requests():
-        found = decoded(signal, document)
-        assert found.rejections == []
-        for entry in found.entries:
-            row = records_of(entry)[0]
-            assert row["coercion_errors"] == []
-            assert (row["session_id"], row["service_version"]) == ("session-0001", "2.1.45")
-            assert (row["attributes"], row["attributes_json"]) == ({}, {})
-        counts[signal] += len(found.entries)
-    assert counts == {"logs": 23, "metrics": 117}
 
 
 @pytest.mark.parametrize("path", sorted((PEER / "events").glob("*.json")), ids=lambda p: p.stem)
