@@ -46,6 +46,13 @@ class Filled:
         else:
             self.json[key] = canonical(shown)
 
+    def keep_part(self, name: str, value: Any) -> None:
+        """A part of the record itself that its field cannot hold; never in the place of an attribute called so."""
+        while name in self.strings or name in self.json:
+            name = f"record.{name}"
+        self.keep(name, value)
+        self.errors.append(name)
+
     def finish(self, over_limit: int) -> dict[str, Any]:
         """The values, with the maps and flags in their fields."""
         values = self.values
@@ -162,6 +169,10 @@ def _unfit(filled: Filled, key: str, value: Any) -> None:
 def _special(filled: Filled, binding: Binding, key: str, value: Any) -> None:
     """An attribute whose text is content, or one of several that feed a field."""
     field = binding.field
+    coerced = binding.coerce(value)
+    if coerced is None or coerced == "":
+        _unfit(filled, key, value)
+        return
     previous = filled.ranks.get(field)
     if previous is not None:
         rank, other_key, other_value = previous
@@ -169,10 +180,6 @@ def _special(filled: Filled, binding: Binding, key: str, value: Any) -> None:
             filled.keep(key, value)
             return
         filled.keep(other_key, other_value)
-    coerced = binding.coerce(value)
-    if coerced is None or coerced == "":
-        _unfit(filled, key, value)
-        return
     filled.ranks[field] = (binding.rank, key, value)
     if binding.content and coerced not in (REDACTED, CONTENT_MARK):
         filled.content.append((field, coerced))

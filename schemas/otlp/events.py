@@ -153,8 +153,7 @@ class Events:
             if valid:
                 values[field] = found
             elif found:
-                filled.keep(field, found)
-                filled.errors.append(field)
+                filled.keep_part(field, found)
             ids.append(found if valid else "")
         return ids[0], ids[1]
 

@@ -12,7 +12,7 @@ from schemas.otlp.bindings import bindings
 from schemas.otlp.events import content_messages
 from schemas.otlp.message import Context, Entry, Keys, Message, believed, digest, headers, possible, uuid_text
 from schemas.otlp.model import DataPoint, Group
-from schemas.otlp.values import canonical, canonical_attributes
+from schemas.otlp.values import LONG_MAX, canonical, canonical_attributes
 from schemas.routing import DROP
 
 RECORD = "metric_point"
@@ -89,7 +89,7 @@ class Points:
 
 
 def _measure(point: DataPoint, filled: attrs.Filled) -> None:
-    """What was measured, and how. A number that is not finite cannot be added: it is kept as text and flagged."""
+    """What was measured, and how. What cannot be added (NaN, a count beyond 63 bits) is kept and flagged."""
     values: dict[str, Any] = filled.values
     value = point.value
     if value.__class__ is int:
@@ -100,8 +100,7 @@ def _measure(point: DataPoint, filled: attrs.Filled) -> None:
             if math.isfinite(number):
                 values[name] = number
             else:
-                filled.json[name] = canonical(number)
-                filled.errors.append(name)
+                filled.keep_part(name, number)
     if point.unit:
         values["metric_unit"] = content.name("metric_unit", point.unit, filled.content)
     if point.temporality is not None:
@@ -109,7 +108,10 @@ def _measure(point: DataPoint, filled: attrs.Filled) -> None:
     if point.monotonic is not None:
         values["monotonic"] = point.monotonic
     if point.observations is not None:
-        values["count"] = point.observations
+        if point.observations <= LONG_MAX:
+            values["count"] = point.observations
+        else:
+            filled.keep_part("count", point.observations)
     if point.buckets is not None:
         values["buckets_json"] = canonical(point.buckets)
     if point.exemplars is not None:

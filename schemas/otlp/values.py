@@ -16,7 +16,7 @@ from schemas.records import FieldType
 
 CANONICAL_FORM = """
 From a record and its content rows every attribute of the request can be had back, with its type, in one form, whatever
-transport, spelling of types or order of attributes it came in.
+transport, spelling of types or order of attributes it came in. tests/schemas/otlp/test_canonical.py says so as code.
 
 1. An attribute with a field has the field's type: a `long` field shows 56 for `"56"`, 56 and 56.0, a `boolean` one
    true for `"true"`, true and 1, a `string` one the text (3.) of what came, an `array_string` one the texts of the
@@ -36,7 +36,9 @@ transport, spelling of types or order of attributes it came in.
    place has the text: as it is in place of a string, else canonical JSON. A name of more than 1024 characters is
    content too: the row has `{name: value}`. What the resource has for the content topic goes with the first record of
    its group.
-5. Of two attributes with one name the last one counts. A client's own text `<content>` looks like a mark, but has no
+5. A number or id of the record itself that its field cannot hold (NaN, a trace id of three bytes) is kept like an
+   attribute under its field's name, with `record.` before it where an attribute is called so.
+6. Of two attributes with one name the last one counts. A client's own text `<content>` looks like a mark, but has no
    row.
 """
 
@@ -170,7 +172,7 @@ def as_boolean(value: Any) -> bool | None:
 
 def as_timestamp(value: Any) -> int | None:
     """For a timestamp field: ISO 8601 text (UTC where it names no zone), as microseconds since the epoch; else None."""
-    if value.__class__ is not str:
+    if value.__class__ is not str or value.isdecimal():
         return None
     try:
         moment = datetime.fromisoformat(value)
@@ -182,7 +184,7 @@ def as_timestamp(value: Any) -> int | None:
 
 
 def as_strings(value: Any) -> list[str] | None:
-    """For an array field: a list, a JSON list as text, or one string; else None."""
+    """For an array field: a list, a JSON list as text, or one string, number or bool; else None."""
     if value.__class__ is str:
         if value[:1] == "[":
             try:
@@ -194,7 +196,7 @@ def as_strings(value: Any) -> list[str] | None:
         return [value]
     if value.__class__ is list:
         return [text(item) for item in value]
-    return None
+    return [text(value)] if isinstance(value, (int, float)) else None
 
 
 Coerce = Callable[[Any], Any]

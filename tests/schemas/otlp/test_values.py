@@ -120,6 +120,7 @@ def test_strings(value: Any, expected: str | None) -> None:
             for bad in (
                 "",
                 "now",
+                "20261120",
                 5,
                 None,
                 "2026-13-01T00:00:00Z",
@@ -141,7 +142,9 @@ def test_timestamps(value: Any, expected: int | None) -> None:
         ('["/a","/b"]', ["/a", "/b"]),
         ("[not json", ["[not json"]),
         ("[" * 900 + "]" * 900, ["[" * 900 + "]" * 900]),
-        (5, None),
+        (5, ["5"]),
+        (True, ["true"]),
+        (b"a", None),
         (None, None),
     ],
 )
