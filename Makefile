@@ -35,7 +35,8 @@ fmt: $(INSTALLED) ## format and mend what lint can mend
 unit: $(INSTALLED) ## the tests that need no Kafka, in seconds
 	@$(BIN)/python -m pytest -m "not broker and not slow"
 
-chaos: $(INSTALLED) ## kill, pause and move the streams processes for minutes; ends with EXACT or WRONG; SEED=n repeats
+chaos: $(INSTALLED) ## fuzz the codec, then kill, pause and move streams for minutes; ends with EXACT or WRONG; SEED=n repeats
+	@$(BIN)/python -m tests.fuzz --seconds 30 $(if $(SEED),--seed $(SEED))
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED))
 
 bench: $(INSTALLED) ## CPU seconds per million records of gateway, streams and sinks on this machine; about 15 minutes

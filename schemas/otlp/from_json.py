@@ -35,6 +35,7 @@ _KINDS = (
 _INTEGER = re.compile(r"-?[0-9]{1,20}")
 _NAMED_DOUBLES = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _SNAKE = re.compile(r"[A-Z]")
+_WRITABLE = 200
 _MAX_UINT64 = (1 << 64) - 1
 _MAX_INT64 = (1 << 63) - 1
 
@@ -52,7 +53,23 @@ def decode(signal: Signal, body: bytes, limits: Limits) -> model.Request:
         groups = {"logs": reader.logs, "metrics": reader.metrics, "traces": reader.traces}[signal](document)
     except BadRecord as error:
         raise OtlpError(f"not an OTLP {signal} request: {error}", reason="malformed_json") from error
-    return model.Request(groups, orjson.dumps)
+    return model.Request(groups, _serialise)
+
+
+def _serialise(source: Any) -> bytes:
+    """A record as it came, but for what is nested deeper than orjson writes (it reads four times as deep)."""
+    try:
+        return orjson.dumps(source)
+    except orjson.JSONEncodeError:
+        return orjson.dumps(_cut(source, _WRITABLE))
+
+
+def _cut(value: Any, depth: int) -> Any:
+    if depth <= 0 and value.__class__ in (dict, list):
+        return "nested too deep"
+    if value.__class__ is dict:
+        return {key: _cut(member, depth - 1) for key, member in value.items()}
+    return [_cut(item, depth - 1) for item in value] if value.__class__ is list else value
 
 
 def _snake(name: str) -> str:
