@@ -19,12 +19,14 @@ from ingest_gateway.grpc_front import GrpcFront
 from ingest_gateway.handler import Handler, Outcome, Request
 from ingest_gateway.http_front import HttpFront
 from ingest_gateway.metrics import GatewayMetrics
+from ingest_gateway.policies import Policies
 from ingest_gateway.publisher import Publisher
 from ingest_gateway.room import Room
 from ingest_gateway.routing import RoutedCounts, RoutingInForce
 from ingest_gateway.settings import GatewaySettings
 from schemas.errors import MillraceError
 from schemas.otlp import Context, Limits
+from schemas.policy import NONE, HashKeys, Policy, PolicyError
 from schemas.routing import Routing
 from schemas.topics import full_name
 from service import logs, registry
@@ -43,9 +45,14 @@ _REPORT_S = 0.25
 
 
 def contexts(
-    settings: GatewaySettings, routing: Callable[[str], Routing | None] = lambda _: None
+    settings: GatewaySettings,
+    policy: Callable[[str], tuple[Policy, bytes]] = lambda _: (NONE, b""),
+    routing: Callable[[str], Routing | None] = lambda _: None,
 ) -> Callable[[str, int], Context]:
-    """Makes the transcoder's context of a tenant and a received time in µs. routing: the rules about a tenant."""
+    """Makes the transcoder's context of a tenant and a received time in µs.
+
+    Args: policy: a tenant's privacy policy and the key of its hashes.  routing: the rules about a tenant.
+    """
     master = hashlib.sha256(settings.identity_secret.get_secret_value().encode()).digest()
     limits = Limits(settings.records_max, settings.attributes_max, settings.depth_max)
 
@@ -62,6 +69,7 @@ def contexts(
             settings.team_attribute,
             settings.department_attribute,
             settings.cost_center_attribute,
+            *policy(tenant),
             routing(tenant),
         )
 
@@ -80,6 +88,12 @@ class Gateway:
         self._routing = RoutingInForce(self._control.record, self.health.failed)
         self._routed = RoutedCounts(self.metrics)
         self.health.details["dropped_by_rule"] = self._routed.dropped
+        self._policies = Policies(
+            self._control.record,
+            HashKeys(settings.hash_ring()),
+            retry_after_s=settings.retry_after_s,
+            on_fault=self._policy_fault,
+        )
         self._publisher: Publisher | None = None
         self._handler: Handler | None = None
         room = Room(settings.in_flight_bytes_max, settings.retry_after_s, self.metrics)
@@ -93,6 +107,10 @@ class Gateway:
         credentials = Credentials(self._control.authenticate, lambda: self._publisher is not None)
         self.grpc = GrpcFront(settings, self._batcher, room, credentials, self.metrics)
         self.http = HttpFront(settings, self._batcher, room, credentials, self.metrics)
+
+    def _policy_fault(self, error: PolicyError) -> None:
+        self.metrics.policy_fault()
+        self.health.failed(error)
 
     async def _handle(self, requests: Sequence[Request]) -> list[Outcome]:
         assert self._handler is not None, "nobody is let in before"
@@ -150,7 +168,8 @@ class Gateway:
                 self.health.set_ready(False, str(error))
                 await asyncio.sleep(_RETRY_S)
             else:
-                self._handler = Handler(publisher, contexts(settings, self._routing.of), self.metrics, self._routed)
+                context = contexts(settings, self._policies.of, self._routing.of)
+                self._handler = Handler(publisher, context, self.metrics, self._routed)
                 self._publisher = publisher
                 return
 
@@ -187,11 +206,13 @@ class Gateway:
         while True:
             self._routing.refresh()
             self.health.details["routing_version"] = self._routing.version
-            if publisher.ready != self.health.ready:
-                await self.grpc.set_ready(publisher.ready)
-                if not publisher.ready:
-                    self.health.failed(publisher.last_error or "")
-            self.health.set_ready(publisher.ready, "" if publisher.ready else publisher.last_error or "")
+            why = "" if publisher.ready else publisher.last_error or "no producer"
+            why = why or self._policies.fault()
+            if bool(why) == self.health.ready:
+                await self.grpc.set_ready(not why)
+                if why:
+                    self.health.failed(why)
+            self.health.set_ready(not why, why)
             await asyncio.sleep(_REPORT_S)
 
 

@@ -12,8 +12,8 @@ from ingest_gateway.metrics import GatewayMetrics
 from ingest_gateway.publisher import Publisher, TooLarge
 from ingest_gateway.routing import RoutedCounts
 from schemas import otlp
-from schemas.errors import OtlpError
-from schemas.otlp import Context, Message, Routed, Signal
+from schemas.errors import OtlpError, RetryableError
+from schemas.otlp import Context, Message, Rejection, Routed, Signal
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,8 @@ class _Work:
 class Handler:
     """Decodes, publishes, and answers after Kafka's acknowledgement.
 
-    Args:    context: of a tenant and a received time in µs.  routed: counts what routing rules took.
+    Args:    context: of a tenant and a received time in µs; a RetryableError where its policy is not known.  routed:
+             counts what routing rules took.
     """
 
     def __init__(
@@ -111,15 +112,20 @@ class Handler:
         return outcomes
 
     def _decode(self, request: Request, received_us: int) -> _Work:
-        context = self._context(request.tenant, received_us)
+        try:
+            context = self._context(request.tenant, received_us)
+        except RetryableError as error:  # without its policy nothing of a tenant is stored
+            return _Work(request, [], 0, 0, Outcome(error=error.with_traceback(None)))
         try:
             decoded = otlp.transcode(request.signal, request.content_type, request.body, context)
         except OtlpError as error:
-            return self._refuse(request, received_us, error.reason, str(error))
+            return self._refuse(request, context, error.reason, str(error))
         except Exception as error:  # a fault of ours; the requests beside it are others', and what was sent is kept
             logger.exception("a request of tenant %s could not be decoded", request.tenant)
-            return self._refuse(request, received_us, "internal_error", f"cannot be decoded: {type(error).__name__}")
+            return self._refuse(request, context, "internal_error", f"cannot be decoded: {type(error).__name__}")
         messages = [message for entry in decoded.entries for message in entry.messages]
+        if decoded.masked:
+            self._metrics.masked(decoded.masked)
         outcome = Outcome()
         if decoded.rejections:
             for rejection in decoded.rejections:
@@ -132,14 +138,18 @@ class Handler:
         routed = [one for entry in decoded.entries for one in entry.routed] if context.routing is not None else ()
         return _Work(request, messages, size, len(decoded.entries), outcome, routed)
 
-    def _refuse(self, request: Request, received_us: int, reason: str, words: str) -> _Work:
+    def _refuse(self, request: Request, context: Context, reason: str, words: str) -> _Work:
         self._metrics.rejected(request.signal, reason)
-        kept = self._whole(request, received_us, reason, words)
+        kept = self._whole(request, context, reason, words)
         return _Work(request, [kept], len(kept.value), 0, Outcome(error=Refused(words, reason=reason)))
 
     async def _reject_whole(self, request: Request, received_us: int, error: BaseException) -> Outcome:
         """A request with a record that Kafka itself calls too large. Re-sending it would fail for ever."""
-        kept = self._whole(request, received_us, "too_large", str(error))
+        try:
+            context = self._context(request.tenant, received_us)
+        except RetryableError as without:
+            return Outcome(error=without.with_traceback(None))
+        kept = self._whole(request, context, "too_large", str(error))
         await self._publisher.connected()  # Kafka's refusal has cost the producer
         (failure,) = await self._publisher.publish([[kept]])
         if failure is not None:
@@ -148,14 +158,6 @@ class Handler:
         return Outcome(error=Refused(str(error), reason="too_large"))
 
     @staticmethod
-    def _whole(request: Request, received_us: int, reason: str, error: str) -> Message:
-        return otlp.rejected(
-            request.body,
-            tenant=request.tenant,
-            received_us=received_us,
-            stage="gateway",
-            reason=reason,
-            error=error,
-            signal=request.signal,
-            content_type=request.content_type,
-        )
+    def _whole(request: Request, context: Context, reason: str, error: str) -> Message:
+        rejection = Rejection(reason, error, request.body, request.signal, request.content_type)
+        return otlp.rejected_message(rejection, context, "gateway")

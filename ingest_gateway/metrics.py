@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from service.metrics import Metric, MetricSet
@@ -34,6 +35,10 @@ class GatewayMetrics(MetricSet):
             "Records that a routing rule took, re-sends too; signal content: rows of content.",
         ),
         Metric("ingest_gateway_messages_total", "counter", "messages", ("topic",), "Messages acknowledged by Kafka."),
+        Metric("ingest_gateway_masked_total", "counter", "secrets", ("rule",), "Secrets that were masked in texts."),
+        Metric(
+            "ingest_gateway_policy_faults_total", "counter", "faults", (), "Privacy policies that could not be read."
+        ),
         Metric("ingest_gateway_in_flight_bytes", "gauge", "bytes", (), "Bodies not yet acknowledged by Kafka."),
         Metric("ingest_gateway_ack_seconds", "histogram", "seconds", (), "From the decoded request to Kafka's ack."),
         Metric("ingest_gateway_producer_restarts_total", "counter", "restarts", (), "Kafka producers built anew."),
@@ -53,6 +58,13 @@ class GatewayMetrics(MetricSet):
 
     def published(self, topic: str, messages: int) -> None:
         self.add("ingest_gateway_messages_total", messages, topic=topic)
+
+    def masked(self, found: Mapping[str, int]) -> None:
+        for rule, count in found.items():
+            self.add("ingest_gateway_masked_total", count, rule=rule)
+
+    def policy_fault(self) -> None:
+        self.add("ingest_gateway_policy_faults_total")
 
     def in_flight(self, size: int) -> None:
         self.set("ingest_gateway_in_flight_bytes", size)

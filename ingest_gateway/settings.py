@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -26,6 +27,11 @@ class GatewaySettings(ProcessSettings):
     identity_secret: SecretStr = Field(
         validation_alias="MILLRACE_IDENTITY_SECRET",
         description="secret behind every user_key, at least 32 characters, the same for all gateways",
+    )
+    hash_keys: SecretStr = Field(
+        SecretStr(""),
+        description="keys behind hashes of privacy policies, id:secret[,id:secret…], at least 32 characters each; "
+        "besides them there is `identity`, derived from MILLRACE_IDENTITY_SECRET",
     )
     team_attribute: str = Field("team.id", description="attribute that says the team")
     department_attribute: str = Field("department", description="attribute that says the department")
@@ -64,6 +70,14 @@ class GatewaySettings(ProcessSettings):
     )
     stop_timeout_s: float = Field(4.0, gt=0, description="seconds that stopping may take, with the requests in flight")
 
+    def hash_ring(self) -> dict[str, bytes]:
+        """Key id → secret, `identity` among them."""
+        ring = {"identity": b"hash key\0" + self.identity_secret.get_secret_value().encode()}
+        for part in filter(None, self.hash_keys.get_secret_value().split(",")):
+            key_id, _, secret = part.partition(":")
+            ring[key_id] = secret.encode()
+        return ring
+
     @model_validator(mode="after")
     def _whole(self) -> Self:
         faults = []
@@ -77,6 +91,14 @@ class GatewaySettings(ProcessSettings):
             faults.append("MILLRACE_GATEWAY_IN_FLIGHT_BYTES_MAX must be at least MILLRACE_GATEWAY_BODY_BYTES_MAX")
         if len(self.identity_secret.get_secret_value()) < 32:
             faults.append("MILLRACE_IDENTITY_SECRET must have at least 32 characters")
+        for part in filter(None, self.hash_keys.get_secret_value().split(",")):
+            key_id, _, secret = part.partition(":")
+            if not re.fullmatch(r"[A-Za-z0-9._-]{1,32}", key_id) or len(secret) < 32 or key_id == "identity":
+                faults.append(
+                    "MILLRACE_GATEWAY_HASH_KEYS must be id:secret,… with ids of 1 to 32 letters, digits, dots, dashes "
+                    "and underscores, none of them `identity`, and secrets of at least 32 characters"
+                )
+                break
         if faults:
             raise ValueError("; ".join(faults))
         return self

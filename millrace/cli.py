@@ -13,6 +13,7 @@ import click
 
 from millrace import config as config_
 from millrace import local_keys, query, stack, status
+from millrace import policy as policy_
 from millrace import restart as restart_
 from millrace import routing as routing_
 from millrace import schema as schema_
@@ -236,6 +237,9 @@ def key_revoke(key_id: str) -> None:
     settings, kafka = _kafka()
     asyncio.run(local_keys.revoke(kafka, settings.prefix, key_id))
     print(f"key {key_id} is revoked", file=sys.stderr)
+
+
+cli.add_command(policy_.group)
 
 
 @cli.command("query")

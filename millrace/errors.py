@@ -10,6 +10,7 @@ MillraceError                     (schemas.errors)
         ├── FolderFault           the data folder is locked, read-only or full
         ├── ProcessFault          a process of the stack does not come up
         ├── KeyFault              a key is missing or unknown
+        ├── PolicyFault           a change of a privacy policy that makes no sense
         ├── QueryFault            the SQL service refuses or cannot be reached
         ├── RulesFault            routing rules that cannot be read, or are made from older ones
         └── RecordingFault        a file that is no recorded request
@@ -29,6 +30,10 @@ class Fault(PermanentError):
         super().__init__(f"{cause}: {cure}" if cure else cause, reason=self.word)
         self.cause = cause
         self.cure = cure
+
+
+class PolicyFault(Fault):
+    word = "policy"
 
 
 class JarFault(Fault):

@@ -137,10 +137,27 @@ class ControlView:
             self._keys.pop(id_, None)
         if message.value is None:
             return
-        record = codec.decode("control", message.value)
+        try:
+            record = codec.decode("control", message.value)
+        except PermanentError:
+            # In force without a body: who reads it finds a setting that makes no sense, not one that was never made.
+            self._records[kind, id_] = _unreadable(kind, id_)
+            raise
         self._records[kind, id_] = record
         if kind == api_keys.CONTROL_KIND and not record["deleted"]:
             self._keys[id_] = api_keys.from_control(record)
+
+
+def _unreadable(kind: str, id_: str) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "id": id_,
+        "tenant": None,
+        "body": "",
+        "deleted": False,
+        "updated_at": 0,
+        "updated_by": "",
+    }
 
 
 async def publish(kafka: Mapping[str, Any], prefix: str, records: Sequence[Mapping[str, Any]]) -> None:

@@ -1,6 +1,7 @@
 """OTLP requests to framed records: the gateway's half of the codec. Only this package touches protobuf.
 
     body ─ from_protobuf, from_json ─▶ model ─ spelling ─ events, points, spans ─▶ Entry: Avro messages for Kafka
+                                                    guard: the tenant's policy, secrets, thinking
 
 The same record gives the same ids and fields over every transport. What cannot be read or stored becomes a Rejection,
 and never stops the records beside it; only a body that cannot be decoded, or is over a limit, is refused as a whole.
@@ -66,7 +67,7 @@ def transcode(signal: Signal, content_type: str, body: bytes, context: Context) 
     request = decode(signal, body, context.limits)
     normaliser: Any = _NORMALISERS[signal](context)
     names = spelling(normaliser.RECORD, context.attribute_names)
-    decoded = Decoded()
+    decoded = Decoded(masked=normaliser.guard.found)
     most, left = context.limits.message_bytes, context.limits.request_bytes
     for sent in request.groups:
         if not sent.records:

@@ -15,36 +15,96 @@ from schemas.otlp import commands, content
 from schemas.otlp.bindings import Binding, Bindings, Derivation
 from schemas.otlp.client import client
 from schemas.otlp.content import CONTENT_MARK, REDACTED
+from schemas.otlp.guard import Guard
 from schemas.otlp.model import SCOPE_PREFIX, Attributes, Group
 from schemas.otlp.values import NOTHING, canonical, text
 
 
-class Filled:
+class Cleaner:
+    """Takes thinking and secrets out of the texts of one record. masked: secrets so far."""
+
+    __slots__ = ("_cleaned", "guard", "masked")
+
+    def __init__(self, guard: Guard, masked: int = 0) -> None:
+        self.guard = guard
+        self.masked = masked
+        self._cleaned: dict[str, str] = {}
+
+    def clean(self, text: str) -> str:
+        """A text without either. The same text counts once: a field, and the attribute that it was taken from."""
+        cleaned = self._cleaned.get(text)
+        if cleaned is None:
+            cleaned, masked = self.guard.clean(text)
+            self._cleaned[text] = cleaned
+            self.masked += masked
+        return cleaned
+
+    def cleaned(self, value: Any) -> Any:
+        """The same for the value of a field of class detail."""
+        if value.__class__ is str:
+            return self.clean(value)
+        return [self.clean(item) for item in value] if value.__class__ is list else value
+
+
+class Filled(Cleaner):
     """What became of the attributes of one record.
 
     values: field → value.  content: for the content topic; begins with what the group has for it.
     documents: attribute → its text and the JSON object that it is, of those that fields are derived from.
     """
 
-    __slots__ = ("content", "documents", "errors", "json", "problems", "ranks", "strings", "values")
+    __slots__ = ("_texts", "content", "documents", "errors", "held", "json", "problems", "ranks", "strings", "values")
 
-    def __init__(self, shared: content.Texts) -> None:
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared.guard, shared.masked)
         self.values: dict[str, Any] = {}
         self.documents: dict[str, content.Document] = {}
         self.strings: dict[str, str] = {}
         self.json: dict[str, str] = {}
         self.errors: list[str] = []
         self.problems: list[str] = []
-        self.content = shared.copy()
+        self.content = shared.content.copy()
+        self.held = shared.held
+        self._texts: dict[str, tuple[str, int]] = {}
         self.ranks: dict[str, tuple[int, str, Any]] = {}
 
     def keep(self, key: str, value: Any) -> None:
         """An attribute that no field takes."""
+        value = self.guard.attribute(key, value)
         key, shown = content.attribute("", key, value, self.content)
         if value.__class__ is str:
-            self.strings[key] = shown
+            self.strings[key] = self.clean(shown)
         else:
-            self.json[key] = canonical(shown)
+            self.json[key] = self.clean(canonical(shown))
+
+    def hold(self, bindings: dict[str, Binding], attributes: Attributes) -> None:
+        """Note the fields, or attributes without one, of which the client says that it holds them back."""
+        found = (
+            bindings[key].field if key in bindings else key for key, value in attributes.items() if value == REDACTED
+        )
+        self.held = [*self.held, *found]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The content rows, as the policy lets them be. Comes before `finish`, which counts what was masked."""
+        if not self.content:
+            return []
+        found = content.rows(self.content, self.documents, self._show)
+        self.masked += sum([row["masked"] for row in found if "masked" in row])
+        return found
+
+    def text_of(self, text: str) -> str:
+        """A text of class content without thinking and secrets; they are counted by its row."""
+        return self._cleaned_content(text)[0]
+
+    def _cleaned_content(self, text: str) -> tuple[str, int]:
+        found = self._texts.get(text)
+        if found is None:
+            found = self._texts[text] = self.guard.clean(text, "content")
+        return found
+
+    def _show(self, place: str, text: str) -> tuple[str | None, int]:
+        cleaned, masked = self._cleaned_content(text)
+        return self.guard.content(place, cleaned), masked
 
     def keep_part(self, name: str, value: Any) -> None:
         """A part of the record itself that its field cannot hold; never in the place of an attribute called so."""
@@ -54,7 +114,7 @@ class Filled:
         self.errors.append(name)
 
     def finish(self, over_limit: int) -> dict[str, Any]:
-        """The values, with the maps and flags in their fields."""
+        """The values as the policy lets them be, with the maps and flags in their fields."""
         values = self.values
         if self.strings:
             values["attributes"] = self.strings
@@ -67,19 +127,32 @@ class Filled:
             values["dropped_attributes_count"] = values.get("dropped_attributes_count", 0) + over_limit
         if self.problems:
             values["pipeline_error"] = "; ".join(self.problems)
+        if self.held:
+            values["held_back"] = sorted(set(self.held))
+        if self.masked:
+            values["masked"] = self.masked
+        if self.guard.changes:
+            values = values.copy()  # what was sent is still asked for: the team, by the content rows
+            self.guard.apply(values)
         return values
 
 
-class Shared:
+class Shared(Cleaner):
     """What the records of a group have in common: fields of the resource and the scope, encoded once.
 
     content: what of it is for the content topic. The first record of the group that is stored takes it along, and the
     others have only the marks: else one long text and many empty records were a long text for each of them.
+    fields: as they were sent; in the base they are as the policy lets them be.  held: the names of those held back.
+    masked: secrets in texts of the group, which each of its records has.
     """
 
-    __slots__ = ("_client", "_scope", "base", "content", "fields")
+    __slots__ = ("_client", "_scope", "base", "content", "fields", "held")
 
-    def __init__(self, encoder: Encoder, bindings: Bindings, group: Group, common: dict[str, Any]) -> None:
+    def __init__(
+        self, encoder: Encoder, bindings: Bindings, group: Group, common: dict[str, Any], guard: Guard
+    ) -> None:
+        super().__init__(guard)
+        self.held: list[str] = []
         self.fields: dict[str, Any] = {}
         self.content: content.Texts = []
         ranks: dict[str, int] = {}
@@ -92,15 +165,20 @@ class Shared:
             else:
                 plain = value.__class__ is str and 0 < len(value) <= binding.most
                 coerced = value if plain else binding.coerce(value)
+                if binding.detail:
+                    coerced = self.cleaned(coerced)
                 if coerced is None:
                     key, shown = self._show(key, value)
                 elif coerced != "" and ranks.get(binding.field, 99) >= binding.rank:
                     self.fields[binding.field] = coerced
                     ranks[binding.field] = binding.rank
+            if value == REDACTED:
+                self.held.append(key if binding is None else binding.field)
+            guarded = binding is None or binding.detail
             if value.__class__ is str:
-                strings[key] = shown
+                strings[key] = self.clean(shown) if guarded else shown
             else:
-                trees[key] = canonical(shown)
+                trees[key] = self.clean(canonical(shown))
         self._scope = group.scope_name
         self._client = self._tell(self.fields)
         whole = {
@@ -113,6 +191,9 @@ class Shared:
             "scope_version": content.name("scope_version", group.scope_version, self.content) or None,
             "schema_url": content.name("schema_url", group.schema_url, self.content) or None,
         }
+        if guard.version is not None:
+            whole["policy_version"] = guard.version
+        guard.apply(whole)
         self.base = encoder.base(whole)
 
     def tell_client(self, values: dict[str, Any]) -> None:
@@ -127,6 +208,7 @@ class Shared:
 
     def _show(self, key: str, value: Any) -> tuple[str, Any]:
         """An attribute of the resource, or of the scope, that no field takes."""
+        value = self.guard.attribute(key, value)
         if not key.startswith(SCOPE_PREFIX):
             return content.attribute("resource.", key, value, self.content)
         key, shown = content.attribute("scope.", key.removeprefix(SCOPE_PREFIX), value, self.content)
@@ -135,7 +217,7 @@ class Shared:
 
 def fill(bindings: dict[str, Binding], attributes: Attributes, shared: Shared) -> Filled:
     """The attributes of one record as fields. `shared` has the resource's, which a record's own attribute replaces."""
-    filled = Filled(shared.content)
+    filled = Filled(shared)
     values = filled.values
     find = bindings.get
     for key, value in attributes.items():
@@ -148,11 +230,13 @@ def fill(bindings: dict[str, Binding], attributes: Attributes, shared: Shared) -
         elif binding.special:
             _special(filled, binding, key, value)
         elif (coerced := binding.coerce(value)) is not None and coerced != "":
-            values[binding.field] = coerced
+            values[binding.field] = filled.cleaned(coerced) if binding.detail else coerced
         else:
             _unfit(filled, key, value)
             if binding.field in shared.fields:
                 values[binding.field] = [] if shared.fields[binding.field].__class__ is list else None
+    if REDACTED in attributes.values():
+        filled.hold(bindings, attributes)
     return filled
 
 
@@ -162,7 +246,7 @@ def _unfit(filled: Filled, key: str, value: Any) -> None:
         filled.json[key] = "null"
     else:
         filled.keep(key, value)
-        if value.__class__ is not str or value not in NOTHING:
+        if value.__class__ is not str or (value not in NOTHING and value != REDACTED):
             filled.errors.append(key)
 
 
@@ -184,6 +268,8 @@ def _special(filled: Filled, binding: Binding, key: str, value: Any) -> None:
     if binding.content and coerced not in (REDACTED, CONTENT_MARK):
         filled.content.append((field, coerced))
         coerced = CONTENT_MARK
+    elif binding.detail:
+        coerced = filled.cleaned(coerced)
     filled.values[field] = coerced
 
 
@@ -193,6 +279,7 @@ def derive(filled: Filled, attributes: Attributes, parsed: tuple[str, ...], deri
     for attribute in parsed:
         value = attributes.get(attribute)
         if value.__class__ is str and value and value not in (REDACTED, CONTENT_MARK) and value not in NOTHING:
+            value = filled.text_of(value)
             try:
                 value = orjson.loads(value)
             except ValueError:
@@ -200,7 +287,7 @@ def derive(filled: Filled, attributes: Attributes, parsed: tuple[str, ...], deri
                 continue
         if isinstance(value, dict):
             source = attributes[attribute]
-            documents[attribute] = (source if source.__class__ is str else canonical(source), value)
+            documents[attribute] = (filled.text_of(source if source.__class__ is str else canonical(source)), value)
     if not documents:
         return
     for field, paths in derived:
@@ -211,7 +298,9 @@ def derive(filled: Filled, attributes: Attributes, parsed: tuple[str, ...], deri
             if found.__class__ is str or isinstance(found, (int, float)):
                 found = text(found)
                 if found:
-                    filled.values[field] = found
+                    filled.values[field] = filled.clean(found)
+                    if found == REDACTED:
+                        filled.held = [*filled.held, field]
                     break
 
 

@@ -27,7 +27,8 @@ class Binding:
     """Where one wire attribute goes.
 
     `most`: length of the longest str that fills the field as it is, 0 where none does. `special`: the text is content,
-    or several attributes feed the field and the one with the lowest `rank` wins.
+    or several attributes feed the field and the one with the lowest `rank` wins. `detail`: what it holds is of class
+    detail, so that secrets may stand in it.
     """
 
     field: str
@@ -36,6 +37,7 @@ class Binding:
     special: bool
     content: bool
     rank: int
+    detail: bool
 
 
 class Derivation(NamedTuple):
@@ -82,11 +84,12 @@ def _binding(field: Field, wire: str, rank: int, *, shared: bool) -> Binding:
     special = content or shared
     return Binding(
         field=field.name,
-        most=most if field.type == "string" and not special else 0,
+        most=most if field.type == "string" and not special and field.cls != "detail" else 0,
         coerce=coerce,
         special=special,
         content=content,
         rank=rank,
+        detail=field.cls == "detail",
     )
 
 

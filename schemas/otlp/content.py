@@ -7,7 +7,7 @@ of more than LONG_NAME characters is content as well.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -28,6 +28,9 @@ Texts = list[tuple[str, str]]
 """(place, text) of what was taken out of a record, in order."""
 Document = tuple[str, dict[str, Any]]
 """A text and the JSON object that it is."""
+
+Show = Callable[[str, str], tuple[str | None, int]]
+"""What a text of a place may be stored as (None: not at all), and how many secrets were masked in it."""
 
 _TREES = frozenset((bytes, list, dict))
 NAMES = frozenset(
@@ -80,24 +83,34 @@ def has_content(value: Any) -> bool:
     return value.__class__ is list and any(map(has_content, value))
 
 
-def rows(texts: Texts, documents: Mapping[str, Document] = MappingProxyType({})) -> list[dict[str, Any]]:
-    """Field, text and length of the content rows of a record, and `parsed` of those whose text is a JSON object.
+def rows(
+    texts: Texts,
+    documents: Mapping[str, Document] = MappingProxyType({}),
+    show: Show = lambda _, text: (text, 0),
+) -> list[dict[str, Any]]:
+    """Field, text, length (as sent) and masked secrets of the content rows of a record, and `parsed` of JSON objects.
 
     The field tells the rows of a record apart for everyone who stores them: a second `a` is `a.2`.
 
     Args:    documents: those that are known, by place. A text that is not its own (a secret was masked) is read again.
+             show: says what may be stored.
     """
     found: dict[str, dict[str, Any]] = {}
     counts: dict[str, int] = {}
     for place, text in texts:
+        shown, masked = show(place, text)
+        if shown is None:
+            continue
         field = place
         while field in found:
             count = counts[place] = counts.get(place, 1) + 1
             field = f"{place}.{count}"
-        row = found[field] = {"field": field, "text": text, "length": len(text)}
+        row = found[field] = {"field": field, "text": shown, "length": len(text)}
+        if masked:
+            row["masked"] = masked
         if field in documents:
             source, document = documents[field]
-            members = parsed(text, document if text == source else _document(text))
+            members = parsed(shown, document if shown == source else _document(shown))
             if members:
                 row["parsed"] = members
     return list(found.values())

@@ -12,6 +12,7 @@ from schemas.mapping.actions import done
 from schemas.otlp import attributes as attrs
 from schemas.otlp import content, routes
 from schemas.otlp.bindings import bindings
+from schemas.otlp.guard import Guard
 from schemas.otlp.message import Context, Entry, Keys, Message, believed, digest, headers, uuid_text
 from schemas.otlp.model import Attributes, Group, LogRecord, is_hex
 from schemas.otlp.values import canonical, canonical_attributes, text
@@ -42,12 +43,13 @@ class Events:
         self._context = context
         self._keys = Keys(context)
         self._bindings = bindings(RECORD, context.attribute_names)
+        self.guard = Guard(context.policy, context.hash_key, RECORD)
         self._encoder = encoder(RECORD)
 
     def shared(self, group: Group) -> attrs.Shared:
         """What the records of the group have in common."""
         common = {"tenant": self._context.tenant, "received_time": self._context.received_us, **routes.COMMON}
-        return attrs.Shared(self._encoder, self._bindings, group, common)
+        return attrs.Shared(self._encoder, self._bindings, group, common, self.guard)
 
     def entry(self, record: LogRecord, group: Group, shared: attrs.Shared) -> Entry:
         """One log record as its event and content rows. Raises: CodecError, BadRecord for an id that is none."""
@@ -117,7 +119,7 @@ class Events:
             "team": values.get("team", inherited.get("team")),
             "route": decision.content_route,
         }
-        return routes.entry(decision, "logs", event, content_messages(common, rows, key, heads), len(rows))
+        return routes.entry(decision, "logs", event, content_messages(common, rows, key, heads, self.guard), len(rows))
 
     def _dropped(
         self, decision: Decision, values: dict[str, Any], session: str | None, sequence: int | None, key: bytes
@@ -127,6 +129,7 @@ class Events:
             return routes.dropped(decision, "logs")
         left = {name: values[name] for name in _PLACE if name in values}
         left |= {"session_id": session, "event_sequence": sequence, "tenant": self._context.tenant}
+        self.guard.apply(left)
         data = self._encoder.encode(left | {"received_time": self._context.received_us})
         heads = headers(values["event_name"], self._context.tenant, "", "", 0)
         return routes.dropped(decision, "logs", Message("events", key, data, heads, key))
@@ -135,8 +138,13 @@ class Events:
         """The log record's own parts, beside its attributes. Returns trace id and span id, "" where they are none."""
         values, body = filled.values, record.body
         if body is not None:
-            _, body = content.attribute("", "log_body", body, filled.content)
-            values["log_body"] = body if body.__class__ is str else canonical(body)
+            # Its name is what the body of nearly every event is.
+            named = body.__class__ is str and body.startswith(PREFIX) and len(body) <= content.LONG_TEXT
+            if not named:
+                body = filled.guard.attribute("log_body", body)
+                _, body = content.attribute("", "log_body", body, filled.content)
+                body = filled.clean(body if body.__class__ is str else canonical(body))
+            values["log_body"] = body
         if record.severity_number:
             values["severity_number"] = record.severity_number
         if record.severity_text:
@@ -159,7 +167,7 @@ class Events:
 
     def _content_rows(self, filled: attrs.Filled, inherited: dict[str, Any]) -> list[dict[str, Any]]:
         """field, text, length, body_ref and truncated of every content row."""
-        rows = content.rows(filled.content, filled.documents)
+        rows = filled.rows()
         values = filled.values
         reference = values.get("body_ref", inherited.get("body_ref"))
         if reference or values.get("body_truncated"):
@@ -187,9 +195,17 @@ def _marked(name: str, record: LogRecord, filled: attrs.Filled) -> str:
 
 
 def content_messages(
-    common: dict[str, Any], rows: list[dict[str, Any]], key: bytes, heads: tuple[tuple[str, bytes], ...]
+    common: dict[str, Any],
+    rows: list[dict[str, Any]],
+    key: bytes,
+    heads: tuple[tuple[str, bytes], ...],
+    guard: Guard,
 ) -> list[Message]:
     """The content rows of one event or span, which have `common` in common."""
     encode = encoder(CONTENT)
+    common["policy_version"] = guard.version
+    guard.apply(common, CONTENT)
     base = encode.base(common)
+    for row in rows:
+        guard.apply(row, CONTENT)
     return [Message("content", key, encode.encode(row, base), heads, key) for row in rows]

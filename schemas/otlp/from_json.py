@@ -121,12 +121,17 @@ def _string(holder: Any, name: str) -> str:
     return found
 
 
+def _kind(value: Any) -> str:
+    """What an error may say of a value. Not the value: a prompt may have been sent as an integer."""
+    return f"{type(value).__name__} of {len(value)}" if isinstance(value, str | list | dict) else type(value).__name__
+
+
 def _integer(value: Any, low: int, high: int) -> int:
     digits = value.__class__ is str and _INTEGER.fullmatch(value)
     if digits or (value.__class__ is float and value.is_integer()):
         value = int(value)
     if value.__class__ is not int or not low <= value <= high:
-        raise BadRecord(f"not an integer from {low} to {high}: {str(value)[:40]!r}")
+        raise BadRecord(f"not an integer from {low} to {high}: {_kind(value)}")
     return value
 
 
@@ -151,7 +156,7 @@ def _double(value: Any) -> float:
             return float(value)
         except ValueError:
             pass
-    raise BadRecord(f"not a number: {str(value)[:40]!r}")
+    raise BadRecord(f"not a number: {_kind(value)}")
 
 
 def _optional_double(holder: Any, name: str) -> float | None:
@@ -162,7 +167,7 @@ def _optional_double(holder: Any, name: str) -> float | None:
 def _flag(value: Any) -> bool:
     if value.__class__ is not bool:
         if value not in ("true", "false"):
-            raise BadRecord(f"not a boolean: {str(value)[:40]!r}")
+            raise BadRecord(f"not a boolean: {_kind(value)}")
         return bool(value == "true")
     return value
 

@@ -10,9 +10,10 @@ from typing import Any, Literal, NamedTuple
 
 from schemas.framing import CONTENT_TYPE
 from schemas.otlp.bindings import DEFAULT_NAMES, AttributeNames
-from schemas.otlp.content import LONG_NAME
+from schemas.otlp.content import LONG_NAME, REDACTED
 from schemas.otlp.model import BadRecord
 from schemas.otlp.values import canonical_attributes
+from schemas.policy import NONE, Policy
 from schemas.routing import Route, Routing
 from schemas.topics import SEPARATOR, make_key
 
@@ -73,10 +74,14 @@ class Rejection:
 
 @dataclass(slots=True)
 class Decoded:
-    """What a request holds. Entries and rejections together are the records that the client sent."""
+    """What a request holds. Entries and rejections together are the records that the client sent.
+
+    masked: secrets that were found in their texts, by rule.
+    """
 
     entries: list[Entry] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
+    masked: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +109,8 @@ class Context:
     """What a request does not say itself.
 
     received_us: the gateway's clock, microseconds since the epoch.  identity_key: the tenant's key for user_key, 1 to
-    64 bytes.  The attribute names say where team, department and cost center come from.  routing: None where no rule
-    can take a record of this tenant.
+    64 bytes.  The attribute names say where team, department and cost center come from.  policy: the tenant's;
+    hash_key: behind its hashes.  routing: None where no rule can take a record of this tenant.
     """
 
     tenant: str
@@ -115,6 +120,8 @@ class Context:
     team_attribute: str = DEFAULT_NAMES[0]
     department_attribute: str = DEFAULT_NAMES[1]
     cost_center_attribute: str = DEFAULT_NAMES[2]
+    policy: Policy = NONE
+    hash_key: bytes = b""
     routing: Routing | None = None
 
     @property
@@ -134,7 +141,11 @@ def uuid_text(hex_digits: str) -> str:
 
 
 def user_key(identity_key: bytes, account_uuid: str | None, email: str | None, user_id: str | None) -> str | None:
-    """Opaque key of a person: keyed BLAKE2b-128 of the best identity known, in hex; None without any."""
+    """Opaque key of a person: keyed BLAKE2b-128 of the best identity known, in hex; None without any.
+
+    What the client holds back is no identity: all who do so would be one person.
+    """
+    account_uuid, email, user_id = (None if one == REDACTED else one for one in (account_uuid, email, user_id))
     if account_uuid:
         identity = f"account:{account_uuid}"
     elif email:
@@ -206,9 +217,8 @@ class Keys:
             return self._keys[session_id, user]
         except KeyError:
             if session_id is not None and (len(session_id) > LONG_NAME or SEPARATOR in session_id):
-                error = (
-                    f"session id {session_id[:64]!r} of {len(session_id)} characters: over {LONG_NAME}, or with 0x1F"
-                )
+                # Not the id itself: so long a one is a text.
+                error = f"session id of {len(session_id)} characters: over {LONG_NAME}, or with 0x1F"
                 raise BadRecord(error) from None
             key = make_key(self._context.tenant, session_id or user or "")
             return self._keys.setdefault((session_id, user), key)

@@ -10,6 +10,7 @@ from schemas.otlp import attributes as attrs
 from schemas.otlp import content, routes
 from schemas.otlp.bindings import bindings
 from schemas.otlp.events import content_messages
+from schemas.otlp.guard import Guard
 from schemas.otlp.message import Context, Entry, Keys, Message, believed, digest, headers, possible, uuid_text
 from schemas.otlp.model import DataPoint, Group
 from schemas.otlp.values import LONG_MAX, canonical, canonical_attributes
@@ -27,12 +28,13 @@ class Points:
         self._context = context
         self._keys = Keys(context)
         self._bindings = bindings(RECORD, context.attribute_names)
+        self.guard = Guard(context.policy, context.hash_key, RECORD)
         self._encoder = encoder(RECORD)
 
     def shared(self, group: Group) -> attrs.Shared:
         """What the points of the group have in common."""
         common = {"tenant": self._context.tenant, "received_time": self._context.received_us, **routes.COMMON}
-        return attrs.Shared(self._encoder, self._bindings, group, common)
+        return attrs.Shared(self._encoder, self._bindings, group, common, self.guard)
 
     def entry(self, point: DataPoint, group: Group, shared: attrs.Shared) -> Entry:
         """One data point as its record and content rows. Raises: CodecError, BadRecord for an id that is none."""
@@ -68,10 +70,10 @@ class Points:
         _measure(point, filled)
         if point.renamed:
             values["renamed"] = point.renamed
+        rows = filled.rows()
         data = self._encoder.encode(filled.finish(point.over_limit + group.over_limit), shared.base)
         heads = headers(metric, context.tenant, "", "", 0)
         message = Message("metrics", key, data, heads, key)
-        rows = content.rows(filled.content, filled.documents)
         if not rows or not routes.content_kept(decision):
             return routes.entry(decision, "metrics", message, [], len(rows))
         common = {
@@ -85,7 +87,9 @@ class Points:
             "team": values.get("team", inherited.get("team")),
             "route": decision.content_route,
         }
-        return routes.entry(decision, "metrics", message, content_messages(common, rows, key, heads), len(rows))
+        return routes.entry(
+            decision, "metrics", message, content_messages(common, rows, key, heads, self.guard), len(rows)
+        )
 
 
 def _measure(point: DataPoint, filled: attrs.Filled) -> None:
@@ -115,17 +119,19 @@ def _measure(point: DataPoint, filled: attrs.Filled) -> None:
     if point.buckets is not None:
         values["buckets_json"] = canonical(point.buckets)
     if point.exemplars is not None:
-        exemplars = [_exemplar(f"exemplars.{i}.", each, filled.content) for i, each in enumerate(point.exemplars)]
-        values["exemplars_json"] = canonical(exemplars)
+        exemplars = [_exemplar(f"exemplars.{i}.", each, filled) for i, each in enumerate(point.exemplars)]
+        values["exemplars_json"] = filled.clean(canonical(exemplars))
     if point.flags:
         values["flags"] = point.flags
 
 
-def _exemplar(place: str, exemplar: dict[str, Any], texts: content.Texts) -> dict[str, Any]:
+def _exemplar(place: str, exemplar: dict[str, Any], filled: attrs.Filled) -> dict[str, Any]:
     """An exemplar without the content of its attributes."""
+    texts = filled.content
+    kept = filled.guard.attributes(exemplar["filteredAttributes"])
     return {
         **exemplar,
         "traceId": content.name(f"{place}traceId", exemplar["traceId"], texts),
         "spanId": content.name(f"{place}spanId", exemplar["spanId"], texts),
-        "filteredAttributes": content.attributes(place, exemplar["filteredAttributes"], texts),
+        "filteredAttributes": content.attributes(place, kept, texts),
     }

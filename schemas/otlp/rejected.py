@@ -6,6 +6,7 @@ import hashlib
 
 from schemas.codec import encode
 from schemas.framing import CONTENT_TYPE
+from schemas.otlp.guard import Guard
 from schemas.otlp.message import Context, Message, Rejection, Signal
 
 ORIGINAL_BYTES = 65_536
@@ -22,12 +23,14 @@ def rejected(
     signal: Signal | None = None,
     content_type: str | None = None,
     source: tuple[str, int, int] | None = None,
+    shown: bytes | None = None,
 ) -> Message:
     """A message for the topic `rejected`.
 
     Args:    original: the record as it came; its first 64 KiB are kept.  received_us: the rejecting process's clock.
              stage: gateway, sessions, users or a sink.  reason: short fixed word.
-             source: topic, partition and offset that it was read from.
+             source: topic, partition and offset that it was read from.  shown: what is kept instead of the original, of
+             which then only length and SHA-256 tell.
     """
     topic, partition, offset = source or (None, None, None)
     value = encode(
@@ -38,7 +41,7 @@ def rejected(
             "stage": stage,
             "reason": reason,
             "error": error[:4096],
-            "original": original[:ORIGINAL_BYTES],
+            "original": (original if shown is None else shown)[:ORIGINAL_BYTES],
             "length": len(original),
             "sha256": hashlib.sha256(original).hexdigest(),
             "signal": signal,
@@ -53,14 +56,16 @@ def rejected(
 
 
 def rejected_message(rejection: Rejection, context: Context, stage: str) -> Message:
-    """The same for what the transcoder rejected."""
+    """The same for what the gateway rejected of a tenant, as the tenant's policy lets it be."""
+    shown = Guard(context.policy, context.hash_key, "rejected").original(rejection.original, ORIGINAL_BYTES)
     return rejected(
         rejection.original,
         tenant=context.tenant,
         received_us=context.received_us,
         stage=stage,
         reason=rejection.reason,
-        error=rejection.error,
+        error=rejection.error if shown is not None else f"{rejection.error} (the policy keeps no original)",
         signal=rejection.signal,
         content_type=rejection.content_type,
+        shown=shown or b"",
     )

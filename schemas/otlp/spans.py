@@ -9,6 +9,7 @@ from schemas.otlp import attributes as attrs
 from schemas.otlp import content, routes
 from schemas.otlp.bindings import bindings
 from schemas.otlp.events import content_messages
+from schemas.otlp.guard import Guard
 from schemas.otlp.message import Context, Entry, Keys, Message, believed, headers, possible
 from schemas.otlp.model import BadRecord, Group, Span, SpanEvent, SpanLink, is_hex
 from schemas.otlp.values import canonical
@@ -26,18 +27,19 @@ class Spans:
         self._context = context
         self._keys = Keys(context)
         self._bindings = bindings(RECORD, context.attribute_names)
+        self.guard = Guard(context.policy, context.hash_key, RECORD)
         self._encoder = encoder(RECORD)
 
     def shared(self, group: Group) -> attrs.Shared:
         """What the spans of the group have in common."""
         common = {"tenant": self._context.tenant, "received_time": self._context.received_us, **routes.COMMON}
-        return attrs.Shared(self._encoder, self._bindings, group, common)
+        return attrs.Shared(self._encoder, self._bindings, group, common, self.guard)
 
     def entry(self, span: Span, group: Group, shared: attrs.Shared) -> Entry:
         """One span as its record and content rows. Raises: CodecError, BadRecord for ids that are none."""
         context, inherited = self._context, shared.fields
         if not is_hex(span.trace_id, 32) or not is_hex(span.span_id, 16):
-            raise BadRecord(f"trace id {span.trace_id!r} or span id {span.span_id!r} is none")
+            raise BadRecord(f"trace id of {len(span.trace_id)} or span id of {len(span.span_id)} characters is none")
         filled = attrs.fill(self._bindings.default, span.attributes, shared)
         values = filled.values
         attrs.derive(filled, span.attributes, self._bindings.parsed, self._bindings.derived)
@@ -58,10 +60,10 @@ class Spans:
         self._envelope(span, filled)
         if span.renamed:
             values["renamed"] = span.renamed
+        rows = filled.rows()
         data = self._encoder.encode(filled.finish(span.over_limit + group.over_limit), shared.base)
         heads = headers(name, context.tenant, span.trace_id, span.span_id, span.flags)
         message = Message("spans", key, data, heads, key)
-        rows = content.rows(filled.content, filled.documents)
         if not rows or not routes.content_kept(decision):
             return routes.entry(decision, "traces", message, [], len(rows))
         common = {
@@ -76,7 +78,9 @@ class Spans:
             "team": values.get("team", inherited.get("team")),
             "route": decision.content_route,
         }
-        return routes.entry(decision, "traces", message, content_messages(common, rows, key, heads), len(rows))
+        return routes.entry(
+            decision, "traces", message, content_messages(common, rows, key, heads, self.guard), len(rows)
+        )
 
     def _times(self, span: Span, values: dict[str, Any]) -> int:
         """Start, end and duration. Returns the start; a clock that went back in between measured nothing."""
@@ -112,30 +116,32 @@ class Spans:
         if span.parent_span_id:
             values["parent_span_id"] = content.name("parent_span_id", span.parent_span_id, texts)
         if span.status_message:
-            values["status_message"] = content.name("status.message", span.status_message, texts, content.LONG_TEXT)
+            shown = content.name("status.message", span.status_message, texts, content.LONG_TEXT)
+            values["status_message"] = filled.clean(shown)
         if span.trace_state:
             values["trace_state"] = content.name("trace_state", span.trace_state, texts)
         if span.events:
-            values["events_json"] = canonical([self._event(i, event, texts) for i, event in enumerate(span.events)])
+            found = canonical([self._event(i, event, texts) for i, event in enumerate(span.events)])
+            values["events_json"] = filled.clean(found)
         if span.links:
-            values["links_json"] = canonical([_link(f"links.{i}.", link, texts) for i, link in enumerate(span.links)])
+            found = canonical([self._link(f"links.{i}.", link, texts) for i, link in enumerate(span.links)])
+            values["links_json"] = filled.clean(found)
 
     def _event(self, number: int, event: SpanEvent, texts: content.Texts) -> dict[str, Any]:
         """An event of a span. Its texts are bodies of tools unless a field says otherwise: they leave a mark."""
         name = content.name(f"events.{number}.name", event.name, texts)
         kept: dict[str, Any] = {}
-        for key, value in event.attributes.items():
+        for key, value in self.guard.attributes(event.attributes).items():
             most = content.LONG_TEXT if key in self._bindings.default else 0
             shown_key, shown = content.attribute(f"{name}.", key, value, texts, most)
             kept[shown_key] = shown
         found = {"name": name, "time_unix_nano": event.time, "attributes": kept}
         return found | ({"dropped_attributes_count": event.dropped} if event.dropped else {})
 
-
-def _link(place: str, link: SpanLink, texts: content.Texts) -> dict[str, Any]:
-    """A link without the content of its attributes."""
-    return {
-        "trace_id": content.name(f"{place}trace_id", link.trace_id, texts),
-        "span_id": content.name(f"{place}span_id", link.span_id, texts),
-        "attributes": content.attributes(place, link.attributes, texts),
-    }
+    def _link(self, place: str, link: SpanLink, texts: content.Texts) -> dict[str, Any]:
+        """A link without the content of its attributes."""
+        return {
+            "trace_id": content.name(f"{place}trace_id", link.trace_id, texts),
+            "span_id": content.name(f"{place}span_id", link.span_id, texts),
+            "attributes": content.attributes(place, self.guard.attributes(link.attributes), texts),
+        }

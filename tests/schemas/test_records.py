@@ -81,6 +81,7 @@ def test_there_are_no_orphan_files() -> None:
     known = {f"{name}/v{version}.avsc" for name in records.NAMES for version in records.versions(name)}
     known |= {"released.txt", "catalogue.json"}
     known |= {f"{name}/examples/{path.name}" for name in records.NAMES for path in _examples(name)}
+    known |= {"policy/gitleaks.toml", "policy/gitleaks.LICENSE", "policy/rules.toml"}
     known |= {f"mapping/{name}.json" for name in MAPPINGS}
     found = {
         str(path.relative_to(records.FOLDER))

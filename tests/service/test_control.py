@@ -69,6 +69,7 @@ async def test_an_unreadable_record_closes_its_key_and_harms_nothing_else(
     await producer.start()
     topic = full_name(prefix, "control")
     await producer.send_and_wait(topic, b"\xc3\x01nonsense", key=make_key("key", keys.parse_key(bad).id), partition=0)
+    await producer.send_and_wait(topic, b"\xc3\x01nonsense", key=make_key("policy", "acme"), partition=0)
     await producer.send_and_wait(topic, b"x", key=b"no-separator", partition=0)
     await producer.stop()
     await until(lambda: len(view.keys()) == 1)
@@ -77,6 +78,8 @@ async def test_an_unreadable_record_closes_its_key_and_harms_nothing_else(
     await until(lambda: view.authenticate(another))
     assert view.authenticate(bad) is None
     assert view.authenticate(good) is not None
+    # A policy that cannot be read is there, and makes no sense: it must not look like none, which keeps everything.
+    assert view.records("policy")["acme"]["body"] == ""
 
 
 async def test_no_control_topic_is_one_clear_error(kafka: Broker, prefix: str) -> None:

@@ -1,0 +1,238 @@
+"""`millrace policy`: what is kept, dropped, hashed and masked of a tenant's data."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import getpass
+import json
+import re
+import secrets
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import click
+
+from millrace.errors import PolicyFault
+from millrace.query import Answer, render
+from millrace.settings import StackSettings
+from schemas import codec, otlp, policy
+from schemas.errors import MillraceError
+from schemas.keys import valid_tenant
+from schemas.policy import ACTIONS, EVERY_TENANT, NONE, HashKeys, Policy, PolicyError
+from schemas.topics import CATALOGUE
+from service import audit, control
+from service.settings import kafka_kwargs, load
+
+_NAME = re.compile(r"(?:^|-)(logs|metrics|traces)\.(json|pb)$")
+_IDENTITIES = {
+    "events": ("event_id",),
+    "metrics": ("point_id",),
+    "spans": ("trace_id", "span_id"),
+    "content": ("event_id", "span_id", "field"),
+}
+
+
+@contextlib.contextmanager
+def _plain() -> Iterator[None]:
+    """Our own errors as one line on stderr and exit code 1."""
+    try:
+        yield
+    except MillraceError as error:
+        print(f"millrace: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+@click.group("policy")
+def group() -> None:
+    """Privacy: what of a tenant's data is kept, dropped, hashed and masked."""
+
+
+def _tenant(_context: Any, _option: Any, value: str) -> str:
+    if value != EVERY_TENANT and not valid_tenant(value):
+        raise click.BadParameter("a tenant, or * for all without a policy of their own")
+    return value
+
+
+_for_tenant = click.option(
+    "--tenant", default=EVERY_TENANT, show_default=True, callback=_tenant, help="Whose; *: all without their own."
+)
+
+
+@group.command()
+@_for_tenant
+def show(tenant: str) -> None:
+    """The policy in force, as JSON."""
+    with _plain():
+        found, whose = asyncio.run(_in_force(tenant))
+        click.echo(json.dumps({"tenant": whose, **found.as_body()}, indent=2))
+
+
+@group.command("set")
+@_for_tenant
+@click.option("--class", "classes", multiple=True, metavar="CLASS=ACTION", help="usage, person, detail, content.")
+@click.option("--field", "fields", multiple=True, metavar="FIELD=ACTION", help="Stronger than the class.")
+@click.option("--mask", "masks", multiple=True, metavar="CLASS=on|off", help="Secrets in texts of detail and content.")
+@click.option("--hash-key", help="Id of the key of hashes; a new one ends joins with what was hashed before.")
+@click.option("--file", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The whole as JSON.")
+@click.option("--delete", is_flag=True, help="End it: what * says holds again.")
+def set_(
+    tenant: str,
+    classes: tuple[str, ...],
+    fields: tuple[str, ...],
+    masks: tuple[str, ...],
+    hash_key: str | None,
+    file: Path | None,
+    delete: bool,
+) -> None:
+    """Change a policy; what is not named stays. ACTION: keep, drop, hash; of a field also none, to end an override."""
+    with _plain():
+        changes: dict[str, Any] = {
+            "classes": dict(_pair(one, ACTIONS) for one in classes),
+            "fields": dict(_pair(one, (*ACTIONS, "none")) for one in fields),
+            "mask": {name: word == "on" for name, word in (_pair(one, ("on", "off")) for one in masks)},
+        }
+        if hash_key is not None:
+            changes["hash_key"] = hash_key
+        new = asyncio.run(_change(tenant, changes, None if file is None else file.read_text(encoding="utf-8"), delete))
+        click.echo(json.dumps({"tenant": tenant, **new.as_body()}, indent=2))
+
+
+@group.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@_for_tenant
+@click.option("--policy", "path", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="One not yet set.")
+@click.option("--signal", type=click.Choice(get_args(otlp.Signal)), help="Where the file's name does not say it.")
+@click.option("--all", "every", is_flag=True, help="Also the fields that stay as they are.")
+@click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+def test(file: Path, tenant: str, path: Path | None, signal: str | None, every: bool, form: str) -> None:
+    """What each field of an OTLP request (….json, ….pb) becomes; nothing is sent. Hashes are made with a random key."""
+    with _plain():
+        if path is not None:
+            chosen = policy.parse(path.read_text(encoding="utf-8"), policy=tenant)
+        else:
+            chosen, _ = asyncio.run(_in_force(tenant))
+        name = _NAME.search(file.name)
+        kind = signal or (name and name[1])
+        if not kind:
+            raise PolicyFault("the file's name does not say its signal", "give --signal")
+        content_type = otlp.PROTOBUF if file.suffix == ".pb" else otlp.JSON
+        rows = list(_effects(cast(otlp.Signal, kind), content_type, file.read_bytes(), chosen, every=every))
+        click.echo(render(Answer(["topic", "record", "field", "sent", "stored"], rows), form), nl=False)
+
+
+def _effects(
+    signal: otlp.Signal, content_type: str, body: bytes, chosen: Policy, *, every: bool
+) -> Iterator[list[Any]]:
+    """Topic, record, field, what was sent and what is stored, of every field that the policy changes."""
+    key = HashKeys({chosen.hash_key: secrets.token_bytes(32)}).key(chosen.hash_key, "test")
+    context = otlp.Context("test", time.time_ns() // 1000, secrets.token_bytes(32))
+    bare = replace(context, policy=Policy(mask={"detail": False, "content": False}))
+    sent = _records(otlp.transcode(signal, content_type, body, bare))
+    stored = _records(otlp.transcode(signal, content_type, body, replace(context, policy=chosen, hash_key=key)))
+    for (topic, identity), before in sent.items():
+        after = stored.get((topic, identity), {})
+        for name, value in _flat(before):
+            now = dict(_flat(after)).get(name)
+            if every or now != value:
+                yield [topic, before.get("event_name") or before.get("metric") or before.get("name"), name, value, now]
+
+
+def _records(decoded: otlp.Decoded) -> dict[tuple[str, tuple[Any, ...]], dict[str, Any]]:
+    found = {}
+    for message in (message for entry in decoded.entries for message in entry.messages):
+        record = codec.decode(CATALOGUE[message.topic].record, message.value)
+        identity = tuple(record[name] for name in _IDENTITIES[message.topic])
+        found[message.topic, identity] = record
+    return found
+
+
+def _flat(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Field and value of what is set; of a map each entry."""
+    for name, value in record.items():
+        if name in ("policy_version", "masked"):
+            continue
+        if isinstance(value, dict):
+            yield from ((f"{name}.{key}", each) for key, each in value.items())
+        elif value is not None:
+            yield name, value
+
+
+def _pair(text: str, words: tuple[str, ...]) -> tuple[str, str]:
+    name, separator, word = text.partition("=")
+    if not separator or word not in words:
+        raise PolicyFault(
+            f"{text!r} is not NAME=VALUE with one of {', '.join(words)}", "see millrace policy set --help"
+        )
+    return name, word
+
+
+async def _in_force(tenant: str) -> tuple[Policy, str]:
+    """The policy of a tenant, and whose it is: the tenant's, that of `*`, or none was set."""
+    view, _ = await _view()
+    try:
+        for id_ in (tenant, EVERY_TENANT):
+            record = view.record(policy.CONTROL_KIND, id_)
+            if record is not None and not record["deleted"]:
+                return policy.parse(record["body"], policy=id_), id_
+        return NONE, EVERY_TENANT
+    finally:
+        await view.stop()
+
+
+async def _change(tenant: str, changes: dict[str, Any], body: str | None, delete: bool) -> Policy:
+    """Publish the changed policy, and who changed it when and from what, in the audit topic."""
+    view, settings = await _view()
+    try:
+        record = view.record(policy.CONTROL_KIND, tenant)
+        old, broken = NONE, None
+        try:
+            if record is not None:
+                old = policy.parse(record["body"], policy=tenant)
+        except PolicyError as error:
+            if body is None and not delete:
+                raise PolicyFault(str(error), "replace it with --file") from None
+            broken = record["body"] if record else None
+        before = None if record is None or record["deleted"] else broken or old.as_body()
+        if body is not None:
+            new = replace(policy.parse(body, policy=tenant), version=old.version + 1)
+        else:
+            base = NONE if before is None else old
+            merged = {**base.fields, **changes["fields"]}
+            new = Policy(
+                version=old.version + 1,
+                classes={**base.classes, **changes["classes"]},
+                fields={name: action for name, action in merged.items() if action != "none"},
+                mask={**base.mask, **changes["mask"]},
+                hash_key=changes.get("hash_key", base.hash_key),
+            )
+        who = getpass.getuser()
+        now = time.time_ns() // 1000
+        kafka = {**kafka_kwargs(settings), "bootstrap_servers": settings.kafka_address}
+        # The word first: a change that nobody can be asked about is worse than one that was told and not made.
+        told = {"old": before, "new": None if delete else new.as_body()}
+        entry = audit.entry(
+            "policy.change",
+            actor=who,
+            actor_kind="person",
+            tenant=None if tenant == EVERY_TENANT else tenant,
+            target=f"policy {tenant}",
+            detail=told,
+        )
+        await audit.publish(kafka, settings.prefix, [entry])
+        value = policy.control_value(new, tenant, updated_at=now, updated_by=who, deleted=delete)
+        await control.publish(kafka, settings.prefix, [value])
+        return NONE if delete else new
+    finally:
+        await view.stop()
+
+
+async def _view() -> tuple[control.ControlView, StackSettings]:
+    settings = load(StackSettings)
+    view = control.ControlView()
+    await view.start({**kafka_kwargs(settings), "bootstrap_servers": settings.kafka_address}, settings.prefix)
+    return view, settings

@@ -1,0 +1,187 @@
+"""What the records of a request become under a tenant's policy."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from schemas import codec, otlp
+from schemas.policy import Policy
+from schemas.topics import CATALOGUE
+from tests.schemas.otlp.requests import CONTEXT, as_json, log, logs, metric, span, spans
+
+KEY = "sk-ant-api03-aaaaaaaaaaaaaaaaaaaaaaaa"
+PERSON = {"user.email": "ada@example.com", "user.id": "u1", "user.groups": ["a", "b"]}
+BASE = {"event.name": "tool_result", "session.id": "s1", "event.sequence": 1}
+
+
+def stored(document: dict[str, Any], chosen: Policy | None = None, signal: str = "logs") -> dict[str, list[Any]]:
+    """topic → records."""
+    context = CONTEXT if chosen is None else replace(CONTEXT, policy=chosen, hash_key=b"h" * 32)
+    decoded = otlp.transcode(signal, otlp.JSON, as_json(document), context)  # type: ignore[arg-type]
+    assert not decoded.rejections
+    found: dict[str, list[Any]] = {}
+    for message in (message for entry in decoded.entries for message in entry.messages):
+        found.setdefault(message.topic, []).append(codec.decode(CATALOGUE[message.topic].record, message.value))
+    return found
+
+
+def messages(document: dict[str, Any], chosen: Policy | None) -> list[otlp.Message]:
+    context = CONTEXT if chosen is None else replace(CONTEXT, policy=chosen, hash_key=b"h" * 32)
+    return [m for e in otlp.transcode("logs", otlp.JSON, as_json(document), context).entries for m in e.messages]
+
+
+def test_without_a_policy_all_is_kept_and_only_secrets_are_masked() -> None:
+    values = BASE | PERSON | {"error": f"bad key {KEY}", "tool_input": json.dumps({"command": f"run --with {KEY}"})}
+    found = stored(logs(log(values)))
+    (event,), (text,) = found["events"], found["content"]
+    assert event["user_email"] == "ada@example.com"
+    assert event["error"] == "bad key <MASKED:anthropic-key>"
+    assert event["command_line"] == "run --with <MASKED:anthropic-key>"
+    assert json.loads(text["text"]) == {"command": "run --with <MASKED:anthropic-key>"}
+    assert (event["masked"], text["masked"], event["policy_version"]) == (2, 1, None)
+    assert text["length"] == len(values["tool_input"])
+
+
+def test_masks_are_counted_by_rule_and_may_be_off() -> None:
+    body = as_json(logs(log(BASE | {"error": f"{KEY} and {KEY}"})))
+    assert otlp.transcode("logs", otlp.JSON, body, CONTEXT).masked == {"anthropic-key": 2}
+    (event,) = stored(logs(log(BASE | {"error": KEY})), Policy(1, mask={"detail": False}))["events"]
+    assert (event["error"], event["masked"], event["policy_version"]) == (KEY, None, 1)
+
+
+def test_ids_keys_and_user_keys_are_those_of_what_was_sent() -> None:
+    document = logs(log(BASE | PERSON | {"prompt": "hello"}), resource=PERSON)
+    plain = messages(document, None)
+    for action in ("drop", "hash"):
+        changed = messages(document, Policy(1, classes=dict.fromkeys(("usage", "person", "detail"), action)))  # type: ignore[arg-type]
+        assert [(m.key, m.headers) for m in plain] == [(m.key, m.headers) for m in changed]
+        before, after = (codec.decode("claude_event", m[0].value) for m in (plain, changed))
+        assert [before[n] for n in ("event_id", "user_key", "session_id", "event_sequence", "event_time")] == [
+            after[n] for n in ("event_id", "user_key", "session_id", "event_sequence", "event_time")
+        ]
+
+
+def test_a_dropped_class_is_gone_from_fields_maps_trees_and_resource() -> None:
+    values = BASE | PERSON | {"novel": {"user.email": "ada@example.com", "n": 1}, "long": {"user.email": "x" * 300}}
+    found = stored(logs(log(values), resource=PERSON | {"host": "h"}), Policy(1, classes={"person": "drop"}))
+    (event,) = found["events"]
+    assert [event[n] for n in ("user_email", "user_id", "user_groups")] == [None, None, []]
+    assert event["resource_attributes"] == {"host": "h"}
+    assert event["attributes_json"] == {"novel": '{"n":1}', "long": "{}"}
+    assert "ada@" not in repr(found)
+
+
+def test_hashing_changes_texts_and_drops_what_is_none() -> None:
+    values = BASE | PERSON | {"novel": "text", "error": "<REDACTED>"}
+    chosen = Policy(1, classes={"person": "hash", "detail": "hash", "usage": "hash"})
+    (event,) = stored(logs(log(values | {"duration_ms": 5})), chosen)["events"]
+    (again,) = stored(logs(log(values | {"duration_ms": 6})), chosen)["events"]
+    assert event["user_email"] == again["user_email"]
+    assert event["user_email"].startswith("h:identity:")
+    assert event["attributes"]["novel"].startswith("h:identity:")
+    assert (event["user_groups"], event["duration_ms"], event["error"]) == ([], None, "<REDACTED>")
+
+
+def test_dropped_content_leaves_neither_row_nor_mark_but_its_length_and_its_reference() -> None:
+    chosen = Policy(1, classes={"content": "drop"})
+    values = BASE | {"event.name": "user_prompt", "prompt": "secret plan", "prompt_length": 11, "novel": "x" * 300}
+    found = stored(logs(log(values)), chosen)
+    (event,) = found["events"]
+    assert "content" not in found
+    assert (event["prompt"], event["prompt_length"], event["attributes"]) == (None, 11, {})
+    body = BASE | {"event.name": "api_request_body", "body": "b", "body_ref": "/tmp/b", "body_length": 99}
+    (row,) = stored(logs(log(body)), chosen)["content"]
+    assert (row["text"], row["body_ref"], row["length"]) == (None, "/tmp/b", 99)
+
+
+def test_an_override_is_stronger_than_the_class() -> None:
+    values = BASE | PERSON | {"prompt": "p", "tool_input": "{}", "a": "1", "b": "2"}
+    fields = {"user_email": "keep", "prompt": "keep", "attributes.a": "drop", "team": "hash"}
+    chosen = Policy(1, classes={"person": "drop", "content": "drop"}, fields=fields)  # type: ignore[arg-type]
+    found = stored(logs(log(values | {"team.id": "core"})), chosen)
+    (event,), (row,) = found["events"], found["content"]
+    assert (event["user_email"], event["user_id"], event["attributes"]) == ("ada@example.com", None, {"b": "2"})
+    assert (row["field"], row["text"]) == ("prompt", "p")
+    assert event["team"] == row["team"] != "core"
+
+
+def test_what_the_client_holds_back_is_told_apart_from_what_is_absent() -> None:
+    values = BASE | {
+        "prompt": "<REDACTED>",
+        "user.email": "<REDACTED>",
+        "novel": "<REDACTED>",
+        "duration_ms": "<REDACTED>",
+    }
+    values["tool_parameters"] = json.dumps({"full_command": "<REDACTED>"})
+    (event,) = stored(logs(log(values), resource={"vcs.owner.name": "<REDACTED>"}))["events"]
+    assert event["held_back"] == ["command_line", "duration_ms", "novel", "prompt", "user_email", "vcs_owner_name"]
+    assert (event["prompt"], event["prompt_text"], event["user_key"]) == ("<REDACTED>", None, None)
+    assert event["coercion_errors"] == []
+
+
+def test_thinking_is_stored_in_no_record() -> None:
+    thought = json.dumps({"content": [{"type": "thinking", "thinking": "THOUGHT"}, {"type": "text", "text": "said"}]})
+    cut = thought[: thought.index("THOUGHT") + 4]
+    for text in (thought, cut, json.dumps({"file": thought})):
+        values = BASE | {"body": text, "short": text, "x.thinking": "THOUGHT", "error": text}
+        event = {
+            "name": "tool.output",
+            "timeUnixNano": "1",
+            "attributes": [{"key": "output", "value": {"stringValue": text}}],
+        }
+        for found in (
+            stored(logs(log(values, body={"stringValue": text}))),
+            stored(spans(span({"tool_input": text}, events=[event])), signal="traces"),
+            stored(
+                metric("m", {"gauge": {"dataPoints": [{"asInt": "1", "attributes": log(values)["attributes"]}]}}),
+                signal="metrics",
+            ),
+        ):
+            assert "THOU" not in repr(found)
+            assert "<THINKING:1>" in repr(found)
+
+
+def test_the_original_of_a_rejected_record_is_kept_only_where_all_is_kept() -> None:
+    rejection = otlp.Rejection("invalid_id", "no id", f"prompt ada {KEY}".encode(), "logs", otlp.JSON)
+    record = codec.decode("rejected", otlp.rejected_message(rejection, CONTEXT, "gateway").value)
+    assert record["original"] == b"prompt ada <MASKED:anthropic-key>"
+    for chosen in (Policy(1, classes={"content": "drop"}), Policy(1, fields={"user_email": "hash"})):
+        message = otlp.rejected_message(rejection, replace(CONTEXT, policy=chosen), "gateway")
+        other = codec.decode("rejected", message.value)
+        assert other["original"] == b""
+        assert (
+            (other["length"], other["sha256"])
+            == (record["length"], record["sha256"])
+            == (len(rejection.original), other["sha256"])
+        )
+        assert "keeps no original" in other["error"]
+
+
+def test_no_error_repeats_what_was_sent() -> None:
+    text = "a prompt " * 200
+    for value in (
+        {"intValue": text},
+        {"doubleValue": text},
+        {"boolValue": text},
+        {"bytesValue": text},
+        {"kvlistValue": text},
+    ):
+        record = {"attributes": [{"key": "prompt", "value": value}]}
+        (rejection,) = otlp.transcode("logs", otlp.JSON, as_json(logs(record)), CONTEXT).rejections
+        assert "prompt" not in rejection.error
+    (rejection,) = otlp.transcode("logs", otlp.JSON, as_json(logs(log({"session.id": text}))), CONTEXT).rejections
+    assert "prompt" not in rejection.error
+    bad = spans(span({}, traceId=text))
+    (rejection,) = otlp.transcode("traces", otlp.JSON, as_json(bad), CONTEXT).rejections
+    assert "prompt" not in rejection.error
+
+
+def test_the_parsed_map_has_what_the_stored_text_has() -> None:
+    values = BASE | {"tool_input": json.dumps({"command": f"run --with {KEY}", "n": 1})}
+    (row,) = stored(logs(log(values)))["content"]
+    assert row["parsed"] == {"command": "run --with <MASKED:anthropic-key>", "n": "1"}
+    (row,) = stored(logs(log(values)), Policy(1, classes={"content": "hash"}))["content"]
+    assert row["text"].startswith("h:identity:")
+    assert row["parsed"] == {}
