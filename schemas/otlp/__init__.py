@@ -1,7 +1,7 @@
 """OTLP requests to framed records: the gateway's half of the codec. Only this package touches protobuf.
 
     body ─ from_protobuf, from_json ─▶ model ─ spelling ─ events, points, spans ─▶ Entry: Avro messages for Kafka
-                                                    guard: the tenant's policy, secrets, thinking
+                                                               guard: the tenant's policy, secrets, thinking
 
 The same record gives the same ids and fields over every transport. What cannot be read or stored becomes a Rejection,
 and never stops the records beside it; only a body that cannot be decoded, or is over a limit, is refused as a whole.
