@@ -7,7 +7,8 @@ MillraceError
     │   └── UnknownSchema              a frame that names a schema which this record cannot be read by
     ├── OtlpError                      a request body that cannot be decoded, or is over a limit
     ├── RoutingError(rule)             routing rules that make no sense
-    └── KeyFormatError                 text that is no API key
+    ├── KeyFormatError                 text that is no API key
+    └── RoleError                      a role, grant or row rule that is none
 
 `reason` is a short fixed word from a closed set, usable as a metric label; str(error) is for people.
 """
@@ -95,3 +96,10 @@ class RoutingError(PermanentError):
     def __init__(self, message: str, *, reason: str = "malformed_rules", rule: str = "") -> None:
         super().__init__(f"routing rule {rule!r}: {message}" if rule else f"routing rules: {message}", reason=reason)
         self.rule = rule
+
+
+class RoleError(PermanentError):
+    """A role, a grant or a row rule that is none, or a change of a role that cannot be made (invalid_role)."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason="invalid_role")

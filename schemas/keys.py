@@ -34,7 +34,10 @@ class ParsedKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """A key as the control topic has it; for an admin key `tenant` is None and means every tenant."""
+    """A key as the control topic has it; for an admin key `tenant` is None and means every tenant.
+
+    roles: names of roles that a query key acts in; none: what schemas.roles.actor_of says.
+    """
 
     id: str
     kind: Kind
@@ -42,6 +45,7 @@ class KeyRecord:
     hash: str
     name: str
     deleted: bool = False
+    roles: tuple[str, ...] = ()
 
     def verify(self, key: str) -> bool:
         """Whether `key` is this key and in force, in constant time."""
@@ -76,7 +80,7 @@ def key_hash(key: str) -> str:
 
 def control_value(record: KeyRecord, *, updated_at: int, updated_by: str) -> dict[str, Any]:
     """The Control record of a key. updated_at: microseconds since the epoch."""
-    body = {"hash": record.hash, "key_kind": record.kind, "name": record.name}
+    body = {"hash": record.hash, "key_kind": record.kind, "name": record.name, "roles": record.roles}
     return {
         "kind": CONTROL_KIND,
         "id": record.id,
@@ -99,9 +103,12 @@ def from_control(value: dict[str, Any]) -> KeyRecord:
             hash=body["hash"],
             name=body["name"],
             deleted=value["deleted"],
+            roles=tuple(body.get("roles", ())),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise CodecError(f"control: key {value.get('id')}: {error}", record="control") from error
     if record.kind not in KINDS or not isinstance(record.hash, str):
         raise CodecError(f"control: key {record.id}: unknown kind or no hash", record="control")
+    if not isinstance(body.get("roles", []), list) or not all(isinstance(role, str) for role in record.roles):
+        raise CodecError(f"control: key {record.id}: its roles are no names", record="control")
     return record
