@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 from schemas import records
 from schemas.errors import CodecError, RoleError
@@ -110,7 +110,8 @@ class Role:
 class Actor:
     """Who asks: a key, or a person who is signed in.
 
-    kind: ingest, query, admin, person.  tenant: None is every tenant, which only the role admin may have.  roles: names.
+    kind: ingest, query, admin, person.  tenant: None is every tenant, which only the role admin may have.  roles: their
+    names.
     """
 
     id: str
@@ -205,7 +206,7 @@ def checked_grant(cls: str, names: tuple[str, ...], where: str | None) -> Grant:
     for name in names:
         if name not in DATASETS:
             raise RoleError(f"there is no dataset {name!r}; the datasets are {', '.join(DATASETS)}")
-    grant = Grant(cast(Class, cls), tuple(dict.fromkeys(names)), parse_rule(where) if where is not None else ())
+    grant = Grant(cls, tuple(dict.fromkeys(names)), parse_rule(where) if where is not None else ())
     empty = without_rows(grant)
     if all(name in empty for name in (names or DATASETS) if grant.covers(name)):
         raise RoleError(f"the rule `{shown_rule(grant.rule)}` gives no row: no dataset here has such a column")

@@ -10,7 +10,10 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from schemas.errors import MillraceError
+from schemas.roles import CONTROL_KIND as ROLE
+from schemas.roles import finder
 from service import logs, registry
+from service.audit import AuditLog
 from service.control import TOPIC as CONTROL
 from service.control import ControlView
 from service.errors import ClusterUnavailable, RegistryUnavailable, SchemaMissing, TopicMismatch, TopicMissing
@@ -24,7 +27,7 @@ from sinks.protocol import Sink
 from sinks.query.database import Database, Resources
 from sinks.query.metrics import QueryMetrics
 from sinks.query.runner import Limits as SqlLimits
-from sinks.query.service import SqlService
+from sinks.query.service import Door, SqlService
 from sinks.query.store import QueryStore
 from sinks.settings import SinksSettings
 from sinks.source import Source, find
@@ -52,6 +55,7 @@ class Process:
         self.metrics = SinkMetrics()
         self.control = ControlView(on_error=self.health.failed)
         self._kafka = kafka_kwargs(settings)
+        self.audit = AuditLog(self._kafka, settings.prefix)
         self._kafka_fault = ""
         self._workers: list[Worker] = []
         self.sql_port: int | None = None
@@ -102,6 +106,7 @@ class Process:
                 ]
                 await self._drive(stop, source, database)
         finally:
+            await self.audit.close()
             await self.control.stop()
 
     def _sinks(self, database: Database) -> list[tuple[Sink, Batching]]:
@@ -176,7 +181,7 @@ class Process:
         settings = self.settings
         service = SqlService(
             database,
-            self.control.authenticate,
+            Door(self.control.authenticate, finder(lambda name: self.control.record(ROLE, name)), self.audit.write),
             host=settings.sql_host,
             port=settings.sql_port,
             limits=SqlLimits(

@@ -12,7 +12,7 @@ from schemas.errors import CodecError
 from schemas.routing import DROP
 from sinks import routes
 from sinks.lake.seen import Seen
-from sinks.lake.tables import DAY, NEWEST, OFFSET, PARTITION, RECEIVED, TableSpec, columns, days
+from sinks.lake.tables import DAY, NEWEST, OFFSET, PARTITION, TableSpec, columns, days
 from sinks.protocol import Batch
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def rows(spec: TableSpec, batches: Sequence[Batch], seen: Seen, unreadable: Call
             resends += piece.num_rows - kept.num_rows
             piece, ids = kept, ids.filter(fresh)
         if piece.num_rows:
-            times = pc.min_max(piece[RECEIVED].cast(pa.int64()))
+            times = pc.min_max(piece[spec.received].cast(pa.int64()))
             marks.append(Marks(batch.partition, ids, times["min"].as_py(), times["max"].as_py()))
             pieces.append(piece)
     table = pa.concat_tables(pieces) if pieces else columns(spec).empty_table()
@@ -120,7 +120,7 @@ def _decoded(spec: TableSpec, batch: Batch, unreadable: Callable[[str, int], Non
     if not good:
         return columns(spec).empty_table()
     ours = {
-        DAY: days(table[spec.time], table[RECEIVED]),
+        DAY: days(table[spec.time], table[spec.received]),
         PARTITION: pa.repeat(pa.scalar(batch.partition, pa.int32()), len(good)),
         OFFSET: pa.array(good, pa.int64()),
     }

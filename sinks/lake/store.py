@@ -265,12 +265,13 @@ class LakeTable:
         if not self.spec.identity or not windows:
             return
         started = time.monotonic()
-        wanted = (*self.spec.identity, RECEIVED, PARTITION)
-        lately = self._table.scan(row_filter=_any_of(windows), selected_fields=wanted).to_arrow()
-        lately = lately.sort_by(RECEIVED)
+        received = self.spec.received
+        wanted = (*self.spec.identity, received, PARTITION)
+        lately = self._table.scan(row_filter=_any_of(windows, received), selected_fields=wanted).to_arrow()
+        lately = lately.sort_by(received)
         for partition in windows:
             part = lately.filter(pc.equal(lately[PARTITION], partition))
-            times = part[RECEIVED].cast(pa.int64())
+            times = part[received].cast(pa.int64())
             for start in range(0, part.num_rows, 20_000):
                 run = part.slice(start, 20_000)
                 last = start + run.num_rows - 1
@@ -285,12 +286,12 @@ class LakeTable:
         return f"{_OFFSET_KEY}.{self.spec.topic}.{partition}"
 
 
-def _any_of(windows: dict[int, int]) -> BooleanExpression:
+def _any_of(windows: dict[int, int], received: str) -> BooleanExpression:
     """Rows of each partition since its own time; the days only spare the reader manifests."""
     parts = [
         And(
             EqualTo(term=PARTITION, value=partition),
-            GreaterThanOrEqual(term=RECEIVED, value=_iso(since_us)),
+            GreaterThanOrEqual(term=received, value=_iso(since_us)),
             GreaterThanOrEqual(term=DAY, value=_iso(since_us - (DAYS_BEFORE + 1) * _DAY_US)[:10]),
         )
         for partition, since_us in windows.items()

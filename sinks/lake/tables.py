@@ -43,6 +43,7 @@ class TableSpec:
     name: its name in the catalog.  topic: short name.  record: its schema.  time: column that says the day.
     identity: columns that are equal for a record and its re-sends; empty: the producer never re-sends.
     version_of: columns that name what the row is a version of; a commit keeps only the newest of each.
+    received: column that says when it came to us.
     """
 
     name: str
@@ -51,6 +52,7 @@ class TableSpec:
     time: str
     identity: tuple[str, ...] = ()
     version_of: tuple[str, ...] = ()
+    received: str = RECEIVED
 
 
 # Ids of events and points are hashes over the tenant too; those of spans are the client's own, so the tenant joins in.
@@ -62,6 +64,7 @@ TABLES: tuple[TableSpec, ...] = (
     TableSpec("metrics", "metrics", "metric_point", "event_time", identity=("point_id",)),
     TableSpec("spans", "spans", "claude_span", "start_time", identity=("tenant", "trace_id", "span_id")),
     TableSpec("session_versions", "sessions", "session", "start_time", version_of=("tenant", "session_id")),
+    TableSpec("audit", "audit", "audit", "occurred_at", identity=("audit_id",), received="occurred_at"),
 )
 
 

@@ -8,7 +8,7 @@ checks here are the first of four layers: after them the text is bound in an emp
 import difflib
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,16 +77,19 @@ class Checked:
     names: tuple[str, ...]
 
 
-def check(parser: Any, sql: str, known: Collection[str], allowed: Collection[str]) -> Checked:
+def check(
+    parser: Any, sql: str, known: Collection[str], allowed: Collection[str], refusal: Callable[[str], str]
+) -> Checked:
     """Refuse whatever is not one plain SELECT over the allowed names.
 
-    Args:    parser: any DuckDB connection; it only parses.  known: every SQL name.  allowed: those of the asker's key.
+    Args:    parser: any DuckDB connection; it only parses.  known: every SQL name.  allowed: those that the asker may
+             read.  refusal: why another known name may not be read.
     Raises:  QueryError.
     """
     if "\0" in sql or any("\ud800" <= character <= "\udfff" for character in sql):
         raise QueryError("the query holds a character that is no text", reason="syntax_error")
     node = _parse(parser, sql)
-    walk = _Walk(sql, frozenset(known), frozenset(allowed))
+    walk = _Walk(sql, frozenset(known), frozenset(allowed), refusal)
     walk.run(node)
     return Checked(sql, tuple(sorted(walk.used)))
 
@@ -118,8 +121,9 @@ def _parse(parser: Any, sql: str) -> Any:
 class _Walk:
     """One pass over every node of a tree, without recursion."""
 
-    def __init__(self, sql: str, known: frozenset[str], allowed: frozenset[str]) -> None:
+    def __init__(self, sql: str, known: frozenset[str], allowed: frozenset[str], refusal: Callable[[str], str]) -> None:
         self._sql = sql
+        self._refusal = refusal
         self._known = known
         self._allowed = allowed
         self._ctes: set[str] = set()
@@ -180,7 +184,7 @@ class _Walk:
             hint = f" (did you mean '{close[0]}'?)" if close else ""
             raise self._error(node, f"no table '{name}'{hint}; the names are {self._list()}", "unknown_table")
         if folded not in self._allowed:
-            raise self._error(node, f"'{folded}' can only be read with an admin key", "forbidden")
+            raise self._error(node, self._refusal(folded), "forbidden")
         self.used.add(folded)
 
     def _function(self, node: dict[str, Any]) -> None:

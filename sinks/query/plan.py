@@ -36,21 +36,22 @@ _PAIRS_MAX = 50_000_000
 _ROWS_MAX = 1_000_000_000
 
 
-def check(explained: str, tables: Collection[str]) -> None:
+def check(explained: str, tables: Collection[str], *, tell: bool) -> None:
     """Refuse a plan that reads another table, or that could run away.
 
-    Args:    explained: the second column of EXPLAIN (FORMAT JSON).  tables: full names that may be read.
+    Args:    explained: the second column of EXPLAIN (FORMAT JSON).  tables: full names that may be read.  tell: whether
+             the estimates may be told; they are of whole tables, with the rows that are hidden from the asker.
     Raises:  QueryError(too_expensive); QueryError(unsupported) for a scan that should not be there.
     """
     try:
         for root in json.loads(explained):
             for node in _nodes(root):
-                _check_node(node, tables)
+                _check_node(node, tables, tell)
     except RecursionError as error:
         raise QueryError("the query is nested too deeply", reason="unsupported") from error
 
 
-def _check_node(node: dict[str, Any], tables: Collection[str]) -> None:
+def _check_node(node: dict[str, Any], tables: Collection[str], tell: bool) -> None:
     name = node["name"].strip()
     details = node.get("extra_info", {})
     table = details.get("Table")
@@ -65,8 +66,9 @@ def _check_node(node: dict[str, Any], tables: Collection[str]) -> None:
         for child in node["children"]:
             pairs *= max(1, _estimate(child))
         if pairs > _PAIRS_MAX:
+            count = f"about {pairs:.1e}" if tell else "too many"
             raise QueryError(
-                f"this join compares about {pairs:.1e} pairs of rows: join on an equality (=), or filter one side more",
+                f"this join compares {count} pairs of rows: join on an equality (=), or filter one side more",
                 reason="too_expensive",
             )
     if _own_estimate(node) > _ROWS_MAX:

@@ -101,7 +101,7 @@ def _empty(table: Table) -> str:
 
 def _resent(cursor: Any, table: Table, rows: pa.Table) -> set[int]:
     """Positions of records that the table has, or that come later in `rows` as well."""
-    narrow = rows.select([*table.key, table.time, table.received])
+    narrow = rows.select(list(dict.fromkeys([*table.key, table.time, table.received])))
     timeless = bool(pc.any(pc.equal(rows[table.time], rows[table.received])).as_py())
     narrow = narrow.append_column(_POSITION, pa.array(range(rows.num_rows), pa.int64()))
     ids = ", ".join(table.key)

@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ import duckdb
 
 from schemas.errors import MillraceError
 from sinks.query import guard, plan, shadow, values
-from sinks.query.catalogue import NAMES, Access
+from sinks.query.catalogue import NAMES, Access, content_names
 from sinks.query.database import Database
 from sinks.query.errors import QueryError
 from sinks.query.metrics import QueryMetrics
@@ -32,6 +32,7 @@ _INTERRUPT_EVERY_S = 0.05
 _INTERRUPT_GRACE_S = 2.0
 # A query that made the process grow by less is not the one to stop.
 _GROWTH_BYTES = 128 << 20
+_NOT_TOLD = "content can only be read where the audit is told of it, and here nothing tells it"
 _OUT_OF_MEMORY = "the query needs more memory than there is for it: filter or aggregate more"
 
 # What a non-admin hears of an error on the data: nothing of the data.
@@ -77,11 +78,28 @@ class Answer:
     truncated: bool
 
 
+@dataclass(frozen=True)
+class Read:
+    """A read of content.  names: the SQL names.  rows: that go out; None: none, for this reason (errors.REASONS)."""
+
+    names: tuple[str, ...]
+    sql: str
+    rows: int | None
+    reason: str | None
+
+
+Tell = Callable[[Read], Awaitable[None]]
+
+
 class _Job:
-    """A query on its thread, and how to stop it from another one.  resident: the process's bytes when it began."""
+    """A query on its thread, and how to stop it from another one.
+
+    resident: the process's bytes when it began.  content: names that it reads and that hold class content.
+    """
 
     def __init__(self, resident: int) -> None:
         self.resident = resident
+        self.content: tuple[str, ...] = ()
         self._guard = threading.Lock()
         self._cursor: Any = None
         self.stopped: str | None = None
@@ -131,16 +149,28 @@ class Runner:
         self._jobs: set[_Job] = set()
         self._watching: asyncio.Task[None] | None = None
 
-    async def run(self, access: Access, sql: str, limit: int | None, gone: Callable[[], Any]) -> Answer:
+    async def run(
+        self, access: Access, sql: str, limit: int | None, gone: Callable[[], Any], tell: Tell | None = None
+    ) -> Answer:
         """Answer one query.
 
         Args:    limit: rows at most; None takes the default.  gone: awaitable that returns when the asker has left.
+                 tell: is told of a read of content before its answer, be it an error, goes out; what it raises is the
+                 answer instead. None: content is not read at all.
         Raises:  QueryError.
         """
         began = time.monotonic()
         outcome = "internal"
+        job = _Job(_resident_bytes())
         try:
-            answer = await self._run(access, sql, limit, gone)
+            try:
+                answer = await self._run(job, access, sql, limit, gone, may_read=tell is not None)
+            except QueryError as error:
+                if job.content and tell is not None:
+                    await tell(Read(job.content, sql, None, error.reason))
+                raise
+            if job.content and tell is not None:
+                await tell(Read(job.content, sql, answer.count, None))
             outcome = "ok"
             return answer
         except QueryError as error:
@@ -165,17 +195,19 @@ class Runner:
         self._pool.shutdown()
         self._shadows.close()
 
-    async def _run(self, access: Access, sql: str, limit: int | None, gone: Callable[[], Any]) -> Answer:
+    async def _run(
+        self, job: _Job, access: Access, sql: str, limit: int | None, gone: Callable[[], Any], *, may_read: bool
+    ) -> Answer:
         if len(sql) > self.limits.sql_bytes or len(sql.encode("utf-8", "replace")) > self.limits.sql_bytes:
             raise QueryError(f"the query is longer than {self.limits.sql_bytes} bytes", reason="too_large")
         deadline = asyncio.get_running_loop().time() + self.limits.seconds
         rows = min(self.limits.rows if limit is None else limit, self.limits.rows_max)
         await self._place()
-        job = _Job(_resident_bytes())
+        job.resident = _resident_bytes()
         self._jobs.add(job)
         if self._watching is None or self._watching.done():
             self._watching = asyncio.create_task(self._watch_memory(), name="query-memory")
-        future = asyncio.get_running_loop().run_in_executor(self._pool, self._answer, job, access, sql, rows)
+        future = asyncio.get_running_loop().run_in_executor(self._pool, self._answer, job, access, sql, rows, may_read)
         future.add_done_callback(lambda done: self._free(job, done))
         leaving = asyncio.ensure_future(gone())
         try:
@@ -257,10 +289,12 @@ class Runner:
             return QueryError(f"the query took longer than {self.limits.seconds:g} s", reason="time_limit")
         return QueryError("the query was cancelled", reason="cancelled")
 
-    def _answer(self, job: _Job, access: Access, sql: str, limit: int) -> Answer:
+    def _answer(self, job: _Job, access: Access, sql: str, limit: int, may_read: bool) -> Answer:
         """On the query's thread."""
         try:
             checked = self._checked(job, access, sql)
+            if job.content and not may_read:
+                raise QueryError(_NOT_TOLD, reason="unavailable")
             try:
                 return self._executed(job, access, checked, limit)
             except QueryError as error:
@@ -272,7 +306,7 @@ class Runner:
 
     def _own_fault(self, job: _Job, access: Access, sql: str) -> QueryError | None:
         """The error in full, if the query fails without any data as well: then every value in it is the asker's."""
-        cursor = self._shadows.of(access).cursor()
+        cursor = self._shadows.cursor(access)
         try:
             job.use(cursor).execute(sql).fetchall()
         except duckdb.InterruptException:
@@ -285,10 +319,17 @@ class Runner:
         return None
 
     def _checked(self, job: _Job, access: Access, sql: str) -> guard.Checked:
-        cursor = self._shadows.of(access).cursor()
+        cursor = self._shadows.cursor(access)
         try:
-            checked = guard.check(job.use(cursor), sql, NAMES, access.names)
-            shadow.bind(cursor, sql)
+            checked = guard.check(job.use(cursor), sql, NAMES, access.names, access.refusal)
+            job.content = content_names(checked.names)
+            try:
+                shadow.bind(cursor, sql)
+            except QueryError as error:
+                why = access.missing_column(checked.names, str(error))
+                if why is None:
+                    raise
+                raise QueryError(why, reason="forbidden", position=error.position) from error
             return checked
         finally:
             job.done()
@@ -305,7 +346,7 @@ class Runner:
                 cursor.execute(access.view(name))
             cursor.execute("BEGIN TRANSACTION READ ONLY")
             explained = cursor.execute(f"EXPLAIN (FORMAT JSON)\n{checked.sql}").fetchall()[0][1]
-            plan.check(explained, {NAMES[name].path for name in checked.names})
+            plan.check(explained, {NAMES[name].path for name in checked.names}, tell=access.sees_all)
             job.check()
             return self._fetched(job, cursor.execute(checked.sql), limit)
         except duckdb.InterruptException:

@@ -3,16 +3,20 @@
     POST /sql     {"sql": "select ...", "limit": 100}  →  {"columns": [...], "rows": [[...], ...], "truncated": false}
     GET /schema   the names and columns that the key may use, with what they mean
 
-The key comes as `Authorization: Bearer KEY` or `X-API-KEY: KEY`. Every refusal is {"error": {"code", "message"}}, with
-"line" and "column" where the SQL has the fault. The asker is known before a byte of the body is read.
+What a key sees its roles say (catalogue.py). A read of content is told to the audit before its answer goes out; if that
+cannot be done there is no answer. The key comes as `Authorization: Bearer KEY` or `X-API-KEY: KEY`. Every refusal is
+{"error": {"code", "message"}}, with "line" and "column" where the SQL has the fault. The asker is known before a byte
+of the body is read.
 """
 
 import asyncio
+import hashlib
 import json
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
@@ -21,37 +25,58 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from schemas.errors import MillraceError
 from schemas.keys import KeyRecord
+from schemas.roles import Actor, FindRole, actor_of
+from service.audit import entry as audit_entry
 from sinks.query import catalogue
 from sinks.query.database import Database
 from sinks.query.errors import QueryError
 from sinks.query.metrics import QueryMetrics
-from sinks.query.runner import Limits, Runner
+from sinks.query.runner import Limits, Read, Runner
 
 logger = logging.getLogger(__name__)
 
 # A key's text → its record, None when there is no such key in force.
 Authenticate = Callable[[str], KeyRecord | None]
+# As service.audit.AuditLog.write.
+WriteAudit = Callable[[Sequence[Mapping[str, Any]]], Awaitable[None]]
 
 _BODY_FACTOR = 8  # SQL as JSON: a character becomes at most \uXXXX, six bytes; the rest is for the other members
 _CONNECTIONS_MAX = 1000  # idle ones count too; how many queries run and wait is the runner's to bound
 _MEMBERS = frozenset({"sql", "limit"})
 
 
-def application(runner: Runner, authenticate: Authenticate) -> Starlette:
+@dataclass(frozen=True)
+class Door:
+    """Who comes in, as what, and who is told.
+
+    authenticate: a key's text → its record.  find_role: a role by its name.  audit: appends entries of the audit topic,
+    returns when they are there.
+    """
+
+    authenticate: Authenticate
+    find_role: FindRole
+    audit: WriteAudit
+
+
+def application(runner: Runner, door: Door) -> Starlette:
     """The ASGI application."""
 
     async def post_sql(request: Request) -> Response:
-        access = _access(request, authenticate)
+        actor = _actor(request, door.authenticate)
+        access = catalogue.access_of(actor, door.find_role)
         sql, limit = await _question(request, runner.limits.sql_bytes * _BODY_FACTOR)
-        answer = await runner.run(access, sql, limit, lambda: _gone(request))
+        answer = await runner.run(
+            access, sql, limit, lambda: _gone(request), lambda read: _tell(door.audit, actor, access, read)
+        )
         head = json.dumps({"columns": answer.columns}, separators=(",", ":"))[:-1]
         tail = b'],"truncated":true}' if answer.truncated else b'],"truncated":false}'
         body = head.encode() + b',"rows":[' + b",".join(answer.rows) + tail
         return Response(body, media_type="application/json", headers=_HEADERS)
 
     async def get_schema(request: Request) -> Response:
-        access = _access(request, authenticate)
+        access = catalogue.access_of(_actor(request, door.authenticate), door.find_role)
         return JSONResponse({"tables": catalogue.describe(access)}, headers=_HEADERS)
 
     return Starlette(
@@ -72,7 +97,7 @@ class SqlService:
     def __init__(
         self,
         database: Database,
-        authenticate: Authenticate,
+        door: Door,
         *,
         host: str = "127.0.0.1",
         port: int = 8081,
@@ -81,7 +106,7 @@ class SqlService:
     ) -> None:
         """port: 0 takes a free one."""
         self._database = database
-        self._authenticate = authenticate
+        self._door = door
         self._host = host
         self._port = port
         self._limits = Limits() if limits is None else limits
@@ -95,7 +120,7 @@ class SqlService:
         listening = _listen(self._host, self._port)
         self._runner = Runner(self._database, self._limits, self._metrics)
         config = uvicorn.Config(
-            application(self._runner, self._authenticate),
+            application(self._runner, self._door),
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -147,8 +172,8 @@ def _listen(host: str, port: int) -> socket.socket:
 _HEADERS = {"Cache-Control": "no-store"}
 
 
-def _access(request: Request, authenticate: Authenticate) -> catalogue.Access:
-    """What the asker may see. Raises: QueryError(unauthorized, forbidden)."""
+def _actor(request: Request, authenticate: Authenticate) -> Actor:
+    """Who asks. Raises: QueryError(unauthorized)."""
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
     text = bearer.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "").strip()
     if not text:
@@ -158,7 +183,38 @@ def _access(request: Request, authenticate: Authenticate) -> catalogue.Access:
     key = authenticate(text)
     if key is None:
         raise QueryError("this key is not known, or not in force any more", reason="unauthorized")
-    return catalogue.access_of(key)
+    return actor_of(key, request.client.host if request.client is not None else None)
+
+
+async def _tell(audit: WriteAudit, actor: Actor, access: catalogue.Access, read: Read) -> None:
+    """Tell the audit of a read of content. Raises: QueryError(unavailable): it cannot be told."""
+    text = read.sql.encode("utf-8", "replace")
+    entry = audit_entry(
+        "content.read",
+        actor=actor.id,
+        actor_kind=actor.kind,
+        tenant=actor.tenant,
+        target=", ".join(read.names),
+        outcome="done" if read.rows is not None else "failed",
+        reason=read.reason,
+        # Not the text of the query: it may quote what was read.
+        detail={
+            "roles": access.roles,
+            "rows": read.rows,
+            "sql_bytes": len(text),
+            "sql_sha256": hashlib.sha256(text).hexdigest(),
+        },
+        client_address=actor.client_address,
+    )
+    try:
+        await audit([entry])
+    except MillraceError as error:
+        logger.error("a read of %s was refused, as the audit cannot be written: %s", entry["target"], error)
+        raise QueryError(
+            "content cannot be read now: every read is written to the audit, and the audit cannot be written; "
+            "try again in a moment",
+            reason="unavailable",
+        ) from error
 
 
 async def _question(request: Request, bytes_max: int) -> tuple[str, int | None]:

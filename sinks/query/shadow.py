@@ -72,20 +72,24 @@ def bind(cursor: Any, sql: str) -> None:
 
 
 class Shadows:
-    """One Shadow for each set of names and columns, made when it is first asked for."""
+    """One Shadow for each set of names and columns, made when it is first asked for; the last used ones are kept."""
 
-    def __init__(self, make: Callable[[Access], Shadow] = Shadow) -> None:
+    def __init__(self, make: Callable[[Access], Shadow] = Shadow, *, kept: int = 16) -> None:
+        """kept: so many at most, some 10 MB each: there are as many sets as there are combinations of roles."""
         self._make = make
+        self._kept = kept
         self._made: dict[tuple[object, ...], Shadow] = {}
         self._guard = threading.Lock()
 
-    def of(self, access: Access) -> Shadow:
-        """The shadow of a key's access."""
-        shape = (access.names, access.classes)  # there are as many as there are kinds of keys
+    def cursor(self, access: Access) -> Any:
+        """A connection of one thread's own to the shadow of an access."""
         with self._guard:
-            if shape not in self._made:
-                self._made[shape] = self._make(access)
-            return self._made[shape]
+            shadow = self._made.pop(access.shape, None) or self._make(access)
+            self._made[access.shape] = shadow  # the last used one stands last
+            if len(self._made) > self._kept:
+                # Whoever holds a cursor of it keeps the instance until the cursor is closed.
+                self._made.pop(next(iter(self._made))).close()
+            return shadow.cursor()
 
     def close(self) -> None:
         """Close all of them."""

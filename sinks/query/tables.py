@@ -109,6 +109,7 @@ TABLES: tuple[Table, ...] = (
         "event_time",
     ),
     Table("rejected", "rejected", "rejected", "content", received="received_at"),
+    Table("audit", "audit", "audit", "events", ("audit_id",), "occurred_at", received="occurred_at"),
     Table("sessions", "sessions", "session", "events", versioned=True),
     Table("session_hours", "session-hours", "session_hour", "events", versioned=True),
     Table("user_hours", "user-windows", "user_window", "events", grain="hour", versioned=True),

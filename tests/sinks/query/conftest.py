@@ -1,6 +1,6 @@
 """A real store in real files, filled with three tenants, and the SQL service in front of it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,12 @@ import pytest
 import pytest_asyncio
 
 from schemas.keys import KeyRecord
+from schemas.roles import DEFAULTS
 from sinks.metrics import SinkMetrics
 from sinks.query.database import Database, Resources
 from sinks.query.metrics import QueryMetrics
 from sinks.query.runner import Limits
-from sinks.query.service import SqlService
+from sinks.query.service import Door, SqlService
 from sinks.query.store import QueryStore
 from tests.sinks.query import samples
 
@@ -65,6 +66,13 @@ KEYS = {
     "acme-admin-key": KeyRecord("7", "admin", "acme", "", ""),
     "root-key": KeyRecord("8", "admin", None, "", ""),
 }
+
+
+async def unheard(entries: Sequence[Mapping[str, Any]]) -> None:
+    """An audit that takes every entry and keeps none."""
+
+
+DOOR = Door(KEYS.get, DEFAULTS.get, unheard)
 
 
 @dataclass(frozen=True)
@@ -126,6 +134,7 @@ async def fill(store: QueryStore) -> None:
             samples.batch("spans", [samples.span(i + 10 * number, tenant) for i in range(3)], partition=number),
             samples.batch("content", [samples.content(i, tenant) for i in range(3)], partition=number),
             samples.batch("rejected", [samples.rejected(1, tenant)], partition=number),
+            samples.batch("audit", [samples.audit(1, tenant)], partition=number),
             samples.batch(
                 "sessions",
                 [
@@ -166,9 +175,11 @@ async def sql(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sql]:
 class serving:  # noqa: N801 - reads as the phrase `async with serving(...)`
     """The service on a free port, with the keys of this file."""
 
-    def __init__(self, database: Database, limits: Limits = LIMITS, metrics: QueryMetrics | None = None) -> None:
+    def __init__(
+        self, database: Database, limits: Limits = LIMITS, metrics: QueryMetrics | None = None, door: Door = DOOR
+    ) -> None:
         self._database = database
-        self._service = SqlService(database, KEYS.get, port=0, limits=limits, metrics=metrics)
+        self._service = SqlService(database, door, port=0, limits=limits, metrics=metrics)
 
     async def __aenter__(self) -> Sql:
         port = await self._service.start()

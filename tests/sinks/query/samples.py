@@ -89,6 +89,19 @@ def rejected(number: int, tenant: str = "acme", **fields: Any) -> dict[str, Any]
     }
 
 
+def audit(number: int, tenant: str | None = "acme", **fields: Any) -> dict[str, Any]:
+    return {
+        "audit_id": f"{tenant}-audit-{number}",
+        "occurred_at": T0 + number * SECOND,
+        "tenant": tenant,
+        "actor": f"{tenant}-auditor",
+        "actor_kind": "admin",
+        "action": "content.read",
+        "outcome": "done",
+        **fields,
+    }
+
+
 def session(number: int, version: int = 1, tenant: str = "acme", **fields: Any) -> dict[str, Any]:
     return {
         "tenant": tenant,

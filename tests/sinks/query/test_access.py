@@ -7,6 +7,7 @@ import pytest
 
 from schemas import records
 from schemas.keys import KeyRecord
+from schemas.roles import DEFAULTS, Grant, actor_of
 from sinks.query import catalogue
 from sinks.query.database import Database
 from tests.sinks.query.conftest import RESOURCES, Sql, serving
@@ -54,7 +55,11 @@ async def test_a_query_key_sees_its_tenant_only(sql: Sql) -> None:
 async def test_content_needs_an_admin_key(sql: Sql, name: str) -> None:
     error = await sql.error(f"select * from {name}", status=403)
     assert error["code"] == "forbidden"
-    assert error["message"] == f"'{name.lower().strip(chr(34))}' can only be read with an admin key"
+    plain = name.lower().strip('"')
+    assert error["message"] == (
+        f"'{plain}' needs a grant of class content on {plain}, which role analyst does not have; an admin can give it: "
+        f"millrace role grant ROLE --class content --dataset {plain}"
+    )
 
 
 async def test_an_admin_key_sees_every_tenant_unless_it_has_one(sql: Sql) -> None:
@@ -83,13 +88,13 @@ async def test_an_admin_hears_what_went_wrong_and_others_do_not(sql: Sql) -> Non
 async def test_a_query_key_without_a_tenant_sees_nothing() -> None:
     for tenant in (None, ""):
         with pytest.raises(catalogue.QueryError, match="belongs to no tenant"):
-            catalogue.access_of(KeyRecord("1", "query", tenant, "", ""))
-    star = catalogue.access_of(KeyRecord("1", "query", "*", "", ""))
+            catalogue.access_of(actor_of(KeyRecord("1", "query", tenant, "", "")), DEFAULTS.get)
+    star = catalogue.access_of(actor_of(KeyRecord("1", "query", "*", "", "")), DEFAULTS.get)
     assert star.tenants == ("*",)  # a tenant's name like any other, not a wildcard
 
 
 async def test_a_class_that_is_not_granted_has_no_columns() -> None:
-    access = catalogue.Access(("acme",), ("events",), frozenset({"usage"}))
+    access = catalogue.Access(("acme",), (Grant("usage", ("events",)),))
     names = {column.name for column in access.columns("events")}
     event = records.record("claude_event")
     assert names == {f.name for f in event.fields if f.cls == "usage" or (f.cls == "content" and f.type == "string")}
@@ -99,7 +104,7 @@ async def test_a_class_that_is_not_granted_has_no_columns() -> None:
 async def test_the_schema_names_what_the_key_may_read(sql: Sql) -> None:
     answer = await sql.http.get(f"{sql.base}/schema", headers={"X-API-KEY": "acme-key"})
     tables: dict[str, Any] = {table["name"]: table for table in answer.json()["tables"]}
-    assert set(tables) == set(catalogue.NAMES) - {"content", "rejected"}
+    assert set(tables) == set(catalogue.NAMES) - {"content", "rejected", "audit"}
     event = records.record("claude_event")
     assert [c["name"] for c in tables["events"]["columns"]] == [f.name for f in event.fields]
     assert next(c for c in tables["events"]["columns"] if c["name"] == "cost_usd") == {
