@@ -17,7 +17,9 @@ from millrace import policy as policy_
 from millrace import restart as restart_
 from millrace import routing as routing_
 from millrace import schema as schema_
+from millrace.acls import acls
 from millrace.errors import KeyFault
+from millrace.roles import role
 from millrace.settings import StackSettings
 from schemas import asyncapi, keys, topics
 from schemas.errors import MillraceError
@@ -204,17 +206,21 @@ def key() -> None:
 @key.command("create")
 @click.option("--tenant", help="Whose key it is; not for an admin key, which sees every tenant.")
 @click.option("--kind", type=click.Choice(keys.KINDS), default="ingest", show_default=True)
+@click.option("--role", "roles_", multiple=True, help="What a query key may read (millrace role list); none: analyst.")
 @click.option("--name", default="", help="A note for people.")
 @plain_faults
-def key_create(tenant: str | None, kind: keys.Kind, name: str) -> None:
+def key_create(tenant: str | None, kind: keys.Kind, roles_: tuple[str, ...], name: str) -> None:
     """Print a new key, alone, on stdout. It is shown only now: Millrace keeps its hash."""
+    if roles_ and kind != "query":
+        raise click.UsageError("--role is for a query key: an ingest key reads nothing, an admin key everything")
     if kind != "admin" and tenant is None:
         raise click.UsageError("--tenant is needed for an ingest or query key")
     if tenant is not None and not keys.valid_tenant(tenant):
         raise click.UsageError("--tenant: 1 to 64 letters, digits, dots, dashes and underscores")
     settings, kafka = _kafka()
     tenant = None if kind == "admin" else tenant
-    text = asyncio.run(local_keys.create(kafka, settings.prefix, tenant=tenant, kind=kind, name=name))
+    made = local_keys.create(kafka, settings.prefix, tenant=tenant, kind=kind, name=name, roles=roles_)
+    text = asyncio.run(made)
     click.echo(text)
 
 
@@ -225,7 +231,7 @@ def key_list(form: str) -> None:
     """The keys in force, without their secrets."""
     settings, kafka = _kafka()
     rows = asyncio.run(local_keys.in_force(kafka, settings.prefix))
-    columns = ["id", "kind", "tenant", "name", "created"]
+    columns = ["id", "kind", "tenant", "roles", "name", "created"]
     click.echo(query.render(query.Answer(columns, [[row[c] for c in columns] for row in rows]), form), nl=False)
 
 
@@ -240,6 +246,8 @@ def key_revoke(key_id: str) -> None:
 
 
 cli.add_command(policy_.group)
+cli.add_command(role)
+topics_.add_command(acls)
 
 
 @cli.command("query")
@@ -250,7 +258,7 @@ cli.add_command(policy_.group)
 def query_(sql: str, form: str, limit: int | None) -> None:
     """Ask in SQL: events, metrics, spans, content, sessions, session_hours, user_hours, user_days, people, rejected.
 
-    With the local admin key, or with MILLRACE_KEY.
+    And audit. With the local admin key, or with MILLRACE_KEY.
     """
     settings = load(StackSettings)
     text = settings.key.get_secret_value() if settings.key else local_keys.read_key(settings.data, "admin")

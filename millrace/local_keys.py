@@ -3,15 +3,18 @@
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from millrace.changes import audited, who
 from millrace.errors import KeyFault
+from millrace.roles import known as known_roles
 from schemas import keys
-from service.control import ControlView, publish
+from schemas.roles import actor_of
+from service.control import ControlView
 
 FOLDER = "keys"
 _SECRET_BYTES = 32
@@ -59,14 +62,16 @@ async def ensure(kafka: Mapping[str, Any], prefix: str, data: Path, tenant: str)
     view = ControlView()
     await view.start(kafka, prefix)
     try:
-        ingest = await _ensure_one(view, data, "ingest", tenant)
-        admin = await _ensure_one(view, data, "admin", None)
+        ingest = await _ensure_one(view, kafka, prefix, data, "ingest", tenant)
+        admin = await _ensure_one(view, kafka, prefix, data, "admin", None)
     finally:
         await view.stop()
     return LocalKeys(ingest=ingest, admin=admin)
 
 
-async def _ensure_one(view: ControlView, data: Path, kind: keys.Kind, tenant: str | None) -> str:
+async def _ensure_one(
+    view: ControlView, kafka: Mapping[str, Any], prefix: str, data: Path, kind: keys.Kind, tenant: str | None
+) -> str:
     path = key_path(data, kind)
     if path.exists():
         text = path.read_text().strip()
@@ -74,19 +79,44 @@ async def _ensure_one(view: ControlView, data: Path, kind: keys.Kind, tenant: st
         if view.authenticate(text) is not None:
             return text
         if known is None:  # another Kafka, or its data was deleted
-            await view.publish(control_record(text, tenant=tenant, name=f"local {kind}"))
+            await _publish(kafka, prefix, control_record(text, tenant=tenant, name=f"local {kind}"))
             return text
     text, _ = keys.new_key(kind)
     write_secret(path, text)
-    await view.publish(control_record(text, tenant=tenant, name=f"local {kind}"))
+    await _publish(kafka, prefix, control_record(text, tenant=tenant, name=f"local {kind}"))
     return text
 
 
-async def create(kafka: Mapping[str, Any], prefix: str, *, tenant: str | None, kind: keys.Kind, name: str) -> str:
-    """A new key of a tenant, in force when this returns; its text, which is stored nowhere."""
+async def create(
+    kafka: Mapping[str, Any],
+    prefix: str,
+    *,
+    tenant: str | None,
+    kind: keys.Kind,
+    name: str,
+    roles: Sequence[str] = (),
+) -> str:
+    """A new key of a tenant, in force when this returns; its text, which is stored nowhere.
+
+    Args:   roles: that a query key acts in; none: analyst.
+    Raises: KeyFault: there is no such role.
+    """
+    if roles:
+        found = await known_roles(kafka, prefix)
+        for role in roles:
+            if found.get(role) is None:
+                raise KeyFault(f"there is no role {role}", "see: millrace role list")
     text, _ = keys.new_key(kind)
-    await publish(kafka, prefix, [control_record(text, tenant=tenant, name=name)])
+    await _publish(kafka, prefix, control_record(text, tenant=tenant, name=name, roles=roles))
     return text
+
+
+async def _publish(kafka: Mapping[str, Any], prefix: str, record: Mapping[str, Any]) -> None:
+    """A key's record, with its entry in the audit."""
+    key = keys.from_control(dict(record))
+    action = "key.revoke" if key.deleted else "key.create"
+    detail = {"key_kind": key.kind, "name": key.name, "roles": key.roles}
+    await audited(kafka, prefix, record, action, key.id, detail)
 
 
 async def revoke(kafka: Mapping[str, Any], prefix: str, key_id: str) -> None:
@@ -100,7 +130,7 @@ async def revoke(kafka: Mapping[str, Any], prefix: str, key_id: str) -> None:
         found = view.records(keys.CONTROL_KIND).get(key_id)
         if found is None:
             raise KeyFault(f"there is no key in force with id {key_id}", "see: millrace key list")
-        await view.publish({**found, "deleted": True, "updated_at": _now_us(), "updated_by": "millrace key revoke"})
+        await _publish(kafka, prefix, {**found, "deleted": True, "updated_at": _now_us(), "updated_by": who()})
     finally:
         await view.stop()
 
@@ -115,7 +145,14 @@ async def in_force(kafka: Mapping[str, Any], prefix: str) -> list[dict[str, Any]
     finally:
         await view.stop()
     return [
-        {"id": key.id, "tenant": key.tenant, "kind": key.kind, "name": key.name, "created": iso_time(times[key.id])}
+        {
+            "id": key.id,
+            "tenant": key.tenant,
+            "kind": key.kind,
+            "roles": "" if key.kind == "ingest" else ", ".join(actor_of(key).roles),
+            "name": key.name,
+            "created": iso_time(times[key.id]),
+        }
         for key in listed
     ]
 
@@ -125,11 +162,11 @@ def iso_time(time_us: int) -> str:
     return datetime.fromtimestamp(time_us / 1e6, UTC).isoformat()
 
 
-def control_record(text: str, *, tenant: str | None, name: str) -> dict[str, Any]:
+def control_record(text: str, *, tenant: str | None, name: str, roles: Sequence[str] = ()) -> dict[str, Any]:
     """The control record of a key: its hash, never its text. An admin key has no tenant."""
     parsed = keys.parse_key(text)
-    record = keys.KeyRecord(parsed.id, parsed.kind, tenant, keys.key_hash(text), name)
-    return keys.control_value(record, updated_at=_now_us(), updated_by="millrace")
+    record = keys.KeyRecord(parsed.id, parsed.kind, tenant, keys.key_hash(text), name, roles=tuple(roles))
+    return keys.control_value(record, updated_at=_now_us(), updated_by=who())
 
 
 def write_secret(path: Path, text: str) -> None:

@@ -42,7 +42,7 @@ def test_topics_are_created_and_listed(kafka: Broker, prefix: str) -> None:
 
 
 async def test_a_created_key_stands_alone_on_stdout_and_can_be_revoked(kafka: Broker, prefix: str) -> None:
-    await ensure_topics(kafka.kwargs, [CATALOGUE["control"]], prefix, "local")
+    await ensure_topics(kafka.kwargs, [CATALOGUE["control"], CATALOGUE["audit"]], prefix, "local")
     environment = {"MILLRACE_BOOTSTRAP": kafka.bootstrap, "MILLRACE_PREFIX": prefix}
     created = millrace("key", "create", "--tenant", "acme", **environment)
     text = created.stdout.removesuffix("\n")
@@ -69,7 +69,7 @@ async def test_a_created_key_stands_alone_on_stdout_and_can_be_revoked(kafka: Br
 async def test_local_keys_are_made_once_private_and_anew_when_revoked(
     kafka: Broker, prefix: str, tmp_path: Path
 ) -> None:
-    await ensure_topics(kafka.kwargs, [CATALOGUE["control"]], prefix, "local")
+    await ensure_topics(kafka.kwargs, [CATALOGUE["control"], CATALOGUE["audit"]], prefix, "local")
     first = await local_keys.ensure(kafka.kwargs, prefix, tmp_path, "local")
     assert await local_keys.ensure(kafka.kwargs, prefix, tmp_path, "local") == first
     for kind in ("ingest", "admin"):
@@ -79,7 +79,7 @@ async def test_local_keys_are_made_once_private_and_anew_when_revoked(
     assert second.ingest != first.ingest
     assert second.admin == first.admin
     other = f"{prefix}-new"  # a Kafka that has never seen these keys
-    await ensure_topics(kafka.kwargs, [CATALOGUE["control"]], other, "local")
+    await ensure_topics(kafka.kwargs, [CATALOGUE["control"], CATALOGUE["audit"]], other, "local")
     assert await local_keys.ensure(kafka.kwargs, other, tmp_path, "local") == second
 
 

@@ -268,7 +268,9 @@ async def test_an_equality_is_applied_by_the_scan_itself(full: Sql) -> None:
     cursor = full.database.cursor()
     cursor.execute(access.view("events"))
     plan = json.loads(
-        cursor.execute("explain (format json) select session_id from events where substr(session_id, 6)::int = 1").fetchall()[0][1]
+        cursor.execute(
+            "explain (format json) select session_id from events where substr(session_id, 6)::int = 1"
+        ).fetchall()[0][1]
     )
     cursor.close()
     scans: list[dict[str, Any]] = []
