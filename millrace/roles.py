@@ -95,17 +95,22 @@ def role() -> None:
 @click.option("--format", "form", type=_FORMATS, default="table", show_default=True)
 @_plain_faults
 def role_list(form: str) -> None:
-    """Every role and its grants; a `default` one is as Millrace comes with it, `changed` if it is not any more."""
+    """Every role: classes that it has everywhere, and how many grants of single datasets or rows (millrace role show).
+
+    A `default` one is as Millrace comes with it, `changed` if it is not any more.
+    """
     rows = [
-        [
-            name,
-            _state(name, found),
-            None if found is None else found.version,
-            "none: it cannot be read" if found is None else "; ".join(str(grant) for grant in found.grants),
-        ]
+        [name, _state(name, found), *((None, "cannot be read", None) if found is None else _summary(found))]
         for name, found in asyncio.run(known(*_kafka())).items()
     ]
-    click.echo(query.render(query.Answer(["role", "state", "version", "grants"], rows), form), nl=False)
+    columns = ["role", "state", "version", "everywhere", "scopes"]
+    click.echo(query.render(query.Answer(columns, rows), form), nl=False)
+
+
+def _summary(found: Role) -> tuple[int, str, int]:
+    """Version, classes on every open dataset without a rule, and how many other grants."""
+    everywhere = [grant.cls for grant in found.grants if not grant.names and not grant.rule]
+    return found.version, ", ".join(everywhere), len(found.grants) - len(everywhere)
 
 
 def _state(name: str, found: Role | None) -> str:

@@ -118,6 +118,7 @@ class Events:
             "user_key": user,
             "team": values.get("team", inherited.get("team")),
             "route": decision.content_route,
+            "organization_id": values.get("organization_id", inherited.get("organization_id")),
         }
         return routes.entry(decision, "logs", event, content_messages(common, rows, key, heads, self.guard), len(rows))
 

@@ -86,6 +86,7 @@ class Points:
             "user_key": user,
             "team": values.get("team", inherited.get("team")),
             "route": decision.content_route,
+            "organization_id": values.get("organization_id", inherited.get("organization_id")),
         }
         return routes.entry(
             decision, "metrics", message, content_messages(common, rows, key, heads, self.guard), len(rows)

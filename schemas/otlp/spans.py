@@ -77,6 +77,7 @@ class Spans:
             "user_key": user,
             "team": values.get("team", inherited.get("team")),
             "route": decision.content_route,
+            "organization_id": values.get("organization_id", inherited.get("organization_id")),
         }
         return routes.entry(
             decision, "traces", message, content_messages(common, rows, key, heads, self.guard), len(rows)

@@ -291,6 +291,7 @@ class TestContent:
             "session_id": "s-1",
             "user_key": found[0]["user_key"],
             "team": "t",
+            "organization_id": None,
             "field": "prompt",
             "text": "secret plan",
             "body_ref": None,
