@@ -541,3 +541,13 @@ async def test_readers_keep_their_snapshot_while_rows_are_written(store: QuerySt
     with pytest.raises(duckdb.TransactionException):
         reader.execute("begin transaction read only").execute("delete from _events.raw.events")
     reader.close()
+
+
+async def test_an_entry_of_the_audit_is_stored_once_however_often_it_comes(
+    store: QueryStore, database: Database
+) -> None:
+    again = samples.batch("audit", [samples.audit(1), samples.audit(2)], first_offset=2)
+    await store.write([samples.batch("audit", [samples.audit(1), samples.audit(1)])])
+    await store.write([again])
+    await store.write([again])
+    assert rows(database, "select audit_id from raw.audit order by all") == [("acme-audit-1",), ("acme-audit-2",)]
