@@ -17,6 +17,7 @@ from schemas.errors import MillraceError, RetryableError
 from streams.engine.chunk import Chunk
 from streams.engine.consumer import Consumer, Transport
 from streams.engine.errors import EngineError, NotCopartitioned, StageFailed, WorkerFenced
+from streams.engine.fetched import bare_records
 from streams.engine.lease import Lease
 from streams.engine.outbox import Outbox
 from streams.engine.recovery import Tables
@@ -232,7 +233,7 @@ class EngineApp(faust.App):
 
     @asynccontextmanager
     async def plain_consumer(self) -> AsyncIterator[Any]:
-        """A consumer outside the group, for reading a stretch of a changelog."""
+        """A consumer outside the group, for reading a stretch of a changelog; its records are bare (fetched.py)."""
         consumer = aiokafka.AIOKafkaConsumer(
             bootstrap_servers=self.settings.bootstrap,
             enable_auto_commit=False,
@@ -240,6 +241,7 @@ class EngineApp(faust.App):
             **self.settings.kafka,
         )
         await consumer.start()
+        bare_records(consumer)
         try:
             yield consumer
         finally:

@@ -19,6 +19,7 @@ from faust.types.tuples import ConsumerMessage
 from streams.engine import lease, rows
 from streams.engine.chunk import Chunk, Record, records_of
 from streams.engine.errors import StageFailed, WorkerFenced
+from streams.engine.fetched import bare_records
 
 if TYPE_CHECKING:
     from streams.engine.app import EngineApp
@@ -60,9 +61,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         )
 
     async def on_start(self) -> None:
-        # Heartbeats renew the lease.
         await super().on_start()
-        coordinator: Any = self._ensure_consumer()._coordinator
+        consumer: Any = self._ensure_consumer()
+        bare_records(consumer)
+        # Heartbeats renew the lease.
+        coordinator = consumer._coordinator
         heartbeat = coordinator._do_heartbeat
 
         async def timed_heartbeat() -> Any:
@@ -183,11 +186,11 @@ class Consumer(driver.Consumer):
         seen = offsets.get(tp)
         todo = [record for record in fetched if seen is None or record.offset > seen]
         if todo:
-            records = [rows.changelog_record(record) for record in todo]
             store = self.app.table_of(tp.topic).store
-            store.apply_changelog(tp.partition, records, offset=todo[-1].offset)
+            store.apply_changelog(tp.partition, rows.changelog_records(todo), offset=todo[-1].offset)
             offsets[tp] = todo[-1].offset
-        return self._to_message(tp, fetched[-1])
+        (last,) = records_of(fetched[-1:])
+        return _message(tp, last, last.value, self.app.consumer_generation_id, key=last.key)
 
     async def verify_all_partitions_active(self) -> None:
         """Faust would take a partition without new messages for a stuck one, and say so every few seconds."""
@@ -352,7 +355,7 @@ class Consumer(driver.Consumer):
         await super().on_partitions_assigned(assigned, generation_id)
 
 
-def _message(tp: TP, last: Record, value: Any, generation: int) -> ConsumerMessage:
+def _message(tp: TP, last: Record, value: Any, generation: int, *, key: bytes | None = None) -> ConsumerMessage:
     return ConsumerMessage(
         tp.topic,
         tp.partition,
@@ -360,7 +363,7 @@ def _message(tp: TP, last: Record, value: Any, generation: int) -> ConsumerMessa
         timestamp=last.timestamp_ms / 1000.0,
         timestamp_type=0,
         headers=None,
-        key=None,
+        key=key,
         value=value,
         checksum=None,
         serialized_key_size=0,

@@ -17,7 +17,7 @@ from faust.tables import TableManager
 from faust.tables.recovery import Recovery
 from faust.types import TP
 
-from streams.engine.rows import ChangelogRecord, changelog_record
+from streams.engine.rows import ChangelogRecord, changelog_records
 
 if TYPE_CHECKING:
     from streams.engine.app import EngineApp
@@ -43,14 +43,16 @@ async def read_back(
         while left:
             fetched = await consumer.getmany(*left, timeout_ms=_WAIT_MS)
             for tp in list(left):
-                found = [record for record in fetched.get(tp, ()) if record.offset < left[tp]]
+                found = fetched.get(tp, ())
+                if found and found[-1].offset >= left[tp]:
+                    found = [record for record in found if record.offset < left[tp]]
                 position = min(await consumer.position(tp), left[tp])
                 if position == left[tp]:
                     del left[tp]
                     consumer.pause(tp)
                 elif not found:
                     continue
-                yield tp.partition, [changelog_record(record) for record in found], position
+                yield tp.partition, changelog_records(found), position
 
 
 class Standbys(Recovery):

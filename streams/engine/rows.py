@@ -103,27 +103,26 @@ def merge(
           complete_to: the stored rows hold everything up to this version, so a row that is not there and not above it
               was deleted. Empty while they are still being recovered.
     """
-    latest: dict[bytes, tuple[bytes, bytes | None]] = {}
+    latest: dict[bytes, ChangelogRecord] = {}
     stale: set[bytes] = set()
-    for key, value, version in records:
-        if value is not None:
-            version = value[:VERSION_BYTES]
-        have = latest.get(key)
-        if have is not None and version < have[0]:
-            stale.add(key)
-        else:
-            latest[key] = (version, value)
-            stale.discard(key)
+    for record in records:
+        have = latest.setdefault(record[0], record)
+        if have is not record:
+            if _version(record) < _version(have):
+                stale.add(record[0])
+            else:
+                latest[record[0]] = record
+                stale.discard(record[0])
     puts: dict[bytes, bytes] = {}
     deletes: list[bytes] = []
-    for key, old in zip(latest, stored(list(latest)), strict=True):
-        version, value = latest[key]
-        if (old is not None and version < old[:VERSION_BYTES]) or (
-            old is None and value is not None and version <= complete_to
-        ):
+    for record, old in zip(latest.values(), stored(list(latest)), strict=True):
+        key, value, _ = record
+        if old is not None and _version(record) < old[:VERSION_BYTES]:
             stale.add(key)
         elif value is None:
             deletes.append(key)
+        elif old is None and complete_to and _version(record) <= complete_to:
+            stale.add(key)
         else:
             puts[key] = value
     return Merge(puts, deletes, stale)
@@ -150,7 +149,14 @@ ChangelogRecord = tuple[bytes, bytes | None, bytes]
 """(key, stored row or None for a tombstone, version of the tombstone or b"")."""
 
 
-def changelog_record(message: Any) -> ChangelogRecord:
-    """What a message of a changelog says, whoever read it."""
-    value = message.value
-    return message.key, value, b"" if value is not None else tombstone_version(message.headers)
+def _version(record: ChangelogRecord) -> bytes:
+    _, value, version = record
+    return version if value is None else value[:VERSION_BYTES]
+
+
+def changelog_records(messages: Iterable[Any]) -> list[ChangelogRecord]:
+    """What messages of a changelog say, whoever read them."""
+    return [
+        (message.key, value := message.value, b"" if value is not None else tombstone_version(message.headers))
+        for message in messages
+    ]

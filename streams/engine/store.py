@@ -72,6 +72,8 @@ class Store(faust_rocksdb.Store):
         self._check = check
         #: partition -> keys whose last copy in the changelog is not the row we hold.
         self.stale: dict[int, set[bytes]] = {}
+        #: partition whose rows all came from its changelog since its database was made -> their highest version.
+        self._highest: dict[int, bytes] = {}
 
     # -- rows ---------------------------------------------------------------------
     def get_many(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
@@ -104,17 +106,26 @@ class Store(faust_rocksdb.Store):
         self, partition: int, puts: Mapping[bytes, bytes], deletes: Iterable[bytes], *, offset: int | None
     ) -> None:
         """All of it or nothing.  offset: of the changelog; everything up to it is here then; None: not known."""
+        self._highest.pop(partition, None)
+        self._commit(partition, self._dbs[partition], puts, deletes, offset)
+
+    def _commit(
+        self,
+        partition: int,
+        database: Any,
+        puts: Mapping[bytes, bytes],
+        deletes: Iterable[bytes],
+        offset: int | None,
+    ) -> None:
+        """Raises: StateUnwritable."""
         batch = rocksdict.WriteBatch(raw_mode=True)
+        put = batch.put
         for key, row in puts.items():
-            batch.put(key, row)
+            put(key, row)
         for key in deletes:
             batch.delete(key)
         if offset is not None:
-            batch.put(self.offset_key, str(offset).encode())
-        self._commit(partition, self._dbs[partition], batch)
-
-    def _commit(self, partition: int, database: Any, batch: Any) -> None:
-        """Raises: StateUnwritable."""
+            put(self.offset_key, str(offset).encode())
         try:
             database.write(batch)
         except Exception as error:
@@ -145,20 +156,25 @@ class Store(faust_rocksdb.Store):
     ) -> None:
         """Merge changelog records in one atomic write; keys whose last copy lost are remembered as stale.
 
+        A row is compared with the stored one only where that can be newer: above the highest version that was ever
+        stored nothing is to be found. (A writer's chunks rise, so that is nearly every row of a changelog.)
+
         Args: offset: of the last record, stored with the rows it covers; None where others before it are still unread.
               complete_to: see rows.merge.
         """
         database = self._db_for_partition(partition)
+        highest = None if complete_to else self._highest.get(partition)
+
+        def stored(keys: Sequence[bytes]) -> Sequence[bytes | None]:
+            asked = keys if highest is None else list({k for k, row, version in records if (row or version) < highest})
+            found: list[bytes | None] = database.get(asked)
+            return found if highest is None else list(map(dict(zip(asked, found, strict=True)).get, keys))
+
         with self._watching(partition):
-            merged = rows.merge(records, lambda keys: database.get(list(keys)), complete_to=complete_to)
-        batch = rocksdict.WriteBatch(raw_mode=True)
-        for key, row in merged.puts.items():
-            batch.put(key, row)
-        for key in merged.deletes:
-            batch.delete(key)
-        if offset is not None:
-            batch.put(self.offset_key, str(offset).encode())
-        self._commit(partition, database, batch)
+            merged = rows.merge(records, stored, complete_to=complete_to)
+        self._commit(partition, database, merged.puts, merged.deletes, offset)
+        if highest is not None:
+            self._highest[partition] = max(highest, max(merged.puts.values(), default=b"")[: rows.VERSION_BYTES])
         stale = self.stale.setdefault(partition, set())
         stale.difference_update(merged.puts, merged.deletes)
         stale |= merged.stale
@@ -174,7 +190,7 @@ class Store(faust_rocksdb.Store):
         """Stock entry point: Faust calls it when it empties its buffers."""
         for event in batch:
             message = event.message
-            self.apply_changelog(message.partition, [rows.changelog_record(message)], offset=message.offset)
+            self.apply_changelog(message.partition, rows.changelog_records((message,)), offset=message.offset)
 
     # -- life cycle ---------------------------------------------------------------
     @contextmanager
@@ -205,7 +221,9 @@ class Store(faust_rocksdb.Store):
             if database is not None:
                 database.close()
             shutil.rmtree(path)
-            return self._opener.open(path)
+            database, stored = self._opener.open(path), None
+        if database.latest_sequence_number() == 0:
+            self._highest[partition] = b""
         if stored is not None:
             # Before the changelog is read on from our offset: that offset means nothing in another cluster.
             self._check(partition, Mark.unpack(stored))
@@ -214,6 +232,7 @@ class Store(faust_rocksdb.Store):
     def close_partition(self, partition: int) -> None:
         database = self._dbs.pop(partition, None)
         self.stale.pop(partition, None)
+        self._highest.pop(partition, None)
         if database is not None:
             # The stock store leaves the LOCK file to the garbage collector.
             database.flush()

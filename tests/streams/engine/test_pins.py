@@ -104,6 +104,9 @@ LEANED_ON = {
         "ddc5a91e",
         "leaves unless the member is static, by a private field that we clear",
     ),
+    "aiokafka.consumer.fetcher:PartitionRecords": ("ca16cd9d", "its class is changed: records are not wrapped"),
+    "aiokafka.consumer.fetcher:FetchResult.getall": ("764fc44b", "iterates the above, and breaks off at a limit"),
+    "aiokafka.consumer.fetcher:Fetcher.fetched_records": ("1eae20e1", "its results are in a dict of ours"),
     "aiokafka.client:AIOKafkaClient.send": ("4b162de5", "wrapped: no produce request on an expired lease"),
     "aiokafka.producer.producer:AIOKafkaProducer.create_batch": ("48ddd26c", "whole batches"),
     "aiokafka.producer.producer:AIOKafkaProducer.send_batch": (

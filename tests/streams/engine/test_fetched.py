@@ -1,0 +1,57 @@
+"""Records as a consumer of the engine gets them, from a real broker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from millrace.kafka import Broker
+from streams.engine.fetched import bare_records
+
+RECORDS = [(b"key %d" % number, None if number % 3 == 0 else b"row %d" % number) for number in range(50)]
+
+
+async def publish(kafka: Broker, topic: str) -> None:
+    """Several compressed batches; a tombstone has a header."""
+    admin = AIOKafkaAdminClient(**kafka.kwargs)
+    await admin.start()
+    await admin.create_topics([NewTopic(topic, 1, 1)])
+    await admin.close()
+    producer = AIOKafkaProducer(**kafka.kwargs, compression_type="snappy")
+    await producer.start()
+    for start in range(0, len(RECORDS), 20):
+        batch = producer.create_batch()
+        for key, row in RECORDS[start : start + 20]:
+            headers = [("version", b"v" + key)] if row is None else []
+            batch.append(key=key, value=row, timestamp=1_000, headers=headers)
+        await (await producer.send_batch(batch, topic, partition=0))
+    await producer.stop()
+
+
+async def test_bare_records_are_those_of_the_stock_consumer_wherever_a_poll_stops_or_a_seek_goes(
+    kafka: Broker, prefix: str
+) -> None:
+    topic, tp = f"{prefix}-fetched", TopicPartition(f"{prefix}-fetched", 0)
+    await publish(kafka, topic)
+
+    async def read(*, bare: bool, start: int, limit: int | None) -> list[tuple[Any, ...]]:
+        consumer = AIOKafkaConsumer(**kafka.kwargs, enable_auto_commit=False, max_poll_records=limit)
+        await consumer.start()
+        if bare:
+            bare_records(consumer)
+        consumer.assign([tp])
+        consumer.seek(tp, start)
+        out: list[tuple[Any, ...]] = []
+        while len(out) < len(RECORDS) - start:
+            fetched = (await consumer.getmany(tp, timeout_ms=1000)).get(tp, ())
+            out += [(found.offset, found.timestamp, found.key, found.value, tuple(found.headers)) for found in fetched]
+            assert await consumer.position(tp) == out[-1][0] + 1
+        await consumer.stop()
+        return out
+
+    stock = await read(bare=False, start=0, limit=None)
+    assert [(key, row) for _, _, key, row, _ in stock] == RECORDS
+    for start, limit in ((0, None), (0, 7), (27, 7), (49, 1)):
+        assert await read(bare=True, start=start, limit=limit) == stock[start:]
