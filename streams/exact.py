@@ -8,6 +8,7 @@ came, and ``new - old`` taken away again leaves nothing behind.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 LARGEST = 1e12
 """Addends beyond this (or not finite) are refused by :func:`bounded`: no cost, time or count of a client is that
@@ -40,6 +41,6 @@ def add(partials: list[float], value: float) -> None:
     partials[kept:] = [value] if value else []
 
 
-def total(partials: list[float]) -> float:
-    """The sum, rounded once."""
+def total(partials: Iterable[float]) -> float:
+    """The sum of the partials of one sum or of several, rounded once."""
     return math.fsum(partials)

@@ -11,7 +11,7 @@ import functools
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from streams import exact
 from streams.expiry import Keep
@@ -76,8 +76,7 @@ NAMES = (
 """The scalars of a session row, in the order in which Half.names keeps them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What of a session decides how all its hours count: a change of it has every hour passed on again."""
 
     user: str

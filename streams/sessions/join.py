@@ -6,7 +6,8 @@ record of either half. Snapshots of hours carry it too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 from streams import exact
@@ -16,6 +17,9 @@ from streams.sessions.fold import NAMES, Facts, FoldSettings, Touched, kept_hour
 from streams.sessions.state import FLAGS, HOUR_US, Half, Hour, Identity, hour_key, session_key
 
 _E = events.AT
+_EXACT = frozenset(name for name in points.MONEY if name.endswith(("_usd", "_s")))
+_NO_COUNTS = dict.fromkeys(events.COUNTS, 0)
+_NO_METRICS: dict[str, int | float] = {name: 0.0 if name in _EXACT else 0 for name in points.MONEY}
 _TENANT_ONLY = Facts("", frozenset(), True, False, None, None, None)
 
 
@@ -71,42 +75,38 @@ def version(*halves: Working | None) -> int:
 
 
 def _sums(
-    counts: Iterable[list[int]],
-    money: Iterable[list[list[float]]],
-    metric_money: Iterable[list[list[float]]],
+    counts: Sequence[list[int]],
+    money: Sequence[list[list[float]]],
+    metric_money: Sequence[list[list[float]]],
     *,
     spent_by_events: bool,
 ) -> dict[str, int | float]:
     """The sums of DESIGN.md, of any number of rows of both halves."""
-    out: dict[str, int | float] = dict.fromkeys(events.COUNTS, 0)
-    for row in counts:
-        for name, count in zip(events.COUNTS, row, strict=True):
-            out[name] += count
-    cost: list[float] = []
-    for amounts in money:
-        for partial in amounts[0]:
-            exact.add(cost, partial)
-    by_metric: list[list[float]] = [[] for _ in points.MONEY]
-    for amounts in metric_money:
-        for kept, partials in zip(by_metric, amounts, strict=True):
-            for partial in partials:
-                exact.add(kept, partial)
-    out["cost_usd"] = exact.total(cost)
-    for name, kept in zip(points.MONEY, by_metric, strict=True):
-        value = exact.total(kept)
-        out[name] = value if name.endswith(("_usd", "_s")) else round(value)
+    out: dict[str, int | float] = {**_NO_COUNTS, **_NO_METRICS}
+    if counts:
+        out.update(zip(events.COUNTS, map(sum, zip(*counts, strict=True)), strict=True))
+    out["cost_usd"] = exact.total(partial for amounts in money for partial in amounts[0])
+    if metric_money:
+        for name, partials in zip(points.MONEY, zip(*metric_money, strict=True), strict=True):
+            value = exact.total(chain.from_iterable(partials))
+            out[name] = value if name in _EXACT else round(value)
     out["spend_usd"] = out["cost_usd"] if spent_by_events else out["metric_cost_usd"]
     out["errors"] = out["api_errors"] + out["tool_failures"] + out["internal_errors"]
     return out
 
 
 def session_row(
-    by_events: Half | None, by_points: Half | None, version: int, epoch: int, pause_us: int
+    by_events: Half | None,
+    by_points: Half | None,
+    version: int,
+    epoch: int,
+    pause_us: int,
+    known: Facts | None = None,
 ) -> dict[str, Any]:
-    """The published row of a session (record `session`)."""
+    """The published row of a session (record `session`).  known: the facts of these halves, where somebody has them."""
     named = by_events or by_points
     assert named is not None
-    known = facts(by_events, by_points)
+    known = known or facts(by_events, by_points)
     halves = [half for half in (by_events, by_points) if half is not None]
     models = {name: exact.total(partials) for name, partials in by_events.sums.items()} if by_events else {}
     whole = beats.whole(by_events.beats, pause_us) if by_events else None
@@ -156,6 +156,7 @@ def hour_rows(
     rows: Iterable[tuple[Identity, Hour | None, Hour | None]],
     version: int,
     epoch: int,
+    known: Facts,
 ) -> list[dict[str, Any]]:
     """The published snapshots of one hour (record `session_hour`): one for every identity that the session ever named.
 
@@ -163,10 +164,10 @@ def hour_rows(
     moved to another user leaves nothing behind.
 
     Args:    rows: (identity, its hour row of events, its hour row of points), for every identity of both halves.
+             known: the facts of the halves.
     """
     named = by_events or by_points
     assert named is not None
-    known = facts(by_events, by_points)
     best = max((who.level for who in identities(by_events, by_points)), default=0)
     shares: dict[str, tuple[list[Hour], list[Hour]]] = {}
     for who, of_events, of_points in rows:
@@ -212,30 +213,31 @@ def published(
     Returns: (session rows, hour snapshots)
     """
     sessions: list[dict[str, Any]] = []
-    wanted: list[tuple[bytes, Half | None, Half | None, set[int], int]] = []
+    wanted: list[tuple[bytes, Half | None, Half | None, set[int], int, Facts]] = []
     for session, seen in touched.items():
         key = session_key(session)
         halves = together(by_events.value(key), by_points.value(key), settings)
         if halves == (None, None):
             continue
         number = version(by_events.get(key), by_points.get(key))
-        sessions.append(session_row(*halves, number, epoch, settings.pause_us))
+        known = facts(*halves)
+        sessions.append(session_row(*halves, number, epoch, settings.pause_us, known))
         hours = seen.hours
-        if seen.redelivered or seen.before != facts(*halves):
-            known = [half for half in halves if half is not None]
-            received = max(half.received for half in known)
-            hours = hours.union(*(kept_hours(half.hours, received, settings) for half in known))
-        wanted.append((session, *halves, hours, number))
+        if seen.redelivered or seen.before != known:
+            there = [half for half in halves if half is not None]
+            received = max(half.received for half in there)
+            hours = hours.union(*(kept_hours(half.hours, received, settings) for half in there))
+        wanted.append((session, *halves, hours, number, known))
     keys = {
         (session, hour, who.level, who.user): hour_key(session, hour, who.level, who.user)
-        for session, of_e, of_p, hours, _ in wanted
+        for session, of_e, of_p, hours, _, _ in wanted
         for hour in hours
         for who in identities(of_e, of_p)
     }
     by_events.prefetch(keys.values())
     by_points.prefetch(keys.values())
     snapshots: list[dict[str, Any]] = []
-    for session, of_e, of_p, hours, number in wanted:
+    for session, of_e, of_p, hours, number, known in wanted:
         who_is = {(who.level, who.user): who for who in identities(of_e, of_p)}
         for hour in sorted(hours):
             rows = []
@@ -244,5 +246,5 @@ def published(
                 rows.append((who, by_events.value(key), by_points.value(key)))
             if all(of_events is None and of_points is None for _, of_events, of_points in rows):
                 continue  # it has expired
-            snapshots += hour_rows(of_e, of_p, hour, rows, number, epoch)
+            snapshots += hour_rows(of_e, of_p, hour, rows, number, epoch, known)
     return sessions, snapshots
