@@ -38,6 +38,9 @@ def head() -> None:
 
 
 def row(what: str, records: int, seconds: float, note: str = "") -> None:
+    if not records or not seconds:
+        print(f"| {what} | {records:,} | | | too few records to tell; {note} |", flush=True)
+        return
     per_million = seconds / records * 1e6
     print(f"| {what} | {records:,} | {per_million:.1f} | {records / seconds:,.0f} | {note} |", flush=True)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -33,7 +34,8 @@ class Measured(NamedTuple):
 
     @property
     def per_cpu_s(self) -> float:
-        return self.records / self.cpu_s
+        """Not a number where the load was too small for the clock."""
+        return self.records / self.cpu_s if self.cpu_s else math.nan
 
 
 def said(candidate: str, arguments: Mapping[str, object]) -> bytes:

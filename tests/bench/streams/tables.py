@@ -76,7 +76,7 @@ class Bench:
                 if (measured := run()) is not None:
                     runs.setdefault(name, []).append(measured)
         middle = {name: sorted(some, key=lambda one: one.per_cpu_s)[len(some) // 2] for name, some in runs.items()}
-        spread = {name: [round(one.per_cpu_s) for one in some] for name, some in runs.items()}
+        spread = {name: [f"{one.per_cpu_s:,.0f}" for one in some] for name, some in runs.items()}
         if self.rounds > 1:
             print(f"<!-- every run, records per CPU s: {spread} -->", file=sys.stderr, flush=True)
         return middle
