@@ -89,10 +89,11 @@ class Merge(NamedTuple):
 
 
 def merge(
-    records: Iterable[ChangelogRecord],
+    records: Sequence[ChangelogRecord],
     stored: Callable[[Sequence[bytes]], Sequence[bytes | None]],
     *,
     complete_to: bytes = b"",
+    highest: bytes | None = None,
 ) -> Merge:
     """Changelog records (in log order) against what is stored: the highest version of each key wins.
 
@@ -102,7 +103,17 @@ def merge(
           stored: the stored rows of some keys, None for an unknown one.
           complete_to: the stored rows hold everything up to this version, so a row that is not there and not above it
               was deleted. Empty while they are still being recovered.
+          highest: no stored row is above this version, so what is not below it wins without being compared; None where
+              that is not known.
     """
+    if highest is not None:
+        # One copy of each key: so is most of a compacted changelog, and it passes in a third of the time.
+        plain = {key: row for key, row, _ in records if row is not None}
+        if len(plain) == len(records):
+            beaten = merge([record for record in records if plain[record[0]] < highest], stored).stale
+            for key in beaten:
+                del plain[key]
+            return Merge(plain, [], beaten)
     latest: dict[bytes, ChangelogRecord] = {}
     stale: set[bytes] = set()
     for record in records:
@@ -115,8 +126,10 @@ def merge(
                 stale.discard(record[0])
     puts: dict[bytes, bytes] = {}
     deletes: list[bytes] = []
-    for record, old in zip(latest.values(), stored(list(latest)), strict=True):
-        key, value, _ = record
+    compared = [key for key, record in latest.items() if highest is None or _version(record) < highest]
+    olds = dict(zip(compared, stored(compared), strict=True))
+    for key, record in latest.items():
+        value, old = record[1], olds.get(key)
         if old is not None and _version(record) < old[:VERSION_BYTES]:
             stale.add(key)
         elif value is None:

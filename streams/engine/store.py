@@ -167,13 +167,13 @@ class Store(faust_rocksdb.Store):
         """
         database = self._db_for_partition(partition)
         highest = None if complete_to else self._highest.get(partition)
-
-        def stored(keys: Sequence[bytes]) -> Sequence[bytes | None]:
-            below = keys if highest is None else {k for k, row, version in records if (row or version) < highest}
-            return list(map(_read(database, below).get, keys))
-
         with self._watching(partition):
-            merged = rows.merge(records, stored, complete_to=complete_to)
+            merged = rows.merge(
+                records,
+                lambda keys: list(map(_read(database, keys).get, keys)),
+                complete_to=complete_to,
+                highest=highest,
+            )
         self._commit(partition, database, merged.puts, merged.deletes, offset)
         if highest is not None:
             self._highest[partition] = max(highest, max(merged.puts.values(), default=b"")[: rows.VERSION_BYTES])

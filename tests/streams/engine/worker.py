@@ -144,7 +144,7 @@ def joined(a: Row | None, b: Row | None) -> bytes:
 def without_versions() -> None:
     """The engine as it must not be: the last copy of a row wins, and nobody looks for foreign rows."""
 
-    def last_wins(records: Any, stored: Any, *, complete_to: bytes = b"") -> engine_rows.Merge:
+    def last_wins(records: Any, stored: Any, **_: Any) -> engine_rows.Merge:
         latest = {key: value for key, value, _ in records}
         return engine_rows.Merge(
             {k: v for k, v in latest.items() if v is not None}, [k for k, v in latest.items() if v is None], set()
