@@ -5,31 +5,25 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 
+from millrace import command, local_keys, query, stack, status
 from millrace import config as config_
-from millrace import local_keys, query, stack, status
 from millrace import policy as policy_
 from millrace import restart as restart_
 from millrace import routing as routing_
 from millrace import schema as schema_
 from millrace.acls import acls
+from millrace.command import FORMATS, Group, fail
 from millrace.errors import KeyFault
 from millrace.roles import role
 from millrace.settings import StackSettings
 from schemas import asyncapi, keys, topics
-from schemas.errors import MillraceError
 from service import cluster, registry
-from service.settings import kafka_kwargs, load
-
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
-
-_FORMATS = click.Choice(["table", "json", "csv"])
+from service.settings import load
 
 
 def command_line() -> None:
@@ -39,26 +33,7 @@ def command_line() -> None:
     cli(prog_name="millrace")
 
 
-def plain_faults(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Turn our own errors into one line on stderr and exit code 1."""
-
-    @wraps(function)
-    def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        try:
-            return function(*args, **kwargs)
-        except MillraceError as error:
-            fail(str(error))
-
-    return wrapped
-
-
-def fail(message: str) -> NoReturn:
-    """End with one line on stderr."""
-    print(f"millrace: {message}", file=sys.stderr)
-    raise SystemExit(1)
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 def cli() -> None:
     """Millrace: the telemetry of Claude Code clients as exact sessions and usage."""
 
@@ -68,7 +43,6 @@ cli.add_command(schema_.schema)
 
 @cli.command()
 @click.option("--demo", is_flag=True, help="Feed it a small synthetic fleet.")
-@plain_faults
 def run(demo: bool) -> None:
     """Start Kafka and every process on this machine; Ctrl-C stops them in order."""
     stack.run(load(StackSettings), demo=demo, say=stack.say_on_stderr)
@@ -86,7 +60,6 @@ def gateway() -> None:
 
 @cli.command()
 @click.option("--workers", type=click.IntRange(1, 64), help="So many processes under a supervisor; none: one, alone.")
-@plain_faults
 def streams(workers: int | None) -> None:
     """Run only streams: sessions and users."""
     if workers is None:
@@ -97,7 +70,6 @@ def streams(workers: int | None) -> None:
 
 @cli.command()
 @click.argument("what", type=click.Choice(["streams"]))
-@plain_faults
 def restart(what: str) -> None:
     """Restart the streams workers one by one; no partition moves, nothing is lost. Returns when all are ready."""
     for worker in restart_.restart(load(StackSettings)):
@@ -128,10 +100,9 @@ def topics_() -> None:
 
 
 @topics_.command("create")
-@plain_faults
 def topics_create() -> None:
     """Create the topics that are missing (MILLRACE_PROFILE: local or cluster)."""
-    settings, kafka = _cluster()
+    settings, kafka = command.cluster()
     created = asyncio.run(cluster.ensure_topics(kafka, topics.CATALOGUE.values(), settings.prefix, settings.profile))
     for name in created:
         click.echo(name)
@@ -139,7 +110,6 @@ def topics_create() -> None:
 
 
 @topics_.command("register")
-@plain_faults
 def topics_register() -> None:
     """Register every topic's schema in MILLRACE_REGISTRY_URL; a step of each deployment, and harmless when repeated."""
     settings = load(StackSettings)
@@ -153,10 +123,9 @@ def topics_register() -> None:
 
 
 @topics_.command("list")
-@plain_faults
 def topics_list() -> None:
     """The topics of the catalogue, as Kafka has them."""
-    settings, kafka = _cluster()
+    settings, kafka = command.cluster()
     names = [topics.full_name(settings.prefix, name) for name in topics.CATALOGUE]
     _, states = asyncio.run(cluster.describe(kafka, names))
     rows = [
@@ -170,7 +139,6 @@ def topics_list() -> None:
 
 @topics_.command("describe")
 @click.argument("name", type=click.Choice(sorted(topics.CATALOGUE)))
-@plain_faults
 def topics_describe(name: str) -> None:
     """What a topic holds and how it is keyed and kept; needs no Kafka."""
     topic = topics.CATALOGUE[name]
@@ -187,7 +155,6 @@ def topics_describe(name: str) -> None:
 
 
 @topics_.command("asyncapi")
-@plain_faults
 def topics_asyncapi() -> None:
     """The topics as an AsyncAPI 3 document, JSON: keys, headers and Avro schemas; needs no Kafka."""
     _write(asyncapi.text(load(StackSettings).prefix))
@@ -208,7 +175,6 @@ def key() -> None:
 @click.option("--kind", type=click.Choice(keys.KINDS), default="ingest", show_default=True)
 @click.option("--role", "roles_", multiple=True, help="What a query key may read (millrace role list); none: analyst.")
 @click.option("--name", default="", help="A note for people.")
-@plain_faults
 def key_create(tenant: str | None, kind: keys.Kind, roles_: tuple[str, ...], name: str) -> None:
     """Print a new key, alone, on stdout. It is shown only now: Millrace keeps its hash."""
     if roles_ and kind != "query":
@@ -217,7 +183,7 @@ def key_create(tenant: str | None, kind: keys.Kind, roles_: tuple[str, ...], nam
         raise click.UsageError("--tenant is needed for an ingest or query key")
     if tenant is not None and not keys.valid_tenant(tenant):
         raise click.UsageError("--tenant: 1 to 64 letters, digits, dots, dashes and underscores")
-    settings, kafka = _kafka()
+    settings, kafka = command.kafka()
     tenant = None if kind == "admin" else tenant
     made = local_keys.create(kafka, settings.prefix, tenant=tenant, kind=kind, name=name, roles=roles_)
     text = asyncio.run(made)
@@ -225,11 +191,10 @@ def key_create(tenant: str | None, kind: keys.Kind, roles_: tuple[str, ...], nam
 
 
 @key.command("list")
-@click.option("--format", "form", type=_FORMATS, default="table", show_default=True)
-@plain_faults
+@click.option("--format", "form", type=FORMATS, default="table", show_default=True)
 def key_list(form: str) -> None:
     """The keys in force, without their secrets."""
-    settings, kafka = _kafka()
+    settings, kafka = command.kafka()
     rows = asyncio.run(local_keys.in_force(kafka, settings.prefix))
     columns = ["id", "kind", "tenant", "roles", "name", "created"]
     click.echo(query.render(query.Answer(columns, [[row[c] for c in columns] for row in rows]), form), nl=False)
@@ -237,10 +202,9 @@ def key_list(form: str) -> None:
 
 @key.command("revoke")
 @click.argument("key_id")
-@plain_faults
 def key_revoke(key_id: str) -> None:
     """End the key with this id (see: millrace key list)."""
-    settings, kafka = _kafka()
+    settings, kafka = command.kafka()
     asyncio.run(local_keys.revoke(kafka, settings.prefix, key_id))
     print(f"key {key_id} is revoked", file=sys.stderr)
 
@@ -252,9 +216,8 @@ topics_.add_command(acls)
 
 @cli.command("query")
 @click.argument("sql")
-@click.option("--format", "form", type=_FORMATS, default="table", show_default=True)
+@click.option("--format", "form", type=FORMATS, default="table", show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), help="Most rows to show; the service has a bound of its own.")
-@plain_faults
 def query_(sql: str, form: str, limit: int | None) -> None:
     """Ask in SQL: events, metrics, spans, content, sessions, session_hours, user_hours, user_days, people, rejected.
 
@@ -285,7 +248,6 @@ def status_(seconds: float, as_json: bool) -> None:
 
 @cli.command("config")
 @click.option("--json", "as_json", is_flag=True, help="One array of objects.")
-@plain_faults
 def show_config(as_json: bool) -> None:
     """Every setting of every process: environment variable, value, default, meaning. Exits 2 when one is at fault."""
     shown = config_.collect()
@@ -309,7 +271,6 @@ def show_config(as_json: bool) -> None:
 )
 @click.option("--users", type=click.IntRange(min=1), default=12, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same fleet.")
-@plain_faults
 def demo(endpoint: str | None, protocol: str, rate: float, count: int, users: int, seed: int) -> None:
     """Feed a gateway a synthetic fleet, with the local ingest key or MILLRACE_KEY.
 
@@ -328,18 +289,6 @@ def demo(endpoint: str | None, protocol: str, rate: float, count: int, users: in
 
 
 cli.add_command(routing_.routing)
-
-
-def _cluster() -> tuple[StackSettings, dict[str, Any]]:
-    settings = load(StackSettings)
-    return settings, {**kafka_kwargs(settings), "bootstrap_servers": settings.kafka_address}
-
-
-def _kafka() -> tuple[StackSettings, dict[str, Any]]:
-    """The same for who reads or writes records."""
-    settings, kafka = _cluster()
-    registry.use(settings)
-    return settings, kafka
 
 
 def _write(text: str) -> None:

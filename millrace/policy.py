@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import getpass
 import json
 import re
 import secrets
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -17,16 +14,16 @@ from typing import Any, cast, get_args
 
 import click
 
+from millrace import command
+from millrace.changes import audited, who
+from millrace.command import FORMATS, Group
 from millrace.errors import PolicyFault
 from millrace.query import Answer, render
-from millrace.settings import StackSettings
 from schemas import codec, otlp, policy
-from schemas.errors import MillraceError
 from schemas.keys import valid_tenant
 from schemas.policy import ACTIONS, EVERY_TENANT, NONE, HashKeys, Policy, PolicyError
 from schemas.topics import CATALOGUE
-from service import audit, control
-from service.settings import kafka_kwargs, load
+from service import control
 
 _NAME = re.compile(r"(?:^|-)(logs|metrics|traces)\.(json|pb)$")
 _IDENTITIES = {
@@ -37,17 +34,7 @@ _IDENTITIES = {
 }
 
 
-@contextlib.contextmanager
-def _plain() -> Iterator[None]:
-    """Our own errors as one line on stderr and exit code 1."""
-    try:
-        yield
-    except MillraceError as error:
-        print(f"millrace: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-
-
-@click.group("policy")
+@click.group("policy", cls=Group)
 def group() -> None:
     """Privacy: what of a tenant's data is kept, dropped, hashed and masked."""
 
@@ -67,9 +54,8 @@ _for_tenant = click.option(
 @_for_tenant
 def show(tenant: str) -> None:
     """The policy in force, as JSON."""
-    with _plain():
-        found, whose = asyncio.run(_in_force(tenant))
-        click.echo(json.dumps({"tenant": whose, **found.as_body()}, indent=2))
+    found, whose = asyncio.run(_in_force(tenant))
+    click.echo(json.dumps({"tenant": whose, **found.as_body()}, indent=2))
 
 
 @group.command("set")
@@ -90,16 +76,15 @@ def set_(
     delete: bool,
 ) -> None:
     """Change a policy; what is not named stays. ACTION: keep, drop, hash; of a field also none, to end an override."""
-    with _plain():
-        changes: dict[str, Any] = {
-            "classes": dict(_pair(one, ACTIONS) for one in classes),
-            "fields": dict(_pair(one, (*ACTIONS, "none")) for one in fields),
-            "mask": {name: word == "on" for name, word in (_pair(one, ("on", "off")) for one in masks)},
-        }
-        if hash_key is not None:
-            changes["hash_key"] = hash_key
-        new = asyncio.run(_change(tenant, changes, None if file is None else file.read_text(encoding="utf-8"), delete))
-        click.echo(json.dumps({"tenant": tenant, **new.as_body()}, indent=2))
+    changes: dict[str, Any] = {
+        "classes": dict(_pair(one, ACTIONS) for one in classes),
+        "fields": dict(_pair(one, (*ACTIONS, "none")) for one in fields),
+        "mask": {name: word == "on" for name, word in (_pair(one, ("on", "off")) for one in masks)},
+    }
+    if hash_key is not None:
+        changes["hash_key"] = hash_key
+    new = asyncio.run(_change(tenant, changes, None if file is None else file.read_text(encoding="utf-8"), delete))
+    click.echo(json.dumps({"tenant": tenant, **new.as_body()}, indent=2))
 
 
 @group.command()
@@ -108,21 +93,20 @@ def set_(
 @click.option("--policy", "path", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="One not yet set.")
 @click.option("--signal", type=click.Choice(get_args(otlp.Signal)), help="Where the file's name does not say it.")
 @click.option("--all", "every", is_flag=True, help="Also the fields that stay as they are.")
-@click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+@click.option("--format", "form", type=FORMATS, default="table", show_default=True)
 def test(file: Path, tenant: str, path: Path | None, signal: str | None, every: bool, form: str) -> None:
     """What each field of an OTLP request (….json, ….pb) becomes; nothing is sent. Hashes are made with a random key."""
-    with _plain():
-        if path is not None:
-            chosen = policy.parse(path.read_text(encoding="utf-8"), policy=tenant)
-        else:
-            chosen, _ = asyncio.run(_in_force(tenant))
-        name = _NAME.search(file.name)
-        kind = signal or (name and name[1])
-        if not kind:
-            raise PolicyFault("the file's name does not say its signal", "give --signal")
-        content_type = otlp.PROTOBUF if file.suffix == ".pb" else otlp.JSON
-        rows = list(_effects(cast(otlp.Signal, kind), content_type, file.read_bytes(), chosen, every=every))
-        click.echo(render(Answer(["topic", "record", "field", "sent", "stored"], rows), form), nl=False)
+    if path is not None:
+        chosen = policy.parse(path.read_text(encoding="utf-8"), policy=tenant)
+    else:
+        chosen, _ = asyncio.run(_in_force(tenant))
+    name = _NAME.search(file.name)
+    kind = signal or (name and name[1])
+    if not kind:
+        raise PolicyFault("the file's name does not say its signal", "give --signal")
+    content_type = otlp.PROTOBUF if file.suffix == ".pb" else otlp.JSON
+    rows = list(_effects(cast(otlp.Signal, kind), content_type, file.read_bytes(), chosen, every=every))
+    click.echo(render(Answer(["topic", "record", "field", "sent", "stored"], rows), form), nl=False)
 
 
 def _effects(
@@ -173,7 +157,7 @@ def _pair(text: str, words: tuple[str, ...]) -> tuple[str, str]:
 
 async def _in_force(tenant: str) -> tuple[Policy, str]:
     """The policy of a tenant, and whose it is: the tenant's, that of `*`, or none was set."""
-    view, _ = await _view()
+    view, _, _ = await _view()
     try:
         for id_ in (tenant, EVERY_TENANT):
             record = view.record(policy.CONTROL_KIND, id_)
@@ -186,7 +170,7 @@ async def _in_force(tenant: str) -> tuple[Policy, str]:
 
 async def _change(tenant: str, changes: dict[str, Any], body: str | None, delete: bool) -> Policy:
     """Publish the changed policy, and who changed it when and from what, in the audit topic."""
-    view, settings = await _view()
+    view, kafka, prefix = await _view()
     try:
         record = view.record(policy.CONTROL_KIND, tenant)
         old, broken = NONE, None
@@ -210,29 +194,16 @@ async def _change(tenant: str, changes: dict[str, Any], body: str | None, delete
                 mask={**base.mask, **changes["mask"]},
                 hash_key=changes.get("hash_key", base.hash_key),
             )
-        who = getpass.getuser()
-        now = time.time_ns() // 1000
-        kafka = {**kafka_kwargs(settings), "bootstrap_servers": settings.kafka_address}
-        # The word first: a change that nobody can be asked about is worse than one that was told and not made.
+        value = policy.control_value(new, tenant, updated_at=time.time_ns() // 1000, updated_by=who(), deleted=delete)
         told = {"old": before, "new": None if delete else new.as_body()}
-        entry = audit.entry(
-            "policy.change",
-            actor=who,
-            actor_kind="person",
-            tenant=None if tenant == EVERY_TENANT else tenant,
-            target=f"policy {tenant}",
-            detail=told,
-        )
-        await audit.publish(kafka, settings.prefix, [entry])
-        value = policy.control_value(new, tenant, updated_at=now, updated_by=who, deleted=delete)
-        await control.publish(kafka, settings.prefix, [value])
+        await audited(kafka, prefix, value, "policy.change", f"policy {tenant}", told)
         return NONE if delete else new
     finally:
         await view.stop()
 
 
-async def _view() -> tuple[control.ControlView, StackSettings]:
-    settings = load(StackSettings)
+async def _view() -> tuple[control.ControlView, Mapping[str, Any], str]:
+    settings, kafka = command.kafka()
     view = control.ControlView()
-    await view.start({**kafka_kwargs(settings), "bootstrap_servers": settings.kafka_address}, settings.prefix)
-    return view, settings
+    await view.start(kafka, settings.prefix)
+    return view, kafka, settings.prefix

@@ -4,25 +4,18 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import click
 
-from millrace import query
+from millrace import command, query
 from millrace.changes import audited, who
-from millrace.settings import StackSettings
+from millrace.command import FORMATS, Group
 from schemas import roles
-from schemas.errors import MillraceError, RoleError
+from schemas.errors import RoleError
 from schemas.records import CLASSES
 from schemas.roles import CONTROL_KIND, DEFAULTS, Grant, Role
 from service.control import ControlView
-from service.settings import kafka_kwargs, load
-
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
-
-_FORMATS = click.Choice(["table", "json", "csv"])
 
 
 async def known(kafka: Mapping[str, Any], prefix: str) -> dict[str, Role | None]:
@@ -62,38 +55,18 @@ async def change(
     return role
 
 
-def _plain_faults(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Our own errors as click's: one line on stderr, exit code 1."""
-
-    @wraps(function)
-    def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        try:
-            return function(*args, **kwargs)
-        except MillraceError as error:
-            raise _Fault(str(error)) from error
-
-    return wrapped
-
-
-class _Fault(click.ClickException):
-    def show(self, file: Any = None) -> None:
-        click.echo(f"millrace: {self.message}", err=True)
-
-
 def _kafka() -> tuple[dict[str, Any], str]:
-    settings = load(StackSettings)
-    # The same address as every other command: the local Kafka unless another one is named.
-    return {**kafka_kwargs(settings), "bootstrap_servers": settings.kafka_address}, settings.prefix
+    settings, arguments = command.kafka()
+    return arguments, settings.prefix
 
 
-@click.group("role")
+@click.group("role", cls=Group)
 def role() -> None:
     """Who may read what: list, show, create, grant, revoke and delete roles."""
 
 
 @role.command("list")
-@click.option("--format", "form", type=_FORMATS, default="table", show_default=True)
-@_plain_faults
+@click.option("--format", "form", type=FORMATS, default="table", show_default=True)
 def role_list(form: str) -> None:
     """Every role: classes that it has everywhere, and how many grants of single datasets or rows (millrace role show).
 
@@ -122,7 +95,6 @@ def _state(name: str, found: Role | None) -> str:
 @role.command("show")
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="One object, as it stands on the control topic.")
-@_plain_faults
 def role_show(name: str, as_json: bool) -> None:
     """The grants of a role, one a row, with the datasets that each gives no row of."""
     found = asyncio.run(known(*_kafka())).get(name)
@@ -141,7 +113,6 @@ def role_show(name: str, as_json: bool) -> None:
 
 @role.command("create")
 @click.argument("name")
-@_plain_faults
 def role_create(name: str) -> None:
     """Make an empty role, which gives nothing until it is granted something."""
     if not roles.valid_name(name):
@@ -166,7 +137,6 @@ _WHERE = click.option("--where", help="Of which rows: column = literal or column
 @_CLASS
 @_DATASETS
 @_WHERE
-@_plain_faults
 def role_grant(name: str, cls: str, names: tuple[str, ...], where: str | None) -> None:
     """Give a role one class of columns in some datasets, for some rows."""
     grant = roles.checked_grant(cls, names, where)
@@ -184,7 +154,6 @@ def role_grant(name: str, cls: str, names: tuple[str, ...], where: str | None) -
 @_CLASS
 @_DATASETS
 @_WHERE
-@_plain_faults
 def role_revoke(name: str, cls: str, names: tuple[str, ...], where: str | None) -> None:
     """Take back a grant, spelled as it was given (see: millrace role show NAME)."""
     grant = roles.checked_grant(cls, names, where)
@@ -196,7 +165,6 @@ def role_revoke(name: str, cls: str, names: tuple[str, ...], where: str | None) 
 
 @role.command("delete")
 @click.argument("name")
-@_plain_faults
 def role_delete(name: str) -> None:
     """End a role: keys that name it read nothing by it. A default role is again as Millrace comes with it."""
     kafka = _kafka()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import json
-import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -14,32 +12,19 @@ from typing import Any
 
 import click
 
-from millrace import rehearsal
+from millrace import command, rehearsal
+from millrace.changes import audited, who
+from millrace.command import Group
 from millrace.errors import RulesFault
-from millrace.settings import StackSettings
 from schemas import keys
-from schemas.errors import MillraceError
 from schemas.otlp import Signal
 from schemas.routing import CONTROL_ID, CONTROL_KIND, SIGNALS, Routing, control_value, document, from_control, parse
-from service import audit
 from service.control import ControlView
-from service.settings import kafka_kwargs, load
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-class _PlainFaults(click.Group):
-    """Our own errors as one line on stderr and exit code 1."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except MillraceError as error:
-            print(f"millrace: {error}", file=sys.stderr)
-            raise SystemExit(1) from None
-
-
-@click.group(cls=_PlainFaults)
+@click.group(cls=Group)
 def routing() -> None:
     """Rules that send records to topics, lake and tables (hot), to the lake only (archive), or nowhere (drop)."""
 
@@ -47,7 +32,7 @@ def routing() -> None:
 @routing.command("show")
 def show_() -> None:
     """The rules in force, as JSON that `set` takes again."""
-    settings, kafka = _kafka()
+    settings, kafka = command.kafka()
     click.echo(_text(asyncio.run(in_force(kafka, settings.prefix))))
 
 
@@ -59,9 +44,9 @@ def set_(file: Path) -> None:
     A `version` in the file must be that of the rules in force (`show` prints it), so that two people do not undo each
     other's change; the new rules get the next one.
     """
-    settings, kafka = _kafka()
+    settings, kafka = command.kafka()
     wanted = _read(file)
-    done = asyncio.run(put_in_force(kafka, settings.prefix, wanted, who=f"{getpass.getuser()}@{socket.gethostname()}"))
+    done = asyncio.run(put_in_force(kafka, settings.prefix, wanted))
     print(f"version {done.version} is in force: {len(done.rules)} rules", file=sys.stderr)
 
 
@@ -76,7 +61,7 @@ def test_(files: tuple[Path, ...], rules_file: Path | None, tenant: str, signal:
     if not keys.valid_tenant(tenant):
         raise click.UsageError("--tenant: 1 to 64 letters, digits, dots, dashes and underscores")
     if rules_file is None:
-        settings, kafka = _kafka()
+        settings, kafka = command.kafka()
         rules = asyncio.run(in_force(kafka, settings.prefix))
     else:
         rules = _read(rules_file)
@@ -97,7 +82,7 @@ async def in_force(kafka: Mapping[str, Any], prefix: str) -> Routing:
         await view.stop()
 
 
-async def put_in_force(kafka: Mapping[str, Any], prefix: str, wanted: Routing, *, who: str) -> Routing:
+async def put_in_force(kafka: Mapping[str, Any], prefix: str, wanted: Routing) -> Routing:
     """Put rules in force as the next version; returns them. The audit knows of it before the gateways do.
 
     Raises: RulesFault: they were made from another version than the one in force; ClusterUnavailable, TopicMissing.
@@ -111,11 +96,8 @@ async def put_in_force(kafka: Mapping[str, Any], prefix: str, wanted: Routing, *
             cause = f"the rules were made from version {wanted.version}, but version {before} is in force"
             raise RulesFault(cause, "take it up from: millrace routing show")
         done = Routing(wanted.rules, before + 1)
-        entry = audit.entry(
-            "routing.change", actor=who, actor_kind="person", target=f"version {done.version}", detail=document(done)
-        )
-        await audit.publish(kafka, prefix, [entry])
-        await view.publish(control_value(done, updated_at=time.time_ns() // 1000, updated_by=who))
+        record = control_value(done, updated_at=time.time_ns() // 1000, updated_by=who())
+        await audited(kafka, prefix, record, "routing.change", f"version {done.version}", document(done))
     finally:
         await view.stop()
     return done
@@ -133,8 +115,3 @@ def _text(rules: Routing) -> str:
     told = document(rules)
     lines = ",\n".join(f"    {json.dumps(rule, ensure_ascii=False)}" for rule in told["rules"])
     return f'{{\n  "version": {told["version"]},\n  "rules": [{f"{chr(10)}{lines}{chr(10)}  " if lines else ""}]\n}}'
-
-
-def _kafka() -> tuple[StackSettings, dict[str, Any]]:
-    settings = load(StackSettings)
-    return settings, {**kafka_kwargs(settings), "bootstrap_servers": settings.kafka_address}

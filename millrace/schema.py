@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import NoReturn
 
 import click
 import orjson
 
+from millrace.command import fail
 from millrace.query import Answer, render
 from schemas import docs, records
 from schemas.catalogue import catalogue
@@ -38,7 +37,7 @@ def docs_(target: Path | None, checked: Path | None) -> None:
     page = docs.page()
     if checked is not None:
         if not checked.exists() or checked.read_text(encoding="utf-8") != page:
-            _fail(f"{checked} is not what the schemas say: run `millrace schema docs --write {checked}`")
+            fail(f"{checked} is not what the schemas say: run `millrace schema docs --write {checked}`")
     elif target is not None:
         target.write_text(page, encoding="utf-8")
     else:
@@ -77,7 +76,7 @@ def report_(files: tuple[Path, ...], signal: Signal | None) -> None:
         try:
             found = report(_requests(file, signal), context)
         except OtlpError as error:
-            _fail(f"{file}: {error}")
+            fail(f"{file}: {error}")
         rows.append(_row(file.name, found))
         _add(whole, found)
     heads = ["file", "records", "rejected", "typed fields", "left in attributes", "coercion errors", "content rows"]
@@ -105,7 +104,7 @@ def _requests(file: Path, signal: Signal | None) -> list[tuple[Signal, str, byte
     if file.suffix not in _JSON_FILES:
         guess = signal or next((s for s in _SIGNALS.values() if s in file.name), None)
         if guess is None:
-            _fail(f"{file}: a protobuf body does not say which signal it is: say --signal, or .json if it is JSON")
+            fail(f"{file}: a protobuf body does not say which signal it is: say --signal, or .json if it is JSON")
         return [(guess, PROTOBUF, body)]
     lines = [line for line in body.splitlines() if line.strip()]
     bodies = lines if len(lines) > 1 and all(map(_is_json, lines)) else [body]
@@ -124,14 +123,9 @@ def _signal(file: Path, body: bytes) -> Signal:
     try:
         members = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        _fail(f"{file}: not JSON: {error}")
+        fail(f"{file}: not JSON: {error}")
     known = {**_SIGNALS, **_SNAKE}
     found = next((known[member] for member in members if member in known), None) if isinstance(members, dict) else None
     if found is None:
-        _fail(f"{file}: no OTLP request: it has none of {', '.join(_SIGNALS)}")
+        fail(f"{file}: no OTLP request: it has none of {', '.join(_SIGNALS)}")
     return found
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"millrace: {message}", file=sys.stderr)
-    raise SystemExit(1)

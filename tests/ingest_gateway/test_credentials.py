@@ -19,6 +19,7 @@ INGEST, QUERY, ADMIN = (text for text, _ in KEYS.values())
 @pytest.mark.parametrize(
     ("authorization", "api_key"),
     [(f"Bearer {INGEST}", ""), (f"bearer   {INGEST} ", ""), ("", INGEST), (f"Bearer {INGEST}", "ignored")],
+    ids=["bearer", "any case", "header", "both"],  # a key is another one in each process
 )
 def test_an_ingest_key_gives_its_tenant(authorization: str, api_key: str) -> None:
     assert Credentials(RECORDS.get, lambda: True).tenant(authorization, api_key) == "acme"
@@ -37,6 +38,7 @@ def test_an_ingest_key_gives_its_tenant(authorization: str, api_key: str) -> Non
         (f"Bearer {QUERY}", "", "not_an_ingest_key"),
         ("", ADMIN, "not_an_ingest_key"),
     ],
+    ids=["none", "word", "word and space", "basic", "bare", "unknown", "unknown header", "query key", "admin key"],
 )
 def test_nothing_else_does(authorization: str, api_key: str, reason: str) -> None:
     with pytest.raises(Refused) as refused:
