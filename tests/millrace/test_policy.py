@@ -55,7 +55,7 @@ async def audited(kafka: Broker, prefix: str) -> list[dict[str, Any]]:
         while len(found) < 3:
             for messages in (await consumer.getmany(timeout_ms=1000)).values():
                 found += [codec.decode("audit", message.value or b"") for message in messages]
-        return sorted(found, key=lambda entry: entry["at"])
+        return sorted(found, key=lambda entry: entry["occurred_at"])
     finally:
         await consumer.stop()
 
