@@ -37,6 +37,15 @@ Sweep = Callable[[int, Mapping[bytes, bytes], int], Awaitable[None]]
 _offset = itemgetter(-2)
 
 
+def source_end(highwater: int | None, last: int) -> int:
+    """The offset after the newest record known.
+
+    Kafka takes the high watermark of an answer before it reads the records, so some can be beyond it.
+    Args: highwater: what the last answer told; None: there was none.  last: offset of a record that was read.
+    """
+    return max(highwater or 0, last + 1)
+
+
 class Sweeper(NamedTuple):
     """What sweeps an output topic.  partitions: of the topic.  owner: message key -> partition key of its row."""
 
@@ -125,7 +134,7 @@ class Table:
         self._app.check_running()
         self._check_owned(partition)
         # A chunk read again can find rows that are ahead of it, and of the mark, which comes last in the changelog.
-        end = self._app.consumer.highwater(TP(chunk.topic, partition)) or last + 1
+        end = source_end(self._app.consumer.highwater(TP(chunk.topic, partition)), last)
         self._check_puts(chunk, puts, end)
         prefix, epoch, layout, new_row = rows.pack_prefix, self._epoch, rows.FORMAT, rows.new_row
         fresh = {key: new_row((epoch, row[-2], row[-1])) for key, row in puts.items()}

@@ -11,6 +11,7 @@ import pytest
 from streams.engine import Chunk, EngineSettings, Record
 from streams.engine.chunk import records_of
 from streams.engine.lease import Lease, guard_producer
+from streams.engine.table import source_end
 
 SETTINGS: dict[str, Any] = {"app_id": "app", "bootstrap": "h:1", "datadir": Path("d"), "partitions": 4}
 
@@ -31,6 +32,11 @@ def test_absent_keys_and_values_are_empty_bytes() -> None:
         SimpleNamespace(offset=8, timestamp=1_001, key=None, value=None),
     ]
     assert records_of(fetched) == [Record(7, 1_000, b"k", b"v"), Record(8, 1_001, b"", b"")]
+
+
+@pytest.mark.parametrize(("highwater", "end"), [(None, 8), (7, 8), (8, 8), (20, 20)])
+def test_a_record_that_was_read_is_there_whatever_high_watermark_came_with_it(highwater: int | None, end: int) -> None:
+    assert source_end(highwater, last=7) == end
 
 
 def test_a_chunk_knows_its_offsets() -> None:
