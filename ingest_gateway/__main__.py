@@ -25,7 +25,7 @@ from ingest_gateway.room import Room
 from ingest_gateway.routing import RoutedCounts, RoutingInForce
 from ingest_gateway.settings import GatewaySettings
 from schemas.errors import MillraceError
-from schemas.otlp import Context, Limits
+from schemas.otlp import Context
 from schemas.policy import NONE, HashKeys, Policy, PolicyError
 from schemas.routing import Routing
 from schemas.topics import full_name
@@ -54,7 +54,7 @@ def contexts(
     Args: policy: a tenant's privacy policy and the key of its hashes.  routing: the rules about a tenant.
     """
     master = hashlib.sha256(settings.identity_secret.get_secret_value().encode()).digest()
-    limits = Limits(settings.records_max, settings.attributes_max, settings.depth_max)
+    limits, names = settings.limits, settings.attribute_names
 
     @functools.lru_cache(maxsize=1024)
     def identity_key(tenant: str) -> bytes:
@@ -66,9 +66,7 @@ def contexts(
             received_us,
             identity_key(tenant),
             limits,
-            settings.team_attribute,
-            settings.department_attribute,
-            settings.cost_center_attribute,
+            *names,
             *policy(tenant),
             routing(tenant),
         )

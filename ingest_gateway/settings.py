@@ -9,12 +9,12 @@ from typing import ClassVar, Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from service.settings import ProcessSettings
+from service.transcoding import TranscoderSettings
 
 MIB = 1 << 20
 
 
-class GatewaySettings(ProcessSettings):
+class GatewaySettings(TranscoderSettings):
     """What `python -m ingest_gateway` is told by its environment."""
 
     model_config = SettingsConfigDict(env_prefix="MILLRACE_GATEWAY_")
@@ -33,9 +33,6 @@ class GatewaySettings(ProcessSettings):
         description="keys behind hashes of privacy policies, id:secret[,id:secret…], at least 32 characters each; "
         "besides them there is `identity`, derived from MILLRACE_IDENTITY_SECRET",
     )
-    team_attribute: str = Field("team.id", description="attribute that says the team")
-    department_attribute: str = Field("department", description="attribute that says the department")
-    cost_center_attribute: str = Field("cost_center", description="attribute that says the cost center")
     cloud_events: bool = Field(
         False,
         validation_alias="MILLRACE_CLOUDEVENTS",
@@ -50,11 +47,6 @@ class GatewaySettings(ProcessSettings):
         ge=MIB,
         description="bodies being received, waiting or not yet acknowledged by Kafka; beyond, refusals as retryable",
     )
-    records_max: int = Field(10_000, ge=1, description="log records, data points or spans of one request")
-    attributes_max: int = Field(
-        256, ge=1, le=4096, description="attributes of one record; more are dropped and counted"
-    )
-    depth_max: int = Field(32, ge=1, le=64, description="levels of nesting in an attribute's value")
     connections_max: int = Field(4096, ge=1, description="open connections of each of both ports")
     streams_max: int = Field(256, ge=1, description="concurrent gRPC requests of one connection")
     reads_max: int = Field(

@@ -24,6 +24,8 @@ from schemas.keys import valid_tenant
 from schemas.policy import ACTIONS, EVERY_TENANT, NONE, HashKeys, Policy, PolicyError
 from schemas.topics import CATALOGUE
 from service import control
+from service.settings import load
+from service.transcoding import TranscoderSettings
 
 _NAME = re.compile(r"(?:^|-)(logs|metrics|traces)\.(json|pb)$")
 _IDENTITIES = {
@@ -114,7 +116,10 @@ def _effects(
 ) -> Iterator[list[Any]]:
     """Topic, record, field, what was sent and what is stored, of every field that the policy changes."""
     key = HashKeys({chosen.hash_key: secrets.token_bytes(32)}).key(chosen.hash_key, "test")
-    context = otlp.Context("test", time.time_ns() // 1000, secrets.token_bytes(32))
+    settings = load(TranscoderSettings)
+    context = otlp.Context(
+        "test", time.time_ns() // 1000, secrets.token_bytes(32), settings.limits, *settings.attribute_names
+    )
     bare = replace(context, policy=Policy(mask={"detail": False, "content": False}))
     sent = _records(otlp.transcode(signal, content_type, body, bare))
     stored = _records(otlp.transcode(signal, content_type, body, replace(context, policy=chosen, hash_key=key)))

@@ -16,6 +16,7 @@ from schemas import otlp
 from schemas.errors import OtlpError
 from schemas.otlp import Signal
 from schemas.routing import DROP, SIGNALS, Decision, Facts, Routing, Verdict
+from service.transcoding import TranscoderSettings
 
 _MEMBERS: dict[str, Signal] = {
     "resourceLogs": "logs",
@@ -99,10 +100,16 @@ def _recording(file: Path, signal: Signal | None) -> Recording:
     return Recording(str(file), cast(Signal, found), content_type, body)
 
 
-def rehearse(routing: Routing, requests: Iterator[Recording], tenant: str) -> Rehearsal:
-    """What these rules do with these requests of a tenant."""
+def rehearse(routing: Routing, requests: Iterator[Recording], tenant: str, settings: TranscoderSettings) -> Rehearsal:
+    """What these rules do with these requests of a tenant, in a gateway with these settings."""
     out = Rehearsal()
-    context = otlp.Context(tenant, time.time_ns() // 1000, b"nobody sees these user keys")
+    context = otlp.Context(
+        tenant,
+        time.time_ns() // 1000,
+        b"nobody sees these user keys",
+        settings.limits,
+        *settings.attribute_names,
+    )
     for request in requests:
         overheard = _Overheard(routing)
         try:

@@ -20,6 +20,8 @@ from schemas import keys
 from schemas.otlp import Signal
 from schemas.routing import CONTROL_ID, CONTROL_KIND, SIGNALS, Routing, control_value, document, from_control, parse
 from service.control import ControlView
+from service.settings import load
+from service.transcoding import TranscoderSettings
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -65,7 +67,7 @@ def test_(files: tuple[Path, ...], rules_file: Path | None, tenant: str, signal:
         rules = asyncio.run(in_force(kafka, settings.prefix))
     else:
         rules = _read(rules_file)
-    found = rehearsal.rehearse(rules, rehearsal.recordings(files, signal), tenant)
+    found = rehearsal.rehearse(rules, rehearsal.recordings(files, signal), tenant, load(TranscoderSettings))
     if form == "json":
         click.echo(json.dumps(rehearsal.as_json(found), indent=2, ensure_ascii=False))
     else:

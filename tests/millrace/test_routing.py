@@ -102,3 +102,14 @@ def test_a_file_that_is_no_request_is_said_to_be_none(tmp_path: Path) -> None:
         code, _, err = run("--rules", rules(tmp_path), str(tmp_path / name))
         assert code == 1
         assert words in err
+
+
+def test_the_team_is_the_attribute_that_the_gateway_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLRACE_GATEWAY_TEAM_ATTRIBUTE", "org.unit")
+    attributes = [{"key": name, "value": {"stringValue": name}} for name in ("event.name", "org.unit", "team.id")]
+    record = {"timeUnixNano": "1790000000000000000", "attributes": attributes}
+    file = tmp_path / "000-logs.json"
+    file.write_text(json.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]}))
+    by_team = [{"name": "unit", "when": {"team": "org.unit"}, "route": "drop"}]
+    code, out, err = run("--rules", rules(tmp_path, by_team), "--format", "json", str(file))
+    assert (code, [one["rule"] for one in json.loads(out)]) == (0, ["unit"]), err
