@@ -14,19 +14,23 @@ from schemas.encoder import Encoder
 from schemas.otlp import commands, content
 from schemas.otlp.bindings import Binding, Bindings, Derivation
 from schemas.otlp.client import client
-from schemas.otlp.content import CONTENT_MARK, REDACTED
+from schemas.otlp.content import CONTENT_MARK, LONG_NAME, REDACTED
 from schemas.otlp.guard import Guard
 from schemas.otlp.model import SCOPE_PREFIX, Attributes, Group
 from schemas.otlp.values import NOTHING, canonical, text
 
 
 class Cleaner:
-    """Takes thinking and secrets out of the texts of one record. masked: secrets so far."""
+    """Takes thinking and secrets out of the texts of one record.
 
-    __slots__ = ("_cleaned", "guard", "masked")
+    content: what of it is for the content topic.  masked: secrets so far.
+    """
 
-    def __init__(self, guard: Guard, masked: int = 0) -> None:
+    __slots__ = ("_cleaned", "content", "guard", "masked")
+
+    def __init__(self, guard: Guard, texts: content.Texts, masked: int = 0) -> None:
         self.guard = guard
+        self.content = texts
         self.masked = masked
         self._cleaned: dict[str, str] = {}
 
@@ -38,6 +42,16 @@ class Cleaner:
             self._cleaned[text] = cleaned
             self.masked += masked
         return cleaned
+
+    def name(self, place: str, text: str, most: int = LONG_NAME) -> str:
+        """A name, an id or a text that OTLP has a place of its own for, without secrets; the mark of one too long."""
+        return self.clean_name(content.name(place, text, self.content, most))
+
+    def clean_name(self, text: str) -> str:
+        """A name without secrets."""
+        shown, masked = self.guard.name(text)
+        self.masked += masked
+        return shown
 
     def cleaned(self, value: Any) -> Any:
         """The same for the value of a field of class detail."""
@@ -53,17 +67,16 @@ class Filled(Cleaner):
     documents: attribute → its text and the JSON object that it is, of those that fields are derived from.
     """
 
-    __slots__ = ("_texts", "content", "documents", "errors", "held", "json", "problems", "ranks", "strings", "values")
+    __slots__ = ("_texts", "documents", "errors", "held", "json", "problems", "ranks", "strings", "values")
 
     def __init__(self, shared: Shared) -> None:
-        super().__init__(shared.guard, shared.masked)
+        super().__init__(shared.guard, shared.content.copy(), shared.masked)
         self.values: dict[str, Any] = {}
         self.documents: dict[str, content.Document] = {}
         self.strings: dict[str, str] = {}
         self.json: dict[str, str] = {}
         self.errors: list[str] = []
         self.problems: list[str] = []
-        self.content = shared.content.copy()
         self.held = shared.held
         self._texts: dict[str, tuple[str, int]] = {}
         self.ranks: dict[str, tuple[int, str, Any]] = {}
@@ -72,6 +85,7 @@ class Filled(Cleaner):
         """An attribute that no field takes."""
         value = self.guard.attribute(key, value)
         key, shown = content.attribute("", key, value, self.content)
+        key = self.clean_name(key)
         if value.__class__ is str:
             self.strings[key] = self.clean(shown)
         else:
@@ -146,15 +160,14 @@ class Shared(Cleaner):
     masked: secrets in texts of the group, which each of its records has.
     """
 
-    __slots__ = ("_client", "_scope", "base", "content", "fields", "held")
+    __slots__ = ("_client", "_scope", "base", "fields", "held")
 
     def __init__(
         self, encoder: Encoder, bindings: Bindings, group: Group, common: dict[str, Any], guard: Guard
     ) -> None:
-        super().__init__(guard)
+        super().__init__(guard, [])
         self.held: list[str] = []
         self.fields: dict[str, Any] = {}
-        self.content: content.Texts = []
         ranks: dict[str, int] = {}
         strings: dict[str, str] = {}
         trees: dict[str, str] = {}
@@ -187,9 +200,9 @@ class Shared(Cleaner):
             "client": self._client,
             "resource_attributes": strings,
             "resource_attributes_json": trees,
-            "scope_name": content.name("scope_name", group.scope_name, self.content) or None,
-            "scope_version": content.name("scope_version", group.scope_version, self.content) or None,
-            "schema_url": content.name("schema_url", group.schema_url, self.content) or None,
+            "scope_name": self.name("scope_name", group.scope_name) or None,
+            "scope_version": self.name("scope_version", group.scope_version) or None,
+            "schema_url": self.name("schema_url", group.schema_url) or None,
         }
         if guard.version is not None:
             whole["policy_version"] = guard.version
@@ -210,9 +223,10 @@ class Shared(Cleaner):
         """An attribute of the resource, or of the scope, that no field takes."""
         value = self.guard.attribute(key, value)
         if not key.startswith(SCOPE_PREFIX):
-            return content.attribute("resource.", key, value, self.content)
+            key, shown = content.attribute("resource.", key, value, self.content)
+            return self.clean_name(key), shown
         key, shown = content.attribute("scope.", key.removeprefix(SCOPE_PREFIX), value, self.content)
-        return SCOPE_PREFIX + key, shown
+        return SCOPE_PREFIX + self.clean_name(key), shown
 
 
 def fill(bindings: dict[str, Binding], attributes: Attributes, shared: Shared) -> Filled:

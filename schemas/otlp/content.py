@@ -2,11 +2,14 @@
 
 Content is what an attribute of class content says, on any record and in any place (a prompt on a metric is one too),
 and any text of more than LONG_TEXT characters that no field takes. Names and ids are no place for a text either: one
-of more than LONG_NAME characters is content as well.
+of more than LONG_NAME characters is content as well, and so is the name of an event, or a severity, that does not look
+like one: it may be a prompt, and stands in headers and in what every role may read.
 """
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -32,6 +35,8 @@ Document = tuple[str, dict[str, Any]]
 Show = Callable[[str, str], tuple[str | None, int]]
 """What a text of a place may be stored as (None: not at all), and how many secrets were masked in it."""
 
+_STATED_NAME = re.compile(r"[\w.:/ -]{1,128}")
+_NAME = re.compile(r"[\w.:/-]{1,128}", re.ASCII)
 _TREES = frozenset((bytes, list, dict))
 NAMES = frozenset(
     wire.rpartition(":")[2]
@@ -74,6 +79,12 @@ def name(place: str, text: str, texts: Texts, most: int = LONG_NAME) -> str:
         return text
     texts.append((place, text))
     return CONTENT_MARK
+
+
+@functools.lru_cache(maxsize=4096)
+def is_name(text: str, *, stated: bool = False) -> bool:
+    """Whether a text looks like a name. stated: its place is for names only, so that it may have several words."""
+    return (_STATED_NAME if stated else _NAME).fullmatch(text) is not None
 
 
 def has_content(value: Any) -> bool:

@@ -26,12 +26,15 @@ _PLACE = ("event_id", "event_name", "event_time", "clock_suspect", "route", "rou
 
 def event_name(record: LogRecord) -> str:
     """Attribute event.name, else the record's own eventName, else its body; without prefix. "" where there is none."""
-    name = record.attributes.get("event.name")
-    if not name or content.has_content(name):
-        name = record.event_name
+    name = _stated_name(record)
     if not name and record.body.__class__ is str:
         name = record.body
     return text(name).removeprefix(PREFIX)
+
+
+def _stated_name(record: LogRecord) -> Any:
+    name = record.attributes.get("event.name")
+    return record.event_name if not name or content.has_content(name) else name
 
 
 class Events:
@@ -57,7 +60,7 @@ class Events:
         name = event_name(record)
         filled = attrs.fill(self._bindings.by_event.get(name, self._bindings.default), record.attributes, shared)
         values = filled.values
-        shown = values["event_name"] = name if len(name) <= content.LONG_TEXT else _marked(name, record, filled)
+        shown = values["event_name"] = self._name(name, record, filled)
         for attribute in self._bindings.parsed:
             if attribute in record.attributes:
                 attrs.derive(filled, record.attributes, self._bindings.parsed, self._bindings.derived)
@@ -135,13 +138,22 @@ class Events:
         heads = headers(values["event_name"], self._context.tenant, "", "", 0)
         return routes.dropped(decision, "logs", Message("events", key, data, heads, key))
 
+    def _name(self, name: str, record: LogRecord, filled: attrs.Filled) -> str:
+        """The event's name; the mark of one that does not look like a name, or has a secret in it."""
+        stated = bool(_stated_name(record))
+        if not name or (content.is_name(name, stated=stated) and not filled.guard.has_secret(name)):
+            return name
+        # A long body has a row of its own already.
+        if stated or len(record.body) <= content.LONG_TEXT:
+            filled.content.append(("event_name", name))
+        return content.CONTENT_MARK
+
     def _envelope(self, record: LogRecord, filled: attrs.Filled) -> tuple[str, str]:
         """The log record's own parts, beside its attributes. Returns trace id and span id, "" where they are none."""
         values, body = filled.values, record.body
         if body is not None:
             # Its name is what the body of nearly every event is.
-            named = body.__class__ is str and body.startswith(PREFIX) and len(body) <= content.LONG_TEXT
-            if not named:
+            if body.__class__ is not str or body.removeprefix(PREFIX) != values["event_name"]:
                 body = filled.guard.attribute("log_body", body)
                 _, body = content.attribute("", "log_body", body, filled.content)
                 body = filled.clean(body if body.__class__ is str else canonical(body))
@@ -149,7 +161,9 @@ class Events:
         if record.severity_number:
             values["severity_number"] = record.severity_number
         if record.severity_text:
-            values["severity_text"] = content.name("severity_text", record.severity_text, filled.content)
+            text = record.severity_text
+            shown = content.name("severity_text", text, filled.content, len(text) if content.is_name(text) else 0)
+            values["severity_text"] = filled.name("severity_text", shown)
         if record.flags:
             values["trace_flags"] = record.flags
         if record.dropped:
@@ -186,13 +200,6 @@ def _named(attributes: Attributes, name: str) -> Attributes:
     """The attributes with the event's name in one spelling, wherever it stood."""
     sent = attributes.get("event.name")
     return {**attributes, "event.name": name} if sent is None or sent.__class__ is str else attributes
-
-
-def _marked(name: str, record: LogRecord, filled: attrs.Filled) -> str:
-    """The mark of a name that is a text. Only a body has a row of its own already."""
-    if record.attributes.get("event.name") or record.event_name:
-        filled.content.append(("event_name", name))
-    return content.CONTENT_MARK
 
 
 def content_messages(

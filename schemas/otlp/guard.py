@@ -7,6 +7,7 @@ is dropped or hashed is so at the very end.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,7 +27,17 @@ _MAPS = {
 _THOUGHTS = ("thinking", "redacted_thinking")
 _RESOURCE = "resource."
 _ORIGINAL_SPARE = 1024
+_LONG_NAME = 128
 _GONE = object()
+
+
+def _mask_name(text: str) -> tuple[str, int, dict[str, int]]:
+    found: dict[str, int] = {}
+    return *secrets.mask(text, found), found
+
+
+# Requests repeat the same few names.
+_mask_short_name = functools.lru_cache(maxsize=4096)(_mask_name)
 
 
 class Guard:
@@ -53,6 +64,19 @@ class Guard:
         if "thinking" in text:
             text, _ = thinking.remove(text)
         return secrets.mask(text, self.found) if self._masks[cls] else (text, 0)
+
+    def name(self, text: str) -> tuple[str, int]:
+        """The same for a name, which stands in texts of class usage as well."""
+        if not self._masks["detail"]:
+            return text, 0
+        shown, masked, found = (_mask_short_name if len(text) <= _LONG_NAME else _mask_name)(text)
+        for rule, count in found.items():
+            self.found[rule] = self.found.get(rule, 0) + count
+        return shown, masked
+
+    def has_secret(self, name: str) -> bool:
+        """Whether a name would lose a secret."""
+        return self._masks["detail"] and _mask_short_name(name)[1] > 0
 
     def content(self, place: str, text: str) -> str | None:
         """A clean text of class content as its topic may have it, None for not at all. place: where it stood."""

@@ -61,7 +61,7 @@ class Points:
         )
         session = values.get("session_id", inherited.get("session_id"))
         shared.tell_client(values)
-        metric = values["metric"] = content.name("metric", point.metric, filled.content)
+        metric = values["metric"] = filled.name("metric", point.metric)
         values["kind"] = point.kind
         key = self._keys.key(session, user, group.resource)
         decision = routes.decide(context, "metrics", metric, values, inherited)
@@ -107,7 +107,7 @@ def _measure(point: DataPoint, filled: attrs.Filled) -> None:
             else:
                 filled.keep_part(name, number)
     if point.unit:
-        values["metric_unit"] = content.name("metric_unit", point.unit, filled.content)
+        values["metric_unit"] = filled.name("metric_unit", point.unit)
     if point.temporality is not None:
         values["temporality"] = point.temporality
     if point.monotonic is not None:

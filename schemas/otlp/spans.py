@@ -51,7 +51,7 @@ class Spans:
         )
         session = values.get("session_id", inherited.get("session_id"))
         shared.tell_client(values)
-        name = content.name("name", span.name, filled.content)
+        name = filled.name("name", span.name)
         values |= {"trace_id": span.trace_id, "span_id": span.span_id, "name": name}
         key = self._keys.key(session, user, group.resource)
         decision = routes.decide(context, "traces", name, values, inherited)
@@ -115,12 +115,12 @@ class Spans:
             if value:
                 values[name] = value
         if span.parent_span_id:
-            values["parent_span_id"] = content.name("parent_span_id", span.parent_span_id, texts)
+            values["parent_span_id"] = filled.name("parent_span_id", span.parent_span_id)
         if span.status_message:
             shown = content.name("status.message", span.status_message, texts, content.LONG_TEXT)
             values["status_message"] = filled.clean(shown)
         if span.trace_state:
-            values["trace_state"] = content.name("trace_state", span.trace_state, texts)
+            values["trace_state"] = filled.name("trace_state", span.trace_state)
         if span.events:
             found = canonical([self._event(i, event, texts) for i, event in enumerate(span.events)])
             values["events_json"] = filled.clean(found)

@@ -6,6 +6,8 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from schemas import codec, otlp
 from schemas.policy import Policy
 from schemas.topics import CATALOGUE
@@ -185,3 +187,46 @@ def test_the_parsed_map_has_what_the_stored_text_has() -> None:
     (row,) = stored(logs(log(values)), Policy(1, classes={"content": "hash"}))["content"]
     assert row["text"].startswith("h:identity:")
     assert row["parsed"] == {}
+
+
+FREE = "please fix the billing of ada@example.com"
+
+
+@pytest.mark.parametrize("body", [FREE, "fix the billing", f"claude_code.{FREE}", KEY])
+def test_a_body_that_is_no_name_is_neither_the_name_of_its_event_nor_of_class_usage(body: str) -> None:
+    document = logs(log({"session.id": "s1"}, body={"stringValue": body}))
+    found = stored(document)
+    (event,), (row,) = found["events"], found["content"]
+    assert (event["event_name"], event["event_action"]) == ("<content>", "<content>")
+    assert (row["field"], row["event_name"]) == ("event_name", "<content>")
+    assert row["text"] == body.removeprefix("claude_code.").replace(KEY, "<MASKED:anthropic-key>")
+    assert messages(document, None)[0].headers[0] == ("event_name", b"<content>")
+    found = stored(document, Policy(1, classes={"detail": "drop"}))
+    assert found["events"][0]["log_body"] is None
+
+
+def test_a_body_that_is_a_name_is_the_name() -> None:
+    for name in ("claude_code.user_prompt", "user_prompt"):
+        (event,) = stored(logs(log({"session.id": "s1"}, body={"stringValue": name})))["events"]
+        assert (event["event_name"], event["log_body"]) == ("user_prompt", name)
+    (event,) = stored(logs(log(BASE | {"event.name": "hook was run"})))["events"]
+    assert event["event_name"] == "hook was run"
+
+
+def test_a_severity_that_is_a_text_is_content() -> None:
+    found = stored(logs(log(BASE, severityText=FREE)))
+    assert found["events"][0]["severity_text"] == "<content>"
+    assert [(row["field"], row["text"]) for row in found["content"]] == [("severity_text", FREE)]
+    assert stored(logs(log(BASE, severityText="WARN2")))["events"][0]["severity_text"] == "WARN2"
+
+
+def test_secrets_in_names_are_masked_and_counted() -> None:
+    found = stored(metric(f"m {KEY}", {"gauge": {"dataPoints": [{"asInt": "1"}]}}, unit=KEY), signal="metrics")
+    (point,) = found["metrics"]
+    assert (point["metric"], point["metric_unit"]) == ("m <MASKED:anthropic-key>", "<MASKED:anthropic-key>")
+    assert point["masked"] == 2
+    (one,) = stored(spans(span({}, name=KEY)), signal="traces")["spans"]
+    assert one["name"] == "<MASKED:anthropic-key>"
+    (event,) = stored(logs(log(BASE | {f"k {KEY}": "x"}), resource={f"k {KEY}": "x"}, name=KEY))["events"]
+    assert (event["attributes"], event["masked"]) == ({"k <MASKED:anthropic-key>": "x"}, 3)
+    assert KEY not in repr(event)
