@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from schemas import records
+from schemas.otlp.bindings import DEFAULT_NAMES, NAMED_IN_SETTINGS, AttributeNames
 from schemas.otlp.content import CONTENT_MARK, REDACTED
-from schemas.policy import Action, Policy, hashed, secrets, thinking
-from schemas.policy.policy import class_of, field_of
+from schemas.otlp.model import SCOPE_PREFIX
+from schemas.policy import ACTIONS, Action, Policy, hashed, secrets, thinking
+from schemas.policy.policy import INDISPENSABLE, class_of, field_of
 from schemas.records import Class
 
 _MARKS = (REDACTED, CONTENT_MARK)
@@ -25,7 +27,9 @@ _MAPS = {
     "resource_attributes_json": "resource_attributes",
 }
 _THOUGHTS = ("thinking", "redacted_thinking")
-_RESOURCE = "resource."
+_RESOURCE, _SCOPE = "resource.", "scope."
+# Fields whose text has another place on the content topic.
+_FIELDS = {"status.message": "status_message"}
 _ORIGINAL_SPARE = 1024
 _LONG_NAME = 128
 _GONE = object()
@@ -44,9 +48,11 @@ class Guard:
     """What a policy does with the records of one kind in one request.
 
     found: secrets that were masked, by rule.  changes: whether the policy drops or hashes anything.
+
+    Args:    names: the attributes of team, department and cost center.
     """
 
-    def __init__(self, policy: Policy, hash_key: bytes, record: str) -> None:
+    def __init__(self, policy: Policy, hash_key: bytes, record: str, names: AttributeNames = DEFAULT_NAMES) -> None:
         self.found: dict[str, int] = {}
         self.changes = policy.changes
         self.version = policy.version or None
@@ -56,6 +62,7 @@ class Guard:
         self._drops_content = policy.classes.get("content") == "drop"
         self._records: dict[str, list[tuple[str, Action, Any]]] = {}
         self._names: dict[tuple[str, str], Action] = {}
+        self._settings = dict(zip(names, NAMED_IN_SETTINGS, strict=True))
         self._record = record
 
     # -- texts ----------------------------------------------------------------------------------------------------
@@ -94,7 +101,7 @@ class Guard:
             return None
         raw = raw[: most + _ORIGINAL_SPARE]
         text = raw.decode("utf-8", "surrogateescape")
-        cleaned, _ = self.clean(text, "content")
+        cleaned, _ = self.clean(text, "content" if self._masks["content"] else "detail")
         return (raw if cleaned is text or cleaned == text else cleaned.encode("utf-8", "surrogateescape"))[:most]
 
     # -- values ---------------------------------------------------------------------------------------------------
@@ -154,7 +161,7 @@ class Guard:
     def _entries(self, place: str, entries: Mapping[str, str]) -> dict[str, str]:
         kept: dict[str, str] = {}
         for wire, value in entries.items():
-            action = self._named(place, wire, self._policy.attribute)
+            action = self._named(place, wire, self._attribute_action)
             if action == "keep" and not (self._drops_content and value == CONTENT_MARK):
                 kept[wire] = value
             elif action == "hash":
@@ -169,24 +176,32 @@ class Guard:
                 self._names[place, wire] = action
         return action
 
+    def _attribute_action(self, place: str, wire: str) -> Action:
+        return self._policy.attribute(place, wire, self._settings)
+
     def _content_action(self, _: str, place: str) -> Action:
+        """The stricter of what is said of content and of the place: of its field, else of unknown attributes."""
         policy = self._policy
         map_, wire = "attributes", place
         if place.startswith(_RESOURCE):
             map_, wire = "resource_attributes", place.removeprefix(_RESOURCE)
-        said = policy.fields.get(place) or policy.fields.get(f"{map_}.{wire}")
+        elif place.startswith(_SCOPE):
+            map_, wire = "resource_attributes", SCOPE_PREFIX + place.removeprefix(_SCOPE)
+        said = policy.fields.get(_FIELDS.get(place, place)) or policy.fields.get(f"{map_}.{wire}")
         if said is not None:
             return said
-        found: list[Action] = [policy.classes.get("content", "keep")]
-        if name := field_of(wire):
-            found.append(policy.action(name, class_of(name)))
-        return max(found, key=("keep", "hash", "drop").index)
+        name = field_of(wire, self._settings)
+        # What is too long for an id, or no name, is a text like any other.
+        own = (
+            policy.action(map_, "detail") if not name or name in INDISPENSABLE else policy.action(name, class_of(name))
+        )
+        return max(policy.classes.get("content", "keep"), own, key=ACTIONS.index)
 
     def _member_action(self, _: str, key: str) -> Action:
         said = self._policy.fields.get(f"attributes.{key}")
         if said is not None:
             return said
-        name = field_of(key)
+        name = field_of(key, self._settings)
         return self._policy.action(name, class_of(name)) if name else "keep"
 
     def _member(self, key: str, value: Any) -> Any:

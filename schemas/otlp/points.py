@@ -28,7 +28,7 @@ class Points:
         self._context = context
         self._keys = Keys(context)
         self._bindings = bindings(RECORD, context.attribute_names)
-        self.guard = Guard(context.policy, context.hash_key, RECORD)
+        self.guard = Guard(context.policy, context.hash_key, RECORD, context.attribute_names)
         self._encoder = encoder(RECORD)
 
     def shared(self, group: Group) -> attrs.Shared:

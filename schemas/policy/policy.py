@@ -56,6 +56,8 @@ INDISPENSABLE: Mapping[str, str] = MappingProxyType(
     }
 )
 
+NO_NAMES: Mapping[str, str] = MappingProxyType({})
+_SCOPES = ("otel.scope.", "scope.")
 _KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
 _BODY = frozenset(("version", "classes", "fields", "mask", "hash_key"))
 
@@ -144,16 +146,18 @@ class Policy:
             return "keep"
         return self.fields.get(field_name) or self.classes.get(cls, "keep")
 
-    def attribute(self, place: str, wire: str) -> Action:
+    def attribute(self, place: str, wire: str, named: Mapping[str, str] = NO_NAMES) -> Action:
         """What becomes of an attribute that stands in the map `place`, attributes or resource_attributes.
 
         A map is of class detail. An attribute that has a field as well fares no better than its field.
+
+        Args:    named: as of `field_of`.
         """
         said = self.fields.get(f"{place}.{wire}")
         if said is not None:
             return said
         found = [self.action(place, "detail")]
-        if name := field_of(wire):
+        if name := field_of(wire, named):
             found.append(self.action(name, class_of(name)))
         return max(found, key=ACTIONS.index)
 
@@ -174,13 +178,14 @@ NONE = Policy()
 
 @functools.cache
 def _wires() -> dict[str, str]:
-    """Wire attribute → field."""
-    return {
+    """Wire attribute, as it is and with `_` for its dots → field."""
+    found = {
         wire.rpartition(":")[2]: f.name
         for name in reversed(RECORDS[:3])
         for f in records.record(name).fields
         for wire in f.otel
     }
+    return {wire.replace(".", "_"): name for wire, name in found.items()} | found
 
 
 @functools.cache
@@ -193,9 +198,19 @@ def _classes() -> dict[str, Class]:
     return found
 
 
-def field_of(wire: str) -> str:
-    """The field that a wire attribute fills, "" for one that has none."""
-    return _wires().get(wire, "")
+def field_of(wire: str, named: Mapping[str, str] = NO_NAMES) -> str:
+    """The field that a wire attribute fills, or would if it stood on the record and not in a scope or a tree.
+
+    Args:    named: fields of the attributes that the settings name.
+    Returns: "" for one that has none.
+    """
+    known = _wires()
+    found = named.get(wire) or known.get(wire)
+    for scope in _SCOPES:
+        if not found and wire.startswith(scope):
+            wire = wire.removeprefix(scope)
+            found = named.get(wire) or known.get(wire)
+    return found or ""
 
 
 def class_of(field_name: str) -> Class:

@@ -10,8 +10,10 @@ import pytest
 
 from schemas import codec, otlp
 from schemas.policy import Policy
+from schemas.policy.policy import MASKABLE
+from schemas.records import Class
 from schemas.topics import CATALOGUE
-from tests.schemas.otlp.requests import CONTEXT, as_json, log, logs, metric, span, spans
+from tests.schemas.otlp.requests import CONTEXT, as_json, attributes, log, logs, metric, span, spans
 
 KEY = "sk-ant-api03-aaaaaaaaaaaaaaaaaaaaaaaa"
 PERSON = {"user.email": "ada@example.com", "user.id": "u1", "user.groups": ["a", "b"]}
@@ -202,7 +204,7 @@ def test_a_body_that_is_no_name_is_neither_the_name_of_its_event_nor_of_class_us
     assert row["text"] == body.removeprefix("claude_code.").replace(KEY, "<MASKED:anthropic-key>")
     assert messages(document, None)[0].headers[0] == ("event_name", b"<content>")
     found = stored(document, Policy(1, classes={"detail": "drop"}))
-    assert found["events"][0]["log_body"] is None
+    assert (found["events"][0]["log_body"], found.get("content")) == (None, None)
 
 
 def test_a_body_that_is_a_name_is_the_name() -> None:
@@ -230,3 +232,67 @@ def test_secrets_in_names_are_masked_and_counted() -> None:
     (event,) = stored(logs(log(BASE | {f"k {KEY}": "x"}), resource={f"k {KEY}": "x"}, name=KEY))["events"]
     assert (event["attributes"], event["masked"]) == ({"k <MASKED:anthropic-key>": "x"}, 3)
     assert KEY not in repr(event)
+
+
+def test_attributes_of_the_scope_are_under_the_policy_like_any_other() -> None:
+    values = {"user.email": "ada@example.com", "user_id": "ada@example.com", "prompt": "PROMPT"}
+    document = logs(log(BASE), name="n", attributes=attributes(values | {"note": "kept"}))
+    (event,) = stored(document, Policy(1, classes={"person": "drop"}, fields={"prompt": "drop"}))["events"]
+    assert event["resource_attributes"] == {"otel.scope.note": "kept"}
+    found = stored(document, Policy(1, classes={"person": "drop"}, fields={"prompt": "drop"}))
+    assert "content" not in found
+    assert "ada@" not in repr(found)
+    said = {"resource_attributes.otel.scope.note": "drop"}
+    assert "note" not in repr(stored(document, Policy(1, fields=said)))  # type: ignore[arg-type]
+
+
+LONG = "LONG " * 300
+
+
+@pytest.mark.parametrize(
+    ("sent", "chosen"),
+    [
+        ({"novel": LONG}, Policy(1, classes={"detail": "drop"})),
+        ({"novel": LONG}, Policy(1, fields={"attributes": "drop", "resource_attributes": "drop"})),
+        ({LONG: "x"}, Policy(1, classes={"detail": "drop"})),
+        ({"organization.id": LONG}, Policy(1, classes={"usage": "drop"})),
+        ({"user.id": LONG}, Policy(1, classes={"person": "drop"})),
+        ({"event.name": LONG}, Policy(1, classes={"detail": "drop"})),
+    ],
+)
+def test_a_long_text_fares_no_better_than_a_short_one_in_its_place(sent: dict[str, Any], chosen: Policy) -> None:
+    document = logs(log(BASE | sent), resource=sent)
+    assert LONG in repr(stored(document))
+    assert LONG not in repr(stored(document, chosen))
+
+
+def test_content_is_kept_where_only_details_are_dropped() -> None:
+    (row,) = stored(logs(log(BASE | {"prompt": LONG})), Policy(1, classes={"detail": "drop"}))["content"]
+    assert row["text"] == LONG
+    bad = spans(span({}, status={"code": 2, "message": LONG}))
+    assert "content" not in stored(bad, Policy(1, fields={"status_message": "drop"}), "traces")
+
+
+def test_attributes_named_by_settings_are_under_the_policy_of_their_fields() -> None:
+    context = replace(CONTEXT, team_attribute="grp.id", policy=Policy(1, fields={"team": "drop"}), hash_key=b"h" * 32)
+    values = {"grp.id": "TEAM", "novel": {"grp.id": "TEAM"}}
+    body = as_json(logs(log(BASE | {"grp.id": ["TEAM", 1]}), log(values), resource=values))
+    entries = otlp.transcode("logs", otlp.JSON, body, context).entries
+    assert len(entries) == 2
+    assert not [message for entry in entries for message in entry.messages if b"TEAM" in message.value]
+
+
+def test_in_trees_a_name_is_known_in_either_spelling() -> None:
+    tree = {"novel": {"user_email": "ada@example.com", "deep": [{"user_account_uuid": "ada@example.com"}], "n": 1}}
+    found = stored(logs(log(BASE | tree), resource=tree), Policy(1, classes={"person": "drop"}))
+    assert found["events"][0]["attributes_json"] == {"novel": '{"deep":[{}],"n":1}'}
+    assert "ada@" not in repr(found)
+
+
+@pytest.mark.parametrize("cls", ["detail", "content"])
+def test_secrets_in_the_original_are_masked_if_either_class_is(cls: Class) -> None:
+    rejection = otlp.Rejection("invalid_id", "no id", f"prompt {KEY}".encode(), "logs", otlp.JSON)
+    for mask, shown in (({cls: False}, b"prompt <MASKED:anthropic-key>"), (dict.fromkeys(MASKABLE, False), None)):
+        context = replace(CONTEXT, policy=Policy(1, mask=mask))
+        record = codec.decode("rejected", otlp.rejected_message(rejection, context, "gateway").value)
+        assert record["original"] == (shown or rejection.original)
