@@ -26,7 +26,6 @@ _MAPS = {
     "resource_attributes": "resource_attributes",
     "resource_attributes_json": "resource_attributes",
 }
-_THOUGHTS = ("thinking", "redacted_thinking")
 _RESOURCE, _SCOPE = "resource.", "scope."
 # Fields whose text has another place on the content topic.
 _FIELDS = {"status.message": "status_message"}
@@ -68,7 +67,7 @@ class Guard:
     # -- texts ----------------------------------------------------------------------------------------------------
     def clean(self, text: str, cls: Class = "detail") -> tuple[str, int]:
         """A text without thinking and, where the policy masks, secrets; and how many secrets there were."""
-        if "thinking" in text:
+        if "thinking" in text or "\\u00" in text:
             text, _ = thinking.remove(text)
         return secrets.mask(text, self.found) if self._masks[cls] else (text, 0)
 
@@ -92,25 +91,28 @@ class Guard:
         action = self._named("content", place, self._content_action)
         return text if action == "keep" else self._hash(text) if action == "hash" else None
 
-    def original(self, raw: bytes, most: int) -> bytes | None:
-        """The first `most` bytes of a rejected record as it came; None where the policy keeps not all of such.
+    def original(self, raw: bytes, most: int) -> tuple[bytes, str]:
+        """The first `most` bytes of a rejected record as it came, or b"" and why it is not kept.
 
-        Nobody can tell what stands where in it, so it is kept whole or not at all; secrets in it are masked.
+        Nobody can tell what stands where in it, so it is kept whole or not at all: not where the policy changes
+        anything, nor where it speaks of thinking. Secrets in it are masked.
         """
         if self.changes:
-            return None
+            return b"", "the policy keeps no original"
+        text = raw.decode("utf-8", "surrogateescape")
+        if thinking.named(text):
+            return b"", "no original is kept, as it may hold thinking"
         raw = raw[: most + _ORIGINAL_SPARE]
         text = raw.decode("utf-8", "surrogateescape")
         cleaned, _ = self.clean(text, "content" if self._masks["content"] else "detail")
-        return (raw if cleaned is text or cleaned == text else cleaned.encode("utf-8", "surrogateescape"))[:most]
+        return (raw if cleaned == text else cleaned.encode("utf-8", "surrogateescape"))[:most], ""
 
     # -- values ---------------------------------------------------------------------------------------------------
     def attribute(self, key: str, value: Any) -> Any:
         """An attribute without a field, as it may be shown: its members as their own names demand."""
+        if "thinking" in key and thinking.thought(key, value):
+            return thinking.MARK.format(1)
         kind = value.__class__
-        if kind is str:
-            thought = key.endswith("thinking") and key.rpartition(".")[2] in _THOUGHTS
-            return thinking.MARK.format(1) if thought else value
         if self.changes and (kind is dict or kind is list):
             return self._tree(value)
         return value

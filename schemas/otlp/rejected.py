@@ -57,15 +57,15 @@ def rejected(
 
 def rejected_message(rejection: Rejection, context: Context, stage: str) -> Message:
     """The same for what the gateway rejected of a tenant, as the tenant's policy lets it be."""
-    shown = Guard(context.policy, context.hash_key, "rejected").original(rejection.original, ORIGINAL_BYTES)
+    shown, without = Guard(context.policy, context.hash_key, "rejected").original(rejection.original, ORIGINAL_BYTES)
     return rejected(
         rejection.original,
         tenant=context.tenant,
         received_us=context.received_us,
         stage=stage,
         reason=rejection.reason,
-        error=rejection.error if shown is not None else f"{rejection.error} (the policy keeps no original)",
+        error=f"{rejection.error} ({without})" if without else rejection.error,
         signal=rejection.signal,
         content_type=rejection.content_type,
-        shown=shown or b"",
+        shown=shown,
     )

@@ -13,7 +13,18 @@ from schemas.policy import Policy
 from schemas.policy.policy import MASKABLE
 from schemas.records import Class
 from schemas.topics import CATALOGUE
-from tests.schemas.otlp.requests import CONTEXT, as_json, attributes, log, logs, metric, span, spans
+from tests.schemas.otlp.requests import (
+    CONTEXT,
+    any_value,
+    as_json,
+    as_protobuf,
+    attributes,
+    log,
+    logs,
+    metric,
+    span,
+    spans,
+)
 
 KEY = "sk-ant-api03-aaaaaaaaaaaaaaaaaaaaaaaa"
 PERSON = {"user.email": "ada@example.com", "user.id": "u1", "user.groups": ["a", "b"]}
@@ -296,3 +307,34 @@ def test_secrets_in_the_original_are_masked_if_either_class_is(cls: Class) -> No
         context = replace(CONTEXT, policy=Policy(1, mask=mask))
         record = codec.decode("rejected", otlp.rejected_message(rejection, context, "gateway").value)
         assert record["original"] == (shown or rejection.original)
+
+
+@pytest.mark.parametrize("name", ["thinking", "a.thinking", "redacted_thinking", "thinking_delta"])
+@pytest.mark.parametrize("thought", ["THOUGHT", ["THOUGHT"], {"text": "THOUGHT"}, b"THOUGHT", 4711])
+def test_an_attribute_called_thinking_is_stored_nowhere_whatever_its_type(name: str, thought: Any) -> None:
+    values = {name: thought, "novel": {name: thought}, "list": [{name: thought}]}
+    event = {"name": "e", "timeUnixNano": "1", "attributes": attributes(values)}
+    for document, signal in (
+        (
+            logs(log(BASE | values, body=any_value(values)), resource=values, name="n", attributes=attributes(values)),
+            "logs",
+        ),
+        (spans(span(values, events=[event], links=[event | {"traceId": "", "spanId": ""}])), "traces"),
+    ):
+        found = stored(document, signal=signal)
+        assert "<THINKING:1>" in repr(found)
+        assert not any(word in repr(found) for word in ("THOUGHT", "VEhPVUdIV", "4711"))
+
+
+@pytest.mark.parametrize("transport", [otlp.JSON, otlp.PROTOBUF])
+@pytest.mark.parametrize(
+    "values", [{"thinking": "THOUGHT"}, {"x": '{"th\\u0069nking":"THOUGHT"}'}, {"x": {"thinking": ["THOUGHT"]}}]
+)
+def test_no_original_is_kept_that_may_hold_thinking(values: dict[str, Any], transport: str) -> None:
+    document = logs(log({"session.id": "a\x1fb"} | values))
+    body = as_json(document) if transport == otlp.JSON else as_protobuf("logs", document)
+    (rejection,) = otlp.transcode("logs", transport, body, CONTEXT).rejections
+    assert b"THOUGHT" in rejection.original
+    record = codec.decode("rejected", otlp.rejected_message(rejection, CONTEXT, "gateway").value)
+    assert (record["original"], record["length"]) == (b"", len(rejection.original))
+    assert record["error"].endswith("(no original is kept, as it may hold thinking)")
