@@ -94,9 +94,16 @@ class Filled(Cleaner):
     def hold(self, bindings: dict[str, Binding], attributes: Attributes) -> None:
         """Note the fields, or attributes without one, of which the client says that it holds them back."""
         found = (
-            bindings[key].field if key in bindings else key for key, value in attributes.items() if value == REDACTED
+            bindings[key].field if key in bindings else self.guard.repeated_name(key)
+            for key, value in attributes.items()
+            if content.held_back(value)
         )
         self.held = [*self.held, *found]
+
+    def hold_part(self, name: str, value: Any) -> None:
+        """The same for a part of the record itself, or an attribute of such a part."""
+        if content.held_back(value):
+            self.held = [*self.held, self.guard.repeated_name(name)]
 
     def rows(self) -> list[dict[str, Any]]:
         """The content rows, as the policy lets them be. Comes before `finish`, which counts what was masked."""
@@ -185,7 +192,7 @@ class Shared(Cleaner):
                 elif coerced != "" and ranks.get(binding.field, 99) >= binding.rank:
                     self.fields[binding.field] = coerced
                     ranks[binding.field] = binding.rank
-            if value == REDACTED:
+            if content.held_back(value):
                 self.held.append(key if binding is None else binding.field)
             guarded = binding is None or binding.detail
             if value.__class__ is str:
@@ -234,8 +241,11 @@ def fill(bindings: dict[str, Binding], attributes: Attributes, shared: Shared) -
     filled = Filled(shared)
     values = filled.values
     find = bindings.get
+    parts = REDACTED in attributes.values()
     for key, value in attributes.items():
         binding = find(key)
+        if value.__class__ is list or value.__class__ is dict:
+            parts = True
         if binding is None:
             filled.keep(key, value)
             continue
@@ -249,7 +259,7 @@ def fill(bindings: dict[str, Binding], attributes: Attributes, shared: Shared) -
             _unfit(filled, key, value)
             if binding.field in shared.fields:
                 values[binding.field] = [] if shared.fields[binding.field].__class__ is list else None
-    if REDACTED in attributes.values():
+    if parts:
         filled.hold(bindings, attributes)
     return filled
 

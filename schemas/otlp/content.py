@@ -8,7 +8,6 @@ like one: it may be a prompt, and stands in headers and in what every role may r
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -81,10 +80,18 @@ def name(place: str, text: str, texts: Texts, most: int = LONG_NAME) -> str:
     return CONTENT_MARK
 
 
-@functools.lru_cache(maxsize=4096)
 def is_name(text: str, *, stated: bool = False) -> bool:
     """Whether a text looks like a name. stated: its place is for names only, so that it may have several words."""
-    return (_STATED_NAME if stated else _NAME).fullmatch(text) is not None
+    return text in (REDACTED, CONTENT_MARK) or (_STATED_NAME if stated else _NAME).fullmatch(text) is not None
+
+
+def held_back(value: Any) -> bool:
+    """Whether the client holds the value back, or a part of it."""
+    if value.__class__ is dict:
+        return any(map(held_back, value.values()))
+    if value.__class__ is list:
+        return any(map(held_back, value))
+    return bool(value == REDACTED)
 
 
 def has_content(value: Any) -> bool:

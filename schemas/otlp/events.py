@@ -141,7 +141,7 @@ class Events:
     def _name(self, name: str, record: LogRecord, filled: attrs.Filled) -> str:
         """The event's name; the mark of one that does not look like a name, or has a secret in it."""
         stated = bool(_stated_name(record))
-        if not name or (content.is_name(name, stated=stated) and not filled.guard.has_secret(name)):
+        if not name or (content.is_name(name, stated=stated) and filled.guard.repeated_name(name) == name):
             return name
         # A long body has a row of its own already.
         if stated or len(record.body) <= content.LONG_TEXT:
@@ -154,6 +154,7 @@ class Events:
         if body is not None:
             # Its name is what the body of nearly every event is.
             if body.__class__ is not str or body.removeprefix(PREFIX) != values["event_name"]:
+                filled.hold_part("log_body", body)
                 body = filled.guard.attribute("log_body", body)
                 _, body = content.attribute("", "log_body", body, filled.content)
                 body = filled.clean(body if body.__class__ is str else canonical(body))
@@ -162,6 +163,7 @@ class Events:
             values["severity_number"] = record.severity_number
         if record.severity_text:
             text = record.severity_text
+            filled.hold_part("severity_text", text)
             shown = content.name("severity_text", text, filled.content, len(text) if content.is_name(text) else 0)
             values["severity_text"] = filled.name("severity_text", shown)
         if record.flags:

@@ -13,7 +13,7 @@ from typing import Any
 
 from schemas import records
 from schemas.otlp.bindings import DEFAULT_NAMES, NAMED_IN_SETTINGS, AttributeNames
-from schemas.otlp.content import CONTENT_MARK, REDACTED
+from schemas.otlp.content import CONTENT_MARK, LONG_NAME, REDACTED
 from schemas.otlp.model import SCOPE_PREFIX
 from schemas.policy import ACTIONS, Action, Policy, hashed, secrets, thinking
 from schemas.policy.policy import INDISPENSABLE, class_of, field_of
@@ -30,17 +30,13 @@ _RESOURCE, _SCOPE = "resource.", "scope."
 # Fields whose text has another place on the content topic.
 _FIELDS = {"status.message": "status_message"}
 _ORIGINAL_SPARE = 1024
-_LONG_NAME = 128
 _GONE = object()
 
 
+@functools.lru_cache(maxsize=4096)  # requests repeat the same few names
 def _mask_name(text: str) -> tuple[str, int, dict[str, int]]:
     found: dict[str, int] = {}
     return *secrets.mask(text, found), found
-
-
-# Requests repeat the same few names.
-_mask_short_name = functools.lru_cache(maxsize=4096)(_mask_name)
 
 
 class Guard:
@@ -75,14 +71,16 @@ class Guard:
         """The same for a name, which stands in texts of class usage as well."""
         if not self._masks["detail"]:
             return text, 0
-        shown, masked, found = (_mask_short_name if len(text) <= _LONG_NAME else _mask_name)(text)
+        shown, masked, found = _mask_name(text)
         for rule, count in found.items():
             self.found[rule] = self.found.get(rule, 0) + count
         return shown, masked
 
-    def has_secret(self, name: str) -> bool:
-        """Whether a name would lose a secret."""
-        return self._masks["detail"] and _mask_short_name(name)[1] > 0
+    def repeated_name(self, text: str) -> str:
+        """A name without secrets where they need not be counted, as it stands in its own place too."""
+        if len(text) > LONG_NAME:
+            return CONTENT_MARK
+        return _mask_name(text)[0] if self._masks["detail"] else text
 
     def content(self, place: str, text: str) -> str | None:
         """A clean text of class content as its topic may have it, None for not at all. place: where it stood."""

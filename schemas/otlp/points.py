@@ -130,6 +130,8 @@ def _exemplar(place: str, exemplar: dict[str, Any], filled: attrs.Filled) -> dic
     """An exemplar without the content of its attributes."""
     texts = filled.content
     kept = filled.guard.attributes(exemplar["filteredAttributes"])
+    for key, value in kept.items():
+        filled.hold_part(place + key, value)
     return {
         **exemplar,
         "traceId": content.name(f"{place}traceId", exemplar["traceId"], texts),

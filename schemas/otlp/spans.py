@@ -117,32 +117,39 @@ class Spans:
         if span.parent_span_id:
             values["parent_span_id"] = filled.name("parent_span_id", span.parent_span_id)
         if span.status_message:
+            filled.hold_part("status_message", span.status_message)
             shown = content.name("status.message", span.status_message, texts, content.LONG_TEXT)
             values["status_message"] = filled.clean(shown)
         if span.trace_state:
             values["trace_state"] = filled.name("trace_state", span.trace_state)
         if span.events:
-            found = canonical([self._event(i, event, texts) for i, event in enumerate(span.events)])
+            found = canonical([self._event(i, event, filled) for i, event in enumerate(span.events)])
             values["events_json"] = filled.clean(found)
         if span.links:
-            found = canonical([self._link(f"links.{i}.", link, texts) for i, link in enumerate(span.links)])
+            found = canonical([self._link(f"links.{i}.", link, filled) for i, link in enumerate(span.links)])
             values["links_json"] = filled.clean(found)
 
-    def _event(self, number: int, event: SpanEvent, texts: content.Texts) -> dict[str, Any]:
+    def _event(self, number: int, event: SpanEvent, filled: attrs.Filled) -> dict[str, Any]:
         """An event of a span. Its texts are bodies of tools unless a field says otherwise: they leave a mark."""
+        texts = filled.content
         name = content.name(f"events.{number}.name", event.name, texts)
         kept: dict[str, Any] = {}
         for key, value in self.guard.attributes(event.attributes).items():
             most = content.LONG_TEXT if key in self._bindings.default else 0
+            filled.hold_part(f"{name}.{key}", value)
             shown_key, shown = content.attribute(f"{name}.", key, value, texts, most)
             kept[shown_key] = shown
         found = {"name": name, "time_unix_nano": event.time, "attributes": kept}
         return found | ({"dropped_attributes_count": event.dropped} if event.dropped else {})
 
-    def _link(self, place: str, link: SpanLink, texts: content.Texts) -> dict[str, Any]:
+    def _link(self, place: str, link: SpanLink, filled: attrs.Filled) -> dict[str, Any]:
         """A link without the content of its attributes."""
+        texts = filled.content
+        kept = self.guard.attributes(link.attributes)
+        for key, value in kept.items():
+            filled.hold_part(place + key, value)
         return {
             "trace_id": content.name(f"{place}trace_id", link.trace_id, texts),
             "span_id": content.name(f"{place}span_id", link.span_id, texts),
-            "attributes": content.attributes(place, self.guard.attributes(link.attributes), texts),
+            "attributes": content.attributes(place, kept, texts),
         }

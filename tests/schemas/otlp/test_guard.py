@@ -338,3 +338,25 @@ def test_no_original_is_kept_that_may_hold_thinking(values: dict[str, Any], tran
     record = codec.decode("rejected", otlp.rejected_message(rejection, CONTEXT, "gateway").value)
     assert (record["original"], record["length"]) == (b"", len(rejection.original))
     assert record["error"].endswith("(no original is kept, as it may hold thinking)")
+
+
+def test_what_is_held_back_in_part_is_named_too() -> None:
+    held = "<REDACTED>"
+    values = BASE | {"user.groups": [held, "b"], "novel": {"a": [{"b": held}]}, "other": {"a": 1}, f"k {KEY}": held}
+    document = logs(log(values, body={"stringValue": held}, severityText=held), resource={"tags": [held]})
+    found = stored(document)
+    (event,) = found["events"]
+    names = ["k <MASKED:anthropic-key>", "log_body", "novel", "severity_text", "tags", "user_groups"]
+    assert (event["held_back"], event["severity_text"], "content" in found) == (names, held, False)
+    (event,) = stored(logs(log({"session.id": "s1", "event.name": held})))["events"]
+    assert (event["event_name"], event["held_back"]) == (held, ["event_name"])
+    parts = {
+        "events": [{"name": "tool.output", "timeUnixNano": "1", "attributes": attributes({"output": held})}],
+        "links": [{"traceId": "", "spanId": "", "attributes": attributes({"note": [held]})}],
+        "status": {"code": 2, "message": held},
+    }
+    (one,) = stored(spans(span({}, **parts)), signal="traces")["spans"]
+    assert one["held_back"] == ["links.0.note", "status_message", "tool.output.output"]
+    point = {"asInt": "1", "exemplars": [{"asInt": "1", "filteredAttributes": attributes({"note": held})}]}
+    (one,) = stored(metric("m", {"gauge": {"dataPoints": [point]}}), signal="metrics")["metrics"]
+    assert one["held_back"] == ["exemplars.0.note"]
