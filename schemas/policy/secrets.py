@@ -44,6 +44,13 @@ ROOTS = (
     "shared",
     "xox",
     "xapp",
+    "cookie",
+    "redis",
+    "login",
+    "vault",
+    "sqlplus",
+    "http ",
+    "https ",
 )
 # A template's place for a secret is none.
 _PLACEHOLDER = re.compile(
