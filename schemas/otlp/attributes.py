@@ -94,7 +94,7 @@ class Filled(Cleaner):
     def hold(self, bindings: dict[str, Binding], attributes: Attributes) -> None:
         """Note the fields, or attributes without one, of which the client says that it holds them back."""
         found = (
-            bindings[key].field if key in bindings else self.guard.repeated_name(key)
+            bindings[key].field if key in bindings else self._held_name(key)
             for key, value in attributes.items()
             if content.held_back(value)
         )
@@ -103,13 +103,17 @@ class Filled(Cleaner):
     def hold_part(self, name: str, value: Any) -> None:
         """The same for a part of the record itself, or an attribute of such a part."""
         if content.held_back(value):
-            self.held = [*self.held, self.guard.repeated_name(name)]
+            self.held = [*self.held, self._held_name(name)]
+
+    def _held_name(self, name: str) -> str:
+        return self.guard.repeated_name(name) if len(name) <= LONG_NAME else CONTENT_MARK
 
     def rows(self) -> list[dict[str, Any]]:
         """The content rows, as the policy lets them be. Comes before `finish`, which counts what was masked."""
         if not self.content:
             return []
-        found = content.rows(self.content, self.documents, self._show)
+        texts = [(self.guard.repeated_name(place), text) for place, text in self.content]
+        found = content.rows(texts, self.documents, self._show)
         self.masked += sum([row["masked"] for row in found if "masked" in row])
         return found
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from schemas import records
 from schemas.otlp.bindings import DEFAULT_NAMES, NAMED_IN_SETTINGS, AttributeNames
-from schemas.otlp.content import CONTENT_MARK, LONG_NAME, REDACTED
+from schemas.otlp.content import CONTENT_MARK, REDACTED
 from schemas.otlp.model import SCOPE_PREFIX
 from schemas.policy import ACTIONS, Action, Policy, hashed, secrets, thinking
 from schemas.policy.policy import INDISPENSABLE, class_of, field_of
@@ -78,8 +78,6 @@ class Guard:
 
     def repeated_name(self, text: str) -> str:
         """A name without secrets where they need not be counted, as it stands in its own place too."""
-        if len(text) > LONG_NAME:
-            return CONTENT_MARK
         return _mask_name(text)[0] if self._masks["detail"] else text
 
     def content(self, place: str, text: str) -> str | None:

@@ -360,3 +360,13 @@ def test_what_is_held_back_in_part_is_named_too() -> None:
     point = {"asInt": "1", "exemplars": [{"asInt": "1", "filteredAttributes": attributes({"note": held})}]}
     (one,) = stored(metric("m", {"gauge": {"dataPoints": [point]}}), signal="metrics")["metrics"]
     assert one["held_back"] == ["exemplars.0.note"]
+
+
+def test_the_place_of_a_content_row_has_no_secret_in_its_name() -> None:
+    event = {"name": "tool.output", "timeUnixNano": "1", "attributes": attributes({f"k {KEY}": "x"})}
+    found = stored(spans(span({f"k {KEY}": "x" * 300}, events=[event])), signal="traces")
+    assert [row["field"] for row in found["content"]] == [
+        "k <MASKED:anthropic-key>",
+        "tool.output.k <MASKED:anthropic-key>",
+    ]
+    assert KEY not in repr(found)
