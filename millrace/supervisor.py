@@ -230,11 +230,12 @@ class Supervisor:
 
     def _restart_worker(self, running: _Running, ready_timeout_s: float) -> bool:
         """Whether it is ready again."""
-        name, process = running.program.name, running.process
+        name = running.program.name
         if not self._others_ready(running, ready_timeout_s):
             return False
         self._say(f"{name} restarts")
         running.asked = True
+        process = running.process  # only now: it may have died and been started again while the others got ready
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(RESTART_SIGNAL)
         ended = self._tend_until(lambda: process.poll() is not None, _RESTART_STOP_S)

@@ -278,6 +278,33 @@ def test_a_restart_waits_for_a_worker_of_the_pool_that_is_coming_up(tmp_path: Pa
     supervisor.stop(5)
 
 
+def test_workers_that_die_just_before_a_restart_leave_no_process_that_nobody_knows(tmp_path: Path) -> None:
+    """The first comes up again while the restart waits for the second: it is the new one that is restarted."""
+    launched: list[subprocess.Popen[bytes]] = []
+
+    class Watched(PythonProgram):
+        def launch(self) -> subprocess.Popen[bytes]:
+            launched.append(super().launch())
+            return launched[-1]
+
+    supervisor = Supervisor(lambda _: None, tmp_path)
+    programs = [Watched(**vars(server(tmp_path, name, pool="workers"))) for name in ("first", "second")]
+    try:
+        for program in programs:
+            supervisor.start(program)
+        supervisor.wait_ready(timeout_s=20)
+        for program in programs:
+            os.kill(pid_of(program), signal.SIGKILL)
+        supervisor.restart()
+        supervisor.stop(5)
+        assert len(launched) == 6  # each at first, after its death and for the restart
+        assert [process.pid for process in launched if process.poll() is None] == []
+    finally:
+        for process in launched:
+            process.kill()
+            process.wait()
+
+
 def test_the_workers_of_a_pool_stop_together(tmp_path: Path) -> None:
     """Each takes three seconds, both have five and a half."""
     told: list[str] = []
