@@ -153,14 +153,15 @@ def _of_users(key: bytes, row: Row, value: Window | Counted) -> Any:
         "hours": [
             {
                 "start": instant(hour * users.HOUR_US),
-                "version": version,
-                "team": group[0],
-                "cost_center": group[1],
-                "active": active,
-                **{name: amount for name, amount in zip(users.INTEGERS, integers, strict=True) if amount},
-                **{name: amount for name, amount in zip(users.FLOATS, floats, strict=True) if amount},
+                "version": counted.version,
+                "team": counted.group[0],
+                "cost_center": counted.group[1],
+                "department": counted.department,
+                "active": counted.active,
+                **{name: amount for name, amount in zip(users.INTEGERS, counted.integers, strict=True) if amount},
+                **{name: amount for name, amount in zip(users.FLOATS, counted.floats, strict=True) if amount},
             }
-            for hour, (version, group, active, integers, floats) in sorted(value.hours.items())
+            for hour, counted in sorted(value.hours.items())
         ],
     }
 

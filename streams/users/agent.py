@@ -34,6 +34,8 @@ def register(engine: Engine, stage: Stage) -> None:
         scan = partial(windows.scan_keys, chunk.partition)
         gone_rows, gone_windows = users.expired(clocks[chunk.partition], scan, stage.fold.keep)
         await take_back(engine, *out, gone_windows)
+        if users.forgets:
+            await engine.settle()
         await windows.apply(chunk, users.puts(), gone_rows)
         if hours.topic != to_hours[0]:
             await engine.emit(*to_hours, map(_passed_on, chunk.records))

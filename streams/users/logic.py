@@ -14,7 +14,8 @@ it. Days are kept as long as sessions. Time is the received time that the snapsh
 
 Windows come before counted snapshots in the changelog: a crash can cut it anywhere, and what counts as counted must be
 in the windows. A snapshot redelivered after a crash has all its windows written and emitted again; the counted row
-therefore remembers every (team, cost centre) it was ever counted under.
+therefore remembers every (team, cost centre) it was counted under, until what was emitted of those windows is
+acknowledged.
 """
 
 from __future__ import annotations
@@ -37,12 +38,14 @@ TABLE = "user-windows"
 KINDS = {b"w": "window", b"c": "counted"}
 """First byte of a key -> what the row is."""
 
+OTHER = "other"
 HOUR_US = 3_600_000_000
-LOGIC = 1
+LOGIC = 2
 """Grows with every change that makes other rows of the same snapshots; rows of another one are refused."""
-FORMATS = Formats(1)
 GROUPS = 16
-"""(team, cost centre) pairs that one session may be counted under on one day; more would be a client gone wild."""
+"""(team, cost centre) pairs beyond which a counted row forgets those that it no longer counts under."""
+DEPARTMENTS = 64
+"""Departments that a window tells apart at a time; further ones are `other`."""
 
 _WINDOW = record("user_window")
 INTEGERS = tuple(name for name in _WINDOW.sums if _WINDOW.field(name).type == "long")
@@ -113,18 +116,43 @@ def _part(value: str | None) -> str:
 class Window(msgspec.Struct, array_like=True):
     """Totals of a user, team and cost centre in an hour or a day."""
 
-    department: str
+    #: Name -> how many of the hours of sessions in here name it.
+    departments: dict[str, int]
     sessions: int
     integers: list[int]
     floats: list[list[float]]
     received: int
 
 
-class Counted(msgspec.Struct, array_like=True):
-    """What of a session is in a user's windows of one day: by hour (version, group, active, integers, floats)."""
+class CountedHour(NamedTuple):
+    """What of an hour of a session is in a user's windows."""
 
-    hours: dict[int, tuple[int, Group, bool, tuple[int, ...], tuple[float, ...]]]
+    version: int
+    group: Group
+    active: bool
+    integers: tuple[int, ...]
+    floats: tuple[float, ...]
+    department: str
+
+
+class Counted(msgspec.Struct, array_like=True):
+    """What of a session is in a user's windows of one day: its hours, and the groups whose windows it changed."""
+
+    hours: dict[int, CountedHour]
     groups: list[Group]
+
+
+def _with_departments(kind: bytes, body: bytes) -> bytes:
+    """A row of format 1, where a window held one department, and what was counted none."""
+    row = msgspec.msgpack.decode(body)
+    if kind == WINDOW:
+        row[0] = {row[0]: 1} if row[0] else {}
+    else:
+        row[0] = {hour: [*counted, ""] for hour, counted in row[0].items()}
+    return msgspec.msgpack.encode(row)
+
+
+FORMATS = Formats(2, {1: _with_departments})
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -200,7 +228,7 @@ def window_row(key: bytes, offset: int, window: Window, epoch: int) -> dict[str,
         "tenant": tenant,
         "user_key": user,
         "team": team or None,
-        "department": window.department or None,
+        "department": _department(window),
         "cost_center": cost_center or None,
         "grain": grain,
         "start": start * HOUR_US,
@@ -216,6 +244,8 @@ def window_row(key: bytes, offset: int, window: Window, epoch: int) -> dict[str,
 class Users:
     """The rows of one chunk while its snapshots are folded.
 
+    forgets: rows forget groups; what was emitted of earlier chunks must be acknowledged before the rows are written.
+
     Args:    epoch: ours; snapshots of another are left alone. The public topic holds those of a higher one as well, as
              soon as it is published.
     """
@@ -225,6 +255,7 @@ class Users:
         self._rows = Rows(read, LAYOUT)
         self._newest = 0
         self.duplicates = 0
+        self.forgets = False
 
     def fold(self, snapshots: Sequence[tuple[int, Snapshot]], applied: int) -> None:
         """Fold (offset, snapshot) pairs, offsets rising.
@@ -232,38 +263,50 @@ class Users:
         Args: applied: everything up to this offset is in the rows; what has none was counted, and has expired since.
         """
         snapshots = [(offset, new) for offset, new in snapshots if new.epoch == self._epoch]
-        keys: dict[bytes, None] = {}
-        for _, new in snapshots:
-            group = (new.team, new.cost_center)
-            keys[counted_key(new.tenant, new.user, new.session, new.hour)] = None
-            keys[window_key("hour", new.hour, new.tenant, new.user, group)] = None
-            keys[window_key("day", new.hour // 24 * 24, new.tenant, new.user, group)] = None
-        self._rows.prefetch(keys)
+        ahead = self._prefetch([new for _, new in snapshots])
+        newest = {(new.tenant, new.user, new.session, new.hour): new.version for _, new in sorted(snapshots, key=_age)}
         for offset, new in snapshots:
-            if offset > applied:
-                self._fold(offset, new)
-            elif (counted := self._rows.value(counted_key(new.tenant, new.user, new.session, new.hour))) is not None:
-                self._again(new, counted)
             self._newest = max(self._newest, new.received)
+            key = counted_key(new.tenant, new.user, new.session, new.hour)
+            row = self._rows.get(key)
+            old = None if row is None else row.value.hours.get(new.hour)
+            if offset <= applied or (old is not None and old.version >= new.version):
+                if row is not None:
+                    self._again(offset, new, row)
+            elif offset <= ahead or new.version == newest[new.tenant, new.user, new.session, new.hour]:
+                self._fold(offset, new, key)
 
-    def _fold(self, offset: int, new: Snapshot) -> None:
-        row = self._rows.change(counted_key(new.tenant, new.user, new.session, new.hour), lambda: Counted({}, []))
+    def _prefetch(self, snapshots: Sequence[Snapshot]) -> int:
+        """Read all rows that the snapshots change.
+
+        Returns: the offset up to which windows may hold what no counted row knows of: a crash came between the two.
+        What a later snapshot of the chunk replaces need not be counted, but only beyond it.
+        """
+        counted = dict.fromkeys(counted_key(new.tenant, new.user, new.session, new.hour) for new in snapshots)
+        windows = {key: None for new in snapshots for key in self._window_keys(new, (new.team, new.cost_center))}
+        self._rows.prefetch([*counted, *windows])
+        for new in snapshots:
+            row = self._rows.get(counted_key(new.tenant, new.user, new.session, new.hour))
+            for group in () if row is None else row.value.groups:
+                windows.update(dict.fromkeys(self._window_keys(new, group)))
+        self._rows.prefetch(windows)
+        return max((row.offset for key in windows if (row := self._rows.get(key)) is not None), default=-1)
+
+    def _fold(self, offset: int, new: Snapshot, key: bytes) -> None:
+        row = self._rows.get(key) or self._rows.put(key, Counted({}, []))
         counted: Counted = row.value
-        group = (new.team, new.cost_center)
-        old = counted.hours.get(new.hour)
-        if old is not None and old[0] >= new.version:
-            self._again(new, counted)
-            row.offset = max(row.offset, offset)
-            return
-        if group not in counted.groups:
-            if len(counted.groups) < GROUPS:
-                counted.groups.append(group)
-            else:
-                group = counted.groups[-1]
-        before = _present(counted)
-        counted.hours[new.hour] = (new.version, group, new.active, new.integers, new.floats)
-        after = _present(counted)
+        if not row.touched:
+            self._forget(counted)
+        row.touched = True
         row.offset = max(row.offset, offset)
+        group = (new.team, new.cost_center)
+        if group not in counted.groups:
+            counted.groups.append(group)
+        old = counted.hours.get(new.hour)
+        before = _present(counted)
+        now = CountedHour(new.version, group, new.active, new.integers, new.floats, new.department)
+        counted.hours[new.hour] = now
+        after = _present(counted)
         for known in counted.groups:
             days = (known in after) - (known in before)
             hour, day = self._windows(new, known)
@@ -271,20 +314,33 @@ class Users:
                 if offset <= window.offset:
                     continue
                 window.offset = offset
-                if old is not None and old[1] == known:
-                    _add(window.value, -1, -int(old[2]) if sessions is None else 0, old[3], old[4])
+                if old is not None and old.group == known:
+                    _add(window.value, -1, -int(old.active) if sessions is None else 0, old)
                 if group == known:
-                    _add(window.value, 1, int(new.active) if sessions is None else 0, new.integers, new.floats)
-                    window.value.department = new.department or window.value.department
+                    _add(window.value, 1, int(new.active) if sessions is None else 0, now)
                 window.value.sessions += sessions or 0
                 window.value.received = max(window.value.received, new.received)
 
-    def _again(self, new: Snapshot, counted: Counted) -> None:
+    def _again(self, offset: int, new: Snapshot, row: Working) -> None:
         """It was counted before; a crash may have kept its windows from being written or emitted."""
         self.duplicates += 1
-        for group in counted.groups:
+        row.touched = True
+        row.offset = max(row.offset, offset)
+        for group in row.value.groups:
             for key in self._window_keys(new, group):
                 self._rows.touch(key)
+
+    def _forget(self, counted: Counted) -> None:
+        """Of too many groups, forget those that were left in chunks before.
+
+        A client that names a team an event must not make a row that outgrows a message. Only in a chunk that passes
+        none of their windows on again: what chunks before emitted can be waited for, what this one emits cannot.
+        """
+        if len(counted.groups) > GROUPS:
+            held = {hour.group for hour in counted.hours.values()}
+            if len(held) < len(counted.groups):
+                counted.groups = [group for group in counted.groups if group in held]
+                self.forgets = True
 
     def _windows(self, new: Snapshot, group: Group) -> tuple[Working, Working]:
         hour, day = self._window_keys(new, group)
@@ -360,20 +416,42 @@ def owner(key: bytes) -> bytes:
 
 
 def _empty() -> Window:
-    return Window("", 0, [0] * len(INTEGERS), [[] for _ in FLOATS], 0)
+    return Window({}, 0, [0] * len(INTEGERS), [[] for _ in FLOATS], 0)
+
+
+def _age(snapshot: tuple[int, Snapshot]) -> int:
+    return snapshot[1].version
 
 
 def _present(counted: Counted) -> set[Group]:
     """The groups under which the session counts as one of the day's."""
-    return {group for _, group, active, _, _ in counted.hours.values() if active}
+    return {hour.group for hour in counted.hours.values() if hour.active}
 
 
-def _add(window: Window, sign: int, sessions: int, integers: Sequence[int], floats: Sequence[float]) -> None:
+def _add(window: Window, sign: int, sessions: int, hour: CountedHour) -> None:
     window.sessions += sessions
     kept = window.integers
-    for index, amount in enumerate(integers):
+    for index, amount in enumerate(hour.integers):
         if amount:
             kept[index] += sign * amount
-    for partials, value in zip(window.floats, floats, strict=True):
+    for partials, value in zip(window.floats, hour.floats, strict=True):
         if value:
             exact.add(partials, sign * value)
+    if hour.department:
+        _vote(window.departments, hour.department, sign)
+
+
+def _vote(departments: dict[str, int], name: str, sign: int) -> None:
+    if name not in departments and (sign < 0 or len(departments) >= DEPARTMENTS):
+        name = OTHER
+    votes = departments.get(name, 0) + sign
+    if votes:
+        departments[name] = votes
+    else:
+        departments.pop(name, None)
+
+
+def _department(window: Window) -> str | None:
+    """The one that most hours of sessions name, ties by name: whatever the order in which they came."""
+    departments = window.departments
+    return min(departments, key=lambda name: (name == OTHER, -departments[name], name), default=None)

@@ -171,7 +171,7 @@ class World:
         ]
         users.fold(snapshots, self.users.applied)
         gone_rows, gone_windows = users.expired(self.clocks[2], self.users.scan, SETTINGS.keep)
-        if gone_windows:
+        if gone_windows or users.forgets:
             self.settle()
         for key, _ in gone_windows:
             self.windows.pop(_window(split_key(key)), None)

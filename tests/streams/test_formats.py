@@ -38,7 +38,7 @@ def test_the_sessions_stage_refuses_rows_of_a_newer_release(kind: bytes) -> None
 def test_the_users_stage_refuses_rows_of_a_newer_release() -> None:
     key = users.window_key("hour", 1, "t", "u", ("", ""))
     newer = Formats(users.FORMATS.newest + 1).payload(b"")
-    with pytest.raises(WrongRow, match="a row of kind w has format 2, this release reads up to 1"):
+    with pytest.raises(WrongRow, match="a row of kind w has format 3, this release reads up to 2"):
         users.windows([(key, (0, newer))], epoch=1)
 
 
@@ -46,3 +46,16 @@ def test_a_series_of_before_it_knew_when_it_was_received_has_no_such_time() -> N
     """A field with a default at the end of a row needs no new format."""
     old = state.FORMATS.payload(b"\x92\x91\x93\x07\x08\xcb\x3f\xf0\0\0\0\0\0\0\xc2")  # [[[7, 8, 1.0]], false]
     assert state.unpack(b"c", old) == state.Series([(7, 8, 1.0)], False, 0)
+
+
+def test_a_window_of_one_department_is_read_as_one_that_an_hour_names() -> None:
+    key = users.window_key("hour", 1, "t", "u", ("", ""))
+    old = Formats(1).payload(b"\x95\xa5sales\x01\x90\x90\x07")  # ["sales", 1, [], [], 7]
+    assert users.unpack(key, old) == users.Window({"sales": 1}, 1, [], [], 7)
+
+
+def test_what_was_counted_without_a_department_named_none() -> None:
+    key = users.counted_key("t", "u", "s", 1)
+    old = Formats(1).payload(b"\x92\x81\x01\x95\x07\x92\xa1a\xa1b\xc3\x90\x90\x91\x92\xa1a\xa1b")
+    hour = users.CountedHour(7, ("a", "b"), True, (), (), "")  # [{1: [7, ["a", "b"], true, [], []]}, [["a", "b"]]]
+    assert users.unpack(key, old) == users.Counted({1: hour}, [("a", "b")])
