@@ -14,7 +14,7 @@ from streams.sessions.expiry import Expired, expired
 from streams.sessions.fold import Facts, FoldSettings, Touched, session_of
 from streams.sessions.state import SESSION, session_key
 
-LOGIC = 1
+LOGIC = 2
 """Grows with every change that makes other rows of the same records; rows of another one are refused."""
 
 Fold = Callable[[Sequence[tuple[int, bytes, Any]], Rows, Callable[[bytes], Facts], FoldSettings], dict[bytes, Touched]]

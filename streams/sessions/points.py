@@ -3,6 +3,10 @@ before.
 
 Gauges and histograms are stored as they are and not added. A cumulative series counts with the value at its latest end;
 each hour gets what the series grew by up to its own latest end, so a late point corrects two hours and nothing else.
+
+A series that falls was begun anew by a client that did not say so with another start time. What it counted before is
+then not counted: points come in any order, and only all of them together would tell where it fell. The session says so
+(FLAG_FELL), as soon as a point contradicts one that is kept.
 """
 
 from __future__ import annotations
@@ -71,6 +75,7 @@ class Point(NamedTuple):
     team: str | None
     department: str | None
     cost_center: str | None
+    monotonic: bool | None
 
 
 FIELDS = Point._fields
@@ -89,6 +94,13 @@ def amount(point: Point) -> float | None:
 
 Shares = list[tuple[int, tuple[float, ...]]]
 """(hour, addends): what a point adds to which hour; a cumulative one takes away what the series said before."""
+
+
+def falls(series: Series, hour: int, end: int, value: float) -> bool:
+    """Whether the point is less than a kept one that ended before it, or more than one that ended after it."""
+    at = bisect_left(series.points, hour, key=lambda kept: kept[0])
+    beside = series.points[max(at - 1, 0) : at + 2]
+    return any(value < kept if end > kept_end else value > kept for _, kept_end, kept in beside if end != kept_end)
 
 
 def grow(series: Series, hour: int, end: int, value: float) -> Shares:
@@ -134,6 +146,8 @@ def _shares(
     received = max(series.received, point.received_time)
     fold.note_day(rows, key, offset, series.received, received)
     series.received = received
+    if point.monotonic is not False and falls(series, at.hour, point.event_time, value):
+        half.flags |= state.FLAG_FELL
     # By the client's own clock: points of one request are received at once.
     return grow(series, at.hour, point.event_time, value)
 

@@ -47,6 +47,7 @@ NAME_CHARS = 200
 """Names of events, models, metrics, teams, users … are cut here: a row must fit a message, whatever a client says."""
 OTHER = "other"
 FLAG_IDENTITIES, FLAG_SLOTS, FLAG_BEATS, FLAG_IDS, FLAG_VALUE, FLAG_NAME, FLAG_CLOCK = 1, 2, 4, 8, 16, 64, 128
+FLAG_FELL = 256
 FLAGS = {
     FLAG_IDENTITIES: "identities_capped",
     FLAG_SLOTS: "late_beats_dropped",
@@ -55,8 +56,10 @@ FLAGS = {
     FLAG_VALUE: "value_refused",
     FLAG_NAME: "name_cut",
     FLAG_CLOCK: "clock_suspect",
+    FLAG_FELL: "series_fell",
 }
-"""Bits of ``flags`` and their published names: which bound a session has met, so that its numbers say so."""
+"""Bits of ``flags`` and their published names: which bound a session has met, or what of it cannot be counted, so that
+its numbers say so."""
 
 Stamp = tuple[int, int, bytes]
 """(event_time µs, sequence or -1, first 8 bytes of the id): what "latest" means in every rule."""
