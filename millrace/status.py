@@ -19,6 +19,7 @@ _COLUMNS = {
     "ready": "ready",
     "lag": "lag_total",
     "behind": "lag_s",
+    "newest": "event_age_s",
     "rows": "state_rows",
     "bytes": "state_bytes",
     "restarts": "restarts",
@@ -30,7 +31,8 @@ _COLUMNS = {
 def collect(settings: StackSettings) -> list[dict[str, Any]]:
     """One row for each process, in the order of the flow: process, ready, why, since, pid, lag, restarts, last_error, …
 
-    lag_s, state_rows and state_bytes are those of a streams worker; details: whatever else a process says of itself.
+    lag_s, event_age_s, state_rows and state_bytes are those of a streams worker; details: whatever else a process says
+    of itself.
     What nobody knows is None: the lag of a process that does not answer, the restarts where no stack runs.
     """
     stack_runs = preflight.stack_runs(settings.data)
@@ -82,7 +84,7 @@ def _text(head: str, value: Any) -> str:
         return "yes" if value else "NO"
     if value is None:
         return "?" if head == "lag" else ""
-    if head == "behind":
+    if head in ("behind", "newest"):
         return f"{value:.1f} s"
     if head == "bytes":
         return f"{value / 1e6:.1f} MB"
@@ -117,7 +119,7 @@ def _row(process: str, health: dict[str, Any], settings: StackSettings, stack_ru
         "pid": health.get("pid"),
         "lag": lag,
         "lag_total": None if lag is None else sum(lag.values()),
-        **{name: details.get(name) for name in ("lag_s", "state_rows", "state_bytes")},
+        **{name: details.get(name) for name in ("lag_s", "event_age_s", "state_rows", "state_bytes")},
         "restarts": note.restarts if note is not None else 0 if stack_runs else None,
         "last_error": error,
         "last_error_at": error_at,

@@ -140,8 +140,10 @@ async def report(engine: Engine, health: Health, metrics: StreamsMetrics) -> Non
 def details(status: Status) -> dict[str, Any]:
     """What /readyz and `millrace status --json` show of the metrics, beside readiness and lag."""
     waits = [source.lag_s for source in status.sources.values()]
+    ages = [source.event_age_s for source in status.sources.values() if source.event_age_s is not None]
     return {
         "lag_s": None if None in waits else round(max((wait for wait in waits if wait is not None), default=0.0), 3),
+        "event_age_s": round(min(ages), 3) if ages else None,
         "state_rows": sum(table.rows for table in status.tables.values()),
         "state_bytes": sum(table.bytes for table in status.tables.values()),
         "commit_age_s": round(status.commit_age_s, 3),

@@ -32,6 +32,13 @@ class StreamsMetrics(MetricSet):
         Metric(
             "streams_lag_seconds", "gauge", "seconds", ("topic",), "How long records wait, by Kafka's time of them."
         ),
+        Metric(
+            "streams_event_age_seconds",
+            "gauge",
+            "seconds",
+            ("topic",),
+            "How long ago the newest event folded here happened; grows while nobody sends.",
+        ),
         Metric("streams_commit_age_seconds", "gauge", "seconds", (), "Age of the oldest chunk not yet committed."),
         Metric("streams_partitions", "gauge", "partitions", ("topic",), "Partitions that this worker owns."),
         Metric("streams_rows_written_total", "counter", "rows", ("table",), "Rows written by stages."),
@@ -82,6 +89,8 @@ class StreamsMetrics(MetricSet):
                 self.set("streams_lag_records", source.lag, topic=topic)
             if source.lag_s is not None:
                 self.set("streams_lag_seconds", source.lag_s, topic=topic)
+            if source.event_age_s is not None:
+                self.set("streams_event_age_seconds", source.event_age_s, topic=topic)
         for name, table in status.tables.items():
             self._grow("streams_rows_written_total", table.rows_written, table=name)
             self._grow("streams_rows_foreign_total", table.foreign_rows, table=name)

@@ -40,12 +40,14 @@ class Source:
     chunks: int = 0
     duplicates: int = 0
     late: int = 0
+    newest_event_us: int | None = None
 
 
 @dataclass(frozen=True)
 class SourceStatus:
     """lag: records of our partitions that are not yet applied; None until it is known, which takes a moment.
     lag_s: how long records have waited, by Kafka's time of the last one applied; 0 when none waits, None as above.
+    event_age_s: how long ago the newest event applied here happened, as its stage tells; None where it told none yet.
     late: records that their stage found late, re-reads included.
     lost: records that the topic's retention took before they were read.
     """
@@ -53,6 +55,7 @@ class SourceStatus:
     partitions: tuple[int, ...]
     lag: int | None
     lag_s: float | None
+    event_age_s: float | None
     records: int
     chunks: int
     duplicates: int
@@ -274,6 +277,11 @@ class Engine:
         assert self._folding is not None, "called outside a fold"
         self._folding.late += count
 
+    def newest_event(self, time_us: int) -> None:
+        """Say when the newest event of the running chunk happened, by the events' own time."""
+        assert self._folding is not None, "called outside a fold"
+        self._folding.newest_event_us = max(time_us, self._folding.newest_event_us or 0)
+
     # -- life ---------------------------------------------------------------------
     async def start(self) -> None:
         """Make missing topics of our own, join the group, recover; returns when the first recovery has ended.
@@ -340,6 +348,7 @@ class Engine:
                 partitions=tuple(partitions),
                 lag=lag,
                 lag_s=None if lag is None else self._audit.lag_s(topic, now),
+                event_age_s=None if source.newest_event_us is None else max(now - source.newest_event_us / 1e6, 0.0),
                 records=source.records,
                 chunks=source.chunks,
                 duplicates=source.duplicates,

@@ -70,6 +70,10 @@ def register(engine: Engine, stage: Stage) -> None:
         await engine.emit(*to_hours, map(_hour, done.hours))
         engine.duplicates(done.redelivered)
         engine.late(sum(is_late(record, stage.fold) for _, _, record in records))
+        # A clock that is ahead must not hide for days that nothing comes.
+        times = [min(record.event_time, record.received_time) for _, _, record in records if not record.clock_suspect]
+        if times:
+            engine.newest_event(max(times))
 
     @engine.publisher(tables[0], SESSION)
     async def publish_events(partition: int, rows: Sequence[tuple[bytes, Row]]) -> None:

@@ -34,7 +34,15 @@ def test_the_exit_code_says_whether_a_new_start_helps(error: BaseException, code
 
 def status(records: int, lag: int | None, lag_s: float | None) -> Status:
     source = SourceStatus(
-        partitions=(0, 1), lag=lag, lag_s=lag_s, records=records, chunks=2, duplicates=1, late=4, lost=0
+        partitions=(0, 1),
+        lag=lag,
+        lag_s=lag_s,
+        event_age_s=lag_s,
+        records=records,
+        chunks=2,
+        duplicates=1,
+        late=4,
+        lost=0,
     )
     table = TableStatus(rows_written=5, foreign_rows=0, repaired_rows=0, unread=7, unpublished=2, rows=40, bytes=4096)
     return Status(
@@ -60,6 +68,7 @@ def test_metrics_follow_the_counts_of_the_engine() -> None:
     assert metrics.value("streams_chunks_total", topic="t") == 2
     assert metrics.value("streams_lag_records", topic="t") == 3
     assert metrics.value("streams_lag_seconds", topic="t") == 1.5
+    assert metrics.value("streams_event_age_seconds", topic="t") == 1.5
     assert metrics.value("streams_late_total", topic="t") == 4
     assert metrics.value("streams_chunk_records_sum", topic="t") == 25
     assert metrics.value("streams_chunk_seconds_sum", topic="t") == 0.125
