@@ -2,6 +2,9 @@
 
 `session_versions` is append only, since an upsert into Iceberg rewrites files and gets slower with every row. What the
 sessions are now is a view over it; the SQL is plain enough for DuckDB, Trino, Spark and ClickHouse.
+
+One that a higher epoch took back, since its logic knows no such session, stays in it: a tombstone says neither why it
+was sent nor in which epoch, and one that only expired is to stay.
 """
 
 import pyarrow as pa
