@@ -114,7 +114,7 @@ async def test_after_kills_tables_and_lake_equal_the_ledger(
     await asyncio.to_thread(
         eventually, lambda: None if (got := lake.counts(stack.data, tenant)) == stored else (got, stored)
     )
-    columns = ("tenant", "session_id", "epoch", "version", "kafka_offset", "prompts", "cost_usd")
+    columns = ("tenant", "session_id", "epoch", "received_time", "version", "kafka_offset", "prompts", "cost_usd")
     in_lake = latest(lake.rows(stack.data, "session_versions", tenant, columns))
     rows = sql("select session_id, prompts, cost_usd, version from sessions order by session_id")
     got = in_lake.sort_by("session_id").select(["session_id", "prompts", "cost_usd", "version"]).to_pylist()
