@@ -47,7 +47,7 @@ def docs_(target: Path | None, checked: Path | None) -> None:
 @schema.command("coverage")
 @click.option("--missing", is_flag=True, help="Only what has attributes without a field, and which.")
 def coverage_(missing: bool) -> None:
-    """Per event, metric and span of the catalogue: how many of its attributes have a typed field."""
+    """Per event, metric, span and span event of the catalogue: how many of its attributes have a typed field."""
     rows = coverage(catalogue())
     shown = [row for row in rows if row.missing] if missing else rows
     table = [[row.kind, row.name, row.typed, row.attributes, ", ".join(row.missing)] for row in shown]

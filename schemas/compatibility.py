@@ -6,18 +6,24 @@
 Our records are flat, so Avro's rules of resolution come down to three: same full name; same type of every common field
 (a promotion such as int to long works in one direction only); a default for every field that one side lacks.
 
+Within a version: a name for one field only, and a default of the type of its field (of the first, where there are two).
+
 A version that is in released.txt has been written by somebody's gateway and stands on somebody's disk: its names,
 types, order and defaults never change again, and it stays. Descriptions, classes and wire attributes may be mended.
+What a tagged release (v*) had in released.txt stays in it, and is not nothing; where there is no git, nobody can tell.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
+
+import fastavro
 
 from schemas import records
 from schemas.records import Record
@@ -53,6 +59,20 @@ def full_transitive(versions: Sequence[Record]) -> list[str]:
     return [line for one, other in combinations(versions, 2) for line in breaks(one, other)]
 
 
+def flaws(record: Record) -> list[str]:
+    """What is wrong with one version by itself, a line each."""
+    where, lines, seen = f"{record.name} v{record.version}", [], set()
+    for field in record.plain["fields"]:
+        name, kind = field["name"], field["type"]
+        if name in seen:
+            lines.append(f"{where}: {name} is there twice")
+        seen.add(name)
+        first = kind[0] if isinstance(kind, list) else kind
+        if "default" in field and not fastavro.validate(field["default"], first, raise_errors=False, strict=True):
+            lines.append(f"{where}: the default of {name}, {json.dumps(field['default'])}, is no {json.dumps(first)}")
+    return lines
+
+
 def contract(record: Record) -> str:
     """SHA-256 over all that bytes depend on, in hex.
 
@@ -86,6 +106,8 @@ def check(shipped: Mapping[str, Mapping[int, Record]], frozen: Mapping[tuple[str
         elif contract(record) != digest:
             lines.append(f"{name} v{version} was released and has changed: put it back, and make v{version + 1}")
     for of_record in shipped.values():
+        for version in sorted(of_record):
+            lines += flaws(of_record[version])
         lines += full_transitive([of_record[version] for version in sorted(of_record)])
     return lines
 
@@ -96,15 +118,57 @@ def release(shipped: Iterable[Record], frozen: Mapping[tuple[str, int], str]) ->
     return _HEAD + "".join(f"{name} {version} {digest}\n" for (name, version), digest in sorted(whole.items()))
 
 
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git says; None where it says nothing: no git, no repository, no such file."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def tagged(file: Path) -> dict[str, dict[tuple[str, int], str]]:
+    """Tag of a release → what it had in released.txt; nothing where there is no git."""
+    tags = (_git(file.parent, "tag", "--list", "v*") or "").split()
+    return {tag: released(_git(file.parent, "show", f"{tag}:./{file.name}") or "") for tag in tags}
+
+
+def lost(
+    frozen: Mapping[tuple[str, int], str], by_tag: Mapping[str, Mapping[tuple[str, int], str]], *, releasing: bool
+) -> list[str]:
+    """What a tagged release had, or must have had, and released.txt has not, a line each."""
+    lines = [
+        f"{name} v{version} was released with {tag} and is not so in {RELEASED.name}: put its line back"
+        for tag, had in by_tag.items()
+        for (name, version), digest in had.items()
+        if frozen.get((name, version)) != digest
+    ]
+    if by_tag and not frozen and not releasing:
+        lines.append(
+            f"{max(by_tag)} is tagged and {RELEASED.name} is empty: run python -m schemas.compatibility release"
+        )
+    return lines
+
+
 def main(arguments: Sequence[str] = (), *, folder: Path = records.FOLDER, file: Path = RELEASED) -> int:
     """Check every record that we ship, and write the release if that is asked for and all is well."""
-    shipped, frozen = records.load(folder), released(file.read_text())
-    lines = check(shipped, frozen)
+    releasing = list(arguments) == ["release"]
+    try:
+        shipped, frozen = records.load(folder), released(file.read_text())
+    except ValueError as error:
+        print(error)
+        return 1
+    lines = [*check(shipped, frozen), *lost(frozen, tagged(file), releasing=releasing)]
     if lines:
         print("\n".join(lines))
         return 1
     every = [record for versions in shipped.values() for record in versions.values()]
-    if list(arguments) == ["release"]:
+    if releasing:
         file.write_text(release(every, frozen))
         print(f"{len(every) - len(frozen)} released now, {len(frozen)} were before")
     else:

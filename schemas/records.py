@@ -175,7 +175,7 @@ def load(folder: Path) -> dict[str, dict[int, Record]]:
         name, version = path.parent.name, int(path.stem[1:])
         try:
             parsed = parse(name, version, json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, fastavro.schema.SchemaParseException) as error:
             raise ValueError(f"{path}: {error}") from error
         records.setdefault(name, {})[version] = parsed
     for name, versions_of in records.items():

@@ -28,7 +28,12 @@ def ecs(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def ocsf(event: Mapping[str, Any]) -> dict[str, Any]:
-    """An event as an event of the Open Cybersecurity Schema Framework."""
+    """An event as an event of the Open Cybersecurity Schema Framework.
+
+    Raises:  ValueError: a span. It says the same as the events of its tool call and request, which have classes there.
+    """
+    if _kind(event) == "spans":
+        raise ValueError("a span has no class in OCSF: map the events of its trace, or the span with ecs()")
     return views()["events_ocsf"].document(event) or {}
 
 

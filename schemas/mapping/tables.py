@@ -6,8 +6,8 @@ A file has a `version` of its own, what it maps to (`target`), and `views`: a vi
     actions   {action: {column: value, "why": ...}}: columns by event_action, whose types and whose values for any other
               action stand in `action_columns`: {column: [type, value]}
     columns   [name, type, expression] each; expressions.py says what an expression is
-    rest      {"prefix": p}: every field with a wire attribute of its own that is not content, as p + its name;
-              with "unmapped": true only those that no column copies
+    rest      {"prefix": p}: every field that is taken from what the client sent and is not content, as p + its name;
+              with "unmapped": true only those that no column copies whatever the record is
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from typing import Any, cast
 
 from schemas import records
 from schemas.mapping.expressions import Expression, FieldOf, Words, folded, parse
-from schemas.records import Class, FieldType, Record
+from schemas.records import Class, Field, FieldType, Record
 
 FOLDER = Path(__file__).parent
 MAPPINGS = ("ecs", "ocsf", "gen_ai")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Taken from other fields (otlp.attributes.derive_tool): neither a wire attribute nor a JSON text is theirs.
+_FROM_FIELDS = ("command_executable", "url_host")
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,11 @@ def _column(record: Record, name: str, kind: str, expression: Expression) -> Map
     return MappedColumn(name, cast(FieldType, kind), expression, cls, doc, copied.unit if copied else None)
 
 
+def said(field: Field) -> bool:
+    """Whether a field says something that the client sent, and is not content."""
+    return field.cls != "content" and bool(field.otel or field.derive or field.name in _FROM_FIELDS)
+
+
 def _read(mapping: str) -> dict[str, Mapped]:
     document = json.loads((FOLDER / f"{mapping}.json").read_text(encoding="utf-8"))
     found = {}
@@ -121,7 +128,7 @@ def _read(mapping: str) -> dict[str, Mapped]:
             columns += [
                 _column(record, rest["prefix"] + field.name, field.type, FieldOf(field.name))
                 for field in record.fields
-                if field.otel and field.cls != "content" and not (rest.get("unmapped") and field.name in copied)
+                if said(field) and not (rest.get("unmapped") and field.name in copied)
             ]
         names = [column.name for column in columns]
         if len(set(names)) != len(names):

@@ -13,7 +13,7 @@ import orjson
 from schemas.encoder import Encoder
 from schemas.otlp import commands, content
 from schemas.otlp.bindings import Binding, Bindings, Derivation
-from schemas.otlp.client import client
+from schemas.otlp.client import NAME_PREFIX, UNKNOWN, client
 from schemas.otlp.content import CONTENT_MARK, LONG_NAME, REDACTED
 from schemas.otlp.guard import Guard
 from schemas.otlp.model import SCOPE_PREFIX, Attributes, Group
@@ -138,6 +138,27 @@ class Filled(Cleaner):
         self.keep(name, value)
         self.errors.append(name)
 
+    def keep_beside(self, place: str, key: str, value: Any) -> None:
+        """What came beside the attributes, as `place` and its name, without taking the place of one called so.
+
+        Args:    place: what it belongs to, with a dot at its end.
+        """
+        value = self.guard.attribute(key, value)
+        key, shown = content.attribute(place, key, value, self.content)
+        key = self.clean_name(key)
+        name = place + key
+        while key != CONTENT_MARK and (name in self.strings or name in self.json):
+            name = f"record.{name}"
+        if value.__class__ is str:
+            self.strings[name] = self.clean(shown)
+        else:
+            self.json[name] = self.clean(canonical(shown))
+
+    def keep_unread(self, unread: Attributes) -> None:
+        """Words of the record itself that nobody knows."""
+        for name, word in unread.items():
+            self.keep_part(name, word)
+
     def finish(self, over_limit: int) -> dict[str, Any]:
         """The values as the policy lets them be, with the maps and flags in their fields."""
         values = self.values
@@ -220,12 +241,18 @@ class Shared(Cleaner):
         guard.apply(whole)
         self.base = encoder.base(whole)
 
-    def tell_client(self, values: dict[str, Any]) -> None:
-        """Say which client sent the record with these fields, where that is not what the group says already."""
+    def tell_client(self, values: dict[str, Any], *names: Any) -> None:
+        """Say which client sent the record with these fields, where that is not what the group says already.
+
+        Args:    names: what the record is called, as it was sent.
+        """
+        own = self._client
         if "app_entrypoint" in values or "service_name" in values:
             own = self._tell({**self.fields, **values})
-            if own != self._client:
-                values["client"] = own
+        if own is None and any(name.__class__ is str and name.startswith(NAME_PREFIX) for name in names):
+            own = UNKNOWN
+        if own != self._client:
+            values["client"] = own
 
     def _tell(self, fields: dict[str, Any]) -> str | None:
         return client(fields.get("service_name"), fields.get("app_entrypoint"), self._scope)
@@ -333,8 +360,8 @@ def derive(filled: Filled, attributes: Attributes, parsed: tuple[str, ...], deri
 
 
 def derive_tool(values: dict[str, Any]) -> None:
-    """Fields that are taken from other fields of a tool's event: program, host, MCP server and tool."""
-    command = values.get("command_line")
+    """Fields that are taken from other fields of a tool's event or span: program, host, MCP server and tool."""
+    command = values.get("command_line") or values.get("full_command")
     if command and (program := commands.executable(command)) is not None:
         values["command_executable"] = program
     url = values.get("url")

@@ -19,6 +19,8 @@ _ENTRYPOINTS = {
 _SERVICE = "claude-code"
 _SCOPE = "com.anthropic.claude_code"
 UNKNOWN = "code"
+#: Event, metric and span names of a Claude Code begin with it, on the wire.
+NAME_PREFIX = "claude_code."
 _MOST = 64
 
 
@@ -28,7 +30,7 @@ def client(service: str | None, entrypoint: str | None, scope: str) -> str | Non
 
     Args:    service, entrypoint: service.name and app.entrypoint.  scope: name of the instrumentation scope.
     Returns: `code` for a Claude Code that does not say how it was started (metrics, older clients), None for what
-             is no Claude client by its service, entrypoint or scope.
+             is no Claude client by its service, entrypoint or scope. A name with NAME_PREFIX makes it `code` as well.
     """
     known = _SERVICES.get(service or "")
     if known:

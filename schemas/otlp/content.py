@@ -19,6 +19,8 @@ from schemas import records
 from schemas.otlp.values import canonical
 
 CONTENT_MARK = "<content>"
+# The same in place of a list, an object, bytes or a number that is a member of a tree: its row is canonical JSON.
+TREE_MARK = canonical(CONTENT_MARK)
 REDACTED = "<REDACTED>"
 LONG_TEXT = 256
 LONG_NAME = 1024
@@ -53,7 +55,7 @@ def attribute(place: str, key: str, value: Any, texts: Texts, most: int = LONG_T
     Args:    place: what the attribute belongs to, "" for the record itself, else with a dot at its end.
              most: length of the longest text that is none, in characters.
     """
-    if len(key) > LONG_NAME:
+    if len(key) > LONG_NAME or key == CONTENT_MARK:  # A name that looks like ours must not hide those that are.
         texts.append((place + CONTENT_MARK, canonical({key: value})))
         return CONTENT_MARK, CONTENT_MARK
     kind: type = value.__class__
@@ -67,9 +69,15 @@ def attribute(place: str, key: str, value: Any, texts: Texts, most: int = LONG_T
     return key, CONTENT_MARK
 
 
+def member(place: str, key: str, value: Any, texts: Texts, most: int = LONG_TEXT) -> tuple[str, Any]:
+    """The same for an attribute that is a member of a tree, where the mark must tell what it stands for."""
+    key, shown = attribute(place, key, value, texts, most)
+    return key, TREE_MARK if shown is CONTENT_MARK and value.__class__ is not str else shown
+
+
 def attributes(place: str, values: dict[str, Any], texts: Texts) -> dict[str, Any]:
     """The same for all attributes of a place."""
-    return dict(attribute(place, key, value, texts) for key, value in values.items())
+    return dict(member(place, key, value, texts) for key, value in values.items())
 
 
 def name(place: str, text: str, texts: Texts, most: int = LONG_NAME) -> str:

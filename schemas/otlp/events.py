@@ -21,6 +21,8 @@ from schemas.routing import DROP, Decision
 PREFIX = "claude_code."
 RECORD = "claude_event"
 CONTENT = "claude_content"
+# A severity is a word; what is longer is something else.
+_WORD = 32
 _PLACE = ("event_id", "event_name", "event_time", "clock_suspect", "route", "routing_rule")
 
 
@@ -81,7 +83,7 @@ class Events:
             values.get("user_id", inherited.get("user_id")),
         )
         session = values.get("session_id", inherited.get("session_id"))
-        shared.tell_client(values)
+        shared.tell_client(values, record.body, record.event_name, record.attributes.get("event.name"))
         sequence = values.get("event_sequence", inherited.get("event_sequence"))
         identity = [
             context.tenant,
@@ -166,8 +168,16 @@ class Events:
             filled.hold_part("severity_text", text)
             shown = content.name("severity_text", text, filled.content, len(text) if content.is_name(text) else 0)
             values["severity_text"] = filled.name("severity_text", shown)
+        if record.unread:
+            filled.keep_unread(record.unread)
+            word = record.unread["severity_number"]
+            if not record.severity_text and len(word) <= _WORD and word.isalnum():
+                values["severity_text"] = filled.clean_name(word)
         if record.flags:
             values["trace_flags"] = record.flags
+        stated = record.event_name.removeprefix(PREFIX)
+        if stated and stated != values["event_name"] and stated != event_name(record):
+            filled.keep_beside("record.", "event_name", record.event_name)
         if record.dropped:
             values["dropped_attributes_count"] = record.dropped
         if not record.trace_id and not record.span_id:

@@ -1,8 +1,9 @@
 """OTLP/JSON bodies to the model.
 
 As the specification writes them, and as routers re-emit them: camelCase or snake_case names, ints as numbers or
-strings, bools as words, enums as numbers or names (in full or not, in any case), hex ids in either case, null for what
-is not set, unknown members ignored. A record of the wrong shape is Malformed alone; a request of the wrong shape is
+strings, bools as words or 1 and 0, enums as numbers or names (in full or not, in any case), times as ISO 8601 text, ids
+in hex of either case or in base64, null for what is not set, unknown members ignored. An enum's word that nobody knows
+is kept beside the record (`unread`). A record of the wrong shape is Malformed alone; a request of the wrong shape is
 refused.
 """
 
@@ -24,7 +25,10 @@ from schemas.otlp import model
 from schemas.otlp.message import Limits, Signal
 from schemas.otlp.model import BadRecord
 from schemas.otlp.repair import repair_json
+from schemas.otlp.values import as_boolean, as_long, as_timestamp
 
+# Lengths of an id in base64, with padding and without. Those of hex are others: 32 and 16.
+_BASE64_IDS = {"traceId": (22, 24), "spanId": (11, 12), "parentSpanId": (11, 12)}
 _KINDS = (
     ("sum", "sum"),
     ("gauge", "gauge"),
@@ -126,13 +130,23 @@ def _kind(value: Any) -> str:
     return f"{type(value).__name__} of {len(value)}" if isinstance(value, str | list | dict) else type(value).__name__
 
 
-def _integer(value: Any, low: int, high: int) -> int:
-    digits = value.__class__ is str and _INTEGER.fullmatch(value)
-    if digits or (value.__class__ is float and value.is_integer()):
+def _integer(sent: Any, low: int, high: int) -> int:
+    value = sent
+    if value.__class__ is str:
+        value = int(value) if _INTEGER.fullmatch(value) else as_long(value)
+    elif value.__class__ is float and value.is_integer():
         value = int(value)
     if value.__class__ is not int or not low <= value <= high:
-        raise BadRecord(f"not an integer from {low} to {high}: {_kind(value)}")
+        raise BadRecord(f"not an integer from {low} to {high}: {_kind(sent)}")
     return value
+
+
+def _time(holder: Any, name: str) -> int:
+    """Nanoseconds since the epoch, 0 where there are none."""
+    found = _member(holder, name)
+    if found.__class__ is str and not found.isdecimal() and (micros := as_timestamp(found)) is not None:
+        found = micros * 1000
+    return 0 if found is None else _integer(found, 0, _MAX_UINT64)
 
 
 def _unsigned(holder: Any, name: str, high: int = _MAX_UINT64) -> int:
@@ -165,11 +179,10 @@ def _optional_double(holder: Any, name: str) -> float | None:
 
 
 def _flag(value: Any) -> bool:
-    if value.__class__ is not bool:
-        if value not in ("true", "false"):
-            raise BadRecord(f"not a boolean: {_kind(value)}")
-        return bool(value == "true")
-    return value
+    found = as_boolean(value)
+    if found is None:
+        raise BadRecord(f"not a boolean: {_kind(value)}")
+    return found
 
 
 def _text(value: Any) -> str:
@@ -190,19 +203,38 @@ def _long(value: Any) -> int:
     return _integer(value, -_MAX_INT64 - 1, _MAX_INT64)
 
 
-def _enum(holder: Any, name: str, numbers: Mapping[str, int]) -> int:
+def _enum(holder: Any, name: str, numbers: Mapping[str, int], field: str, unread: model.Attributes) -> int:
+    """The enum's number; 0 for a word that is not known, which goes to `unread` under the field's name."""
     found = _member(holder, name)
     if found.__class__ is str:
-        number = numbers.get(found.upper())
+        number = numbers.get(found.strip().upper())
         if number is not None:
             return number
+        if as_long(found) is None:
+            if found:
+                unread[field] = found
+            return 0
     return 0 if found is None else _integer(found, -(1 << 31), (1 << 31) - 1)
 
 
 def _id(holder: Any, name: str) -> str:
     """Lower-case hex; an id of zeros is none."""
-    found = _string(holder, name).lower()
+    found = _string(holder, name)
+    if len(found) in _BASE64_IDS[name] and (sized := _from_base64(found, 16 if name == "traceId" else 8)):
+        found = sized
+    found = found.lower()
     return found if found.strip("0") else ""
+
+
+def _from_base64(found: str, size: int) -> str | None:
+    """Hex of an id in the JSON of protobuf itself; None for what is none, or hex already."""
+    if not found.strip("0123456789abcdefABCDEF"):
+        return None
+    try:
+        raw = _bytes(found)
+    except BadRecord:
+        return None
+    return raw.hex() if len(raw) == size else None
 
 
 _SCALARS: dict[str, Callable[[Any], Any]] = {
@@ -272,9 +304,13 @@ class _Reader:
             own, own_over = self._attributes(scope)
             if own:
                 resource = model.with_scope(resource, own)
-            schema_url = _string(inner, "schemaUrl") or _string(outer, "schemaUrl")
+            scope_url, outer_url = _string(inner, "schemaUrl"), _string(outer, "schemaUrl")
+            dropped = _unsigned(_object(outer, "resource"), "droppedAttributesCount")
+            scope_dropped = _unsigned(scope, "droppedAttributesCount")
+            if dropped or scope_dropped or (scope_url and outer_url):
+                resource = model.with_own(resource, dropped, scope_dropped, outer_url, scope_url)
             name, version = _string(scope, "name"), _string(scope, "version")
-            groups.append(model.Group(resource, over + own_over, name, version, schema_url, read(records)))
+            groups.append(model.Group(resource, over + own_over, name, version, scope_url or outer_url, read(records)))
         return groups
 
     def _attributes(self, holder: Any, name: str = "attributes") -> tuple[model.Attributes, int]:
@@ -329,10 +365,11 @@ class _Reader:
 
     def _log(self, record: Any) -> model.LogRecord:
         attributes, over = self._attributes(record)
+        unread: model.Attributes = {}
         return model.LogRecord(
-            time=_unsigned(record, "timeUnixNano"),
-            observed=_unsigned(record, "observedTimeUnixNano"),
-            severity_number=_enum(record, "severityNumber", _SEVERITIES),
+            time=_time(record, "timeUnixNano"),
+            observed=_time(record, "observedTimeUnixNano"),
+            severity_number=_enum(record, "severityNumber", _SEVERITIES, "severity_number", unread),
             severity_text=_string(record, "severityText"),
             event_name=_string(record, "eventName"),
             body=self._value(_member(record, "body"), self._depth),
@@ -343,24 +380,30 @@ class _Reader:
             span_id=_id(record, "spanId"),
             flags=_unsigned(record, "flags"),
             source=record,
+            unread=unread,
         )
 
     def _point(self, item: tuple[Any, str, str, Any]) -> model.DataPoint:
         metric, wire, kind, point = item
         data = _object(metric, wire)
         attributes, over = self._attributes(point)
+        # Some routers put an object of their own there.
+        ours = _member(metric, "metadata").__class__ is list
+        metadata, metadata_over = self._attributes(metric, "metadata") if ours else (model.NOTHING, 0)
         scalar = kind in ("sum", "gauge")
         temporality = None
+        unread: model.Attributes = {}
         if kind not in ("gauge", "summary"):
-            temporality = model.word(model.TEMPORALITIES, _enum(data, "aggregationTemporality", _TEMPORALITIES))
+            number = _enum(data, "aggregationTemporality", _TEMPORALITIES, "temporality", unread)
+            temporality = model.word(model.TEMPORALITIES, number)
         return model.DataPoint(
             metric=_string(metric, "name"),
             unit=_string(metric, "unit"),
             kind=kind,
             temporality=temporality,
             monotonic=_flag(_member(data, "isMonotonic") or False) if kind == "sum" else None,
-            start=_unsigned(point, "startTimeUnixNano"),
-            time=_unsigned(point, "timeUnixNano"),
+            start=_time(point, "startTimeUnixNano"),
+            time=_time(point, "timeUnixNano"),
             value=_number(point) if scalar else None,
             observations=None if scalar else _unsigned(point, "count"),
             sum=None if scalar else _summary_sum(kind, point),
@@ -370,14 +413,16 @@ class _Reader:
             exemplars=None if kind == "summary" else self._exemplars(point),
             flags=_unsigned(point, "flags"),
             attributes=attributes,
-            over_limit=over,
+            over_limit=over + metadata_over,
             source={"name": _string(metric, "name"), wire: point},
+            unread=unread,
+            metadata=metadata,
         )
 
     def _exemplars(self, point: Any) -> list[Any] | None:
         return [
             model.exemplar(
-                _unsigned(exemplar, "timeUnixNano"),
+                _time(exemplar, "timeUnixNano"),
                 _number(exemplar),
                 _id(exemplar, "traceId"),
                 _id(exemplar, "spanId"),
@@ -389,8 +434,9 @@ class _Reader:
     def _span(self, span: Any) -> model.Span:
         attributes, over = self._attributes(span)
         status = _object(span, "status")
-        kind = _enum(span, "kind", _SPAN_KINDS)
-        code = _enum(status, "code", _STATUS_CODES)
+        unread: model.Attributes = {}
+        kind = _enum(span, "kind", _SPAN_KINDS, "kind", unread)
+        code = _enum(status, "code", _STATUS_CODES, "status_code", unread)
         return model.Span(
             trace_id=_id(span, "traceId"),
             span_id=_id(span, "spanId"),
@@ -399,15 +445,15 @@ class _Reader:
             flags=_unsigned(span, "flags"),
             name=_string(span, "name"),
             kind=model.word(model.SPAN_KINDS, kind) or str(kind),
-            start=_unsigned(span, "startTimeUnixNano"),
-            end=_unsigned(span, "endTimeUnixNano"),
+            start=_time(span, "startTimeUnixNano"),
+            end=_time(span, "endTimeUnixNano"),
             attributes=attributes,
             dropped=_unsigned(span, "droppedAttributesCount"),
             over_limit=over,
             events=[
                 model.SpanEvent(
                     _string(event, "name"),
-                    _unsigned(event, "timeUnixNano"),
+                    _time(event, "timeUnixNano"),
                     self._attributes(event)[0],
                     _unsigned(event, "droppedAttributesCount"),
                 )
@@ -415,13 +461,21 @@ class _Reader:
             ],
             dropped_events=_unsigned(span, "droppedEventsCount"),
             links=[
-                model.SpanLink(_id(link, "traceId"), _id(link, "spanId"), self._attributes(link)[0])
+                model.SpanLink(
+                    _id(link, "traceId"),
+                    _id(link, "spanId"),
+                    self._attributes(link)[0],
+                    _string(link, "traceState"),
+                    _unsigned(link, "flags"),
+                    _unsigned(link, "droppedAttributesCount"),
+                )
                 for link in _list(span, "links")
             ],
             dropped_links=_unsigned(span, "droppedLinksCount"),
             status_code=model.word(model.STATUS_CODES, code) or str(code),
             status_message=_string(status, "message"),
             source=span,
+            unread=unread,
         )
 
 
@@ -468,7 +522,12 @@ def _enum_words(numbers: Iterable[tuple[str, int]], prefix: str) -> dict[str, in
     return {word: number for name, number in numbers for word in (name, name.removeprefix(prefix))}
 
 
-_SEVERITIES = _enum_words(SeverityNumber.items(), "SEVERITY_NUMBER_")
+# Words of syslog and of the loggers that most languages come with, as OpenTelemetry's log data model reads them.
+_OTHER_SEVERITIES = (
+    *(("INFORMATION", 9), ("INFORMATIONAL", 9), ("NOTICE", 10), ("WARNING", 13), ("ERR", 17), ("SEVERE", 17)),
+    *(("CRITICAL", 18), ("CRIT", 18), ("ALERT", 19), ("EMERGENCY", 21), ("EMERG", 21)),
+)
+_SEVERITIES = _enum_words((*SeverityNumber.items(), *_OTHER_SEVERITIES), "SEVERITY_NUMBER_")
 _TEMPORALITIES = _enum_words(AggregationTemporality.items(), "AGGREGATION_TEMPORALITY_")
 _SPAN_KINDS = _enum_words(trace_pb2.Span.SpanKind.items(), "SPAN_KIND_")
 _STATUS_CODES = _enum_words(trace_pb2.Status.StatusCode.items(), "STATUS_CODE_")

@@ -96,6 +96,11 @@ class _Reader:
         if scope.attributes:
             own, own_over = self._attributes(scope.attributes)
             resource, over = model.with_scope(resource, own), over + own_over
+        dropped = outer.resource.dropped_attributes_count
+        if dropped or scope.dropped_attributes_count or (inner.schema_url and outer.schema_url):
+            resource = model.with_own(
+                resource, dropped, scope.dropped_attributes_count, outer.schema_url, inner.schema_url
+            )
         return model.Group(resource, over, scope.name, scope.version, inner.schema_url or outer.schema_url, records)
 
     def _attributes(self, pairs: Any) -> tuple[model.Attributes, int]:
@@ -120,7 +125,8 @@ class _Reader:
             return [self._value(item, depth - 1) for item in value.array_value.values]
         if kind == "kvlist_value":
             return {pair.key: self._value(pair.value, depth - 1) for pair in value.kvlist_value.values}
-        return getattr(value, kind)
+        # A place in a table that only profiles have: here it says nothing, in JSON neither.
+        return None if kind == "string_value_strindex" else getattr(value, kind)
 
     def _log(self, record: Any) -> model.LogRecord:
         attributes, over = self._attributes(record.attributes)
@@ -145,6 +151,7 @@ class _Reader:
         if kind is None:
             return
         data = getattr(metric, kind)
+        metadata, metadata_over = self._attributes(metric.metadata) if metric.metadata else (model.NOTHING, 0)
         temporality = None if kind in ("gauge", "summary") else data.aggregation_temporality
         for point in data.data_points:
             attributes, over = self._attributes(point.attributes)
@@ -167,8 +174,9 @@ class _Reader:
                 exemplars=None if kind == "summary" else self._exemplars(point.exemplars),
                 flags=point.flags,
                 attributes=attributes,
-                over_limit=over,
+                over_limit=over + metadata_over,
                 source=point,
+                metadata=metadata,
             )
 
     def _exemplars(self, exemplars: Any) -> list[Any] | None:
@@ -207,7 +215,14 @@ class _Reader:
             ],
             dropped_events=span.dropped_events_count,
             links=[
-                model.SpanLink(_hex(link.trace_id), _hex(link.span_id), self._attributes(link.attributes)[0])
+                model.SpanLink(
+                    _hex(link.trace_id),
+                    _hex(link.span_id),
+                    self._attributes(link.attributes)[0],
+                    link.trace_state,
+                    link.flags,
+                    link.dropped_attributes_count,
+                )
                 for link in span.links
             ],
             dropped_links=span.dropped_links_count,

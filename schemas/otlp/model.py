@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 Attributes = dict[str, Any]
+NOTHING: Attributes = {}
 
 
 class LogRecord(NamedTuple):
     """`dropped` counts the attributes that the client dropped, `over_limit` those that we did.
 
     `renamed`, here and below: attribute names that were put right, as they were sent (see spelling.py).
+    `unread`: words of enums that are not known, by the field that they were for.
     """
 
     time: int
@@ -33,10 +35,14 @@ class LogRecord(NamedTuple):
     flags: int
     source: Any
     renamed: tuple[str, ...] = ()
+    unread: Attributes = NOTHING
 
 
 class DataPoint(NamedTuple):
-    """One point of one metric. `buckets` has what only histograms and summaries have, under OTLP's own names."""
+    """One point of one metric. `buckets` has what only histograms and summaries have, under OTLP's own names.
+
+    `metadata`: the metric's own attributes, the same for all of its points.
+    """
 
     metric: str
     unit: str
@@ -57,6 +63,8 @@ class DataPoint(NamedTuple):
     over_limit: int
     source: Any
     renamed: tuple[str, ...] = ()
+    unread: Attributes = NOTHING
+    metadata: Attributes = NOTHING
 
 
 class SpanEvent(NamedTuple):
@@ -74,6 +82,9 @@ class SpanLink(NamedTuple):
     trace_id: str
     span_id: str
     attributes: Attributes
+    trace_state: str
+    flags: int
+    dropped: int
 
 
 class Span(NamedTuple):
@@ -99,6 +110,7 @@ class Span(NamedTuple):
     status_message: str
     source: Any
     renamed: tuple[str, ...] = ()
+    unread: Attributes = NOTHING
 
 
 class Malformed(NamedTuple):
@@ -139,6 +151,7 @@ SPAN_KINDS = ("unspecified", "internal", "server", "client", "producer", "consum
 STATUS_CODES = ("unset", "ok", "error")
 TEMPORALITIES: tuple[str | None, ...] = (None, "delta", "cumulative")
 SCOPE_PREFIX = "otel.scope."
+RESOURCE_PREFIX = "otel.resource."
 
 
 def is_hex(text: str, size: int) -> bool:
@@ -149,6 +162,26 @@ def is_hex(text: str, size: int) -> bool:
 def word(words: tuple[Any, ...], number: int) -> Any:
     """The word for an enum's number; None for one that is not known."""
     return words[number] if 0 <= number < len(words) else None
+
+
+def with_own(resource: Attributes, dropped: int, scope_dropped: int, schema_url: str, scope_url: str) -> Attributes:
+    """The attributes with what resource and scope say beside them, where they do; never in the place of one.
+
+    Args:    dropped, scope_dropped: attributes that the client dropped.  schema_url, scope_url: the resource's is told
+             where it is not the scope's, which is a field.
+    """
+    own = {
+        f"{RESOURCE_PREFIX}dropped_attributes_count": dropped,
+        f"{SCOPE_PREFIX}dropped_attributes_count": scope_dropped,
+        f"{RESOURCE_PREFIX}schema_url": schema_url if scope_url and schema_url != scope_url else "",
+    }
+    found = dict(resource)
+    for key, value in own.items():
+        while value and key in found:
+            key = f"record.{key}"
+        if value:
+            found[key] = value
+    return found
 
 
 def with_scope(resource: Attributes, scope: Attributes) -> Attributes:

@@ -17,6 +17,7 @@ from schemas.otlp.values import LONG_MAX, canonical, canonical_attributes
 from schemas.routing import DROP
 
 RECORD = "metric_point"
+METADATA = "metric.metadata."
 
 
 class Points:
@@ -60,7 +61,7 @@ class Points:
             values.get("user_id", inherited.get("user_id")),
         )
         session = values.get("session_id", inherited.get("session_id"))
-        shared.tell_client(values)
+        shared.tell_client(values, point.metric)
         metric = values["metric"] = filled.name("metric", point.metric)
         values["kind"] = point.kind
         key = self._keys.key(session, user, group.resource)
@@ -124,6 +125,10 @@ def _measure(point: DataPoint, filled: attrs.Filled) -> None:
         values["exemplars_json"] = filled.clean(canonical(exemplars))
     if point.flags:
         values["flags"] = point.flags
+    for key, held in point.metadata.items():
+        filled.keep_beside(METADATA, key, held)
+    if point.unread:
+        filled.keep_unread(point.unread)
 
 
 def _exemplar(place: str, exemplar: dict[str, Any], filled: attrs.Filled) -> dict[str, Any]:

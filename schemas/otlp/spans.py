@@ -16,6 +16,14 @@ from schemas.otlp.values import canonical
 from schemas.routing import DROP
 
 RECORD = "claude_span"
+_OUTCOMES = {"ok": "success", "error": "failure"}
+
+
+def _outcome(success: bool | None, status: str) -> str | None:
+    """What the client says of its operation, else what the span's status does."""
+    if success is None:
+        return _OUTCOMES.get(status)
+    return "success" if success else "failure"
 
 
 class Spans:
@@ -43,6 +51,9 @@ class Spans:
         filled = attrs.fill(self._bindings.default, span.attributes, shared)
         values = filled.values
         attrs.derive(filled, span.attributes, self._bindings.parsed, self._bindings.derived)
+        attrs.derive_tool(values)
+        if (outcome := _outcome(values.get("success"), span.status_code)) is not None:
+            values["event_outcome"] = outcome
         start = self._times(span, values)
         user = values["user_key"] = self._keys.user(
             values.get("user_account_uuid", inherited.get("user_account_uuid")),
@@ -50,7 +61,7 @@ class Spans:
             values.get("user_id", inherited.get("user_id")),
         )
         session = values.get("session_id", inherited.get("session_id"))
-        shared.tell_client(values)
+        shared.tell_client(values, span.name)
         name = filled.name("name", span.name)
         values |= {"trace_id": span.trace_id, "span_id": span.span_id, "name": name}
         key = self._keys.key(session, user, group.resource)
@@ -106,6 +117,8 @@ class Spans:
         values, texts = filled.values, filled.content
         values["kind"] = span.kind
         values["status_code"] = span.status_code
+        if span.unread:
+            filled.keep_unread(span.unread)
         for name, value in (
             ("trace_flags", span.flags),
             ("dropped_attributes_count", span.dropped),
@@ -130,14 +143,20 @@ class Spans:
             values["links_json"] = filled.clean(found)
 
     def _event(self, number: int, event: SpanEvent, filled: attrs.Filled) -> dict[str, Any]:
-        """An event of a span. Its texts are bodies of tools unless a field says otherwise: they leave a mark."""
+        """An event of a span. Its texts are bodies of tools unless a field says otherwise: they leave a mark.
+
+        An attribute with a field has that field's type here, too.
+        """
         texts = filled.content
         name = content.name(f"events.{number}.name", event.name, texts)
         kept: dict[str, Any] = {}
         for key, value in self.guard.attributes(event.attributes).items():
-            most = content.LONG_TEXT if key in self._bindings.default else 0
+            binding = self._bindings.default.get(key)
+            coerced = binding.coerce(value) if binding is not None and not binding.content else None
+            most = content.LONG_TEXT if binding is not None else 0
+            fits = coerced is not None and coerced != ""
             filled.hold_part(f"{name}.{key}", value)
-            shown_key, shown = content.attribute(f"{name}.", key, value, texts, most)
+            shown_key, shown = content.member(f"{name}.", key, coerced if fits else value, texts, most)
             kept[shown_key] = shown
         found = {"name": name, "time_unix_nano": event.time, "attributes": kept}
         return found | ({"dropped_attributes_count": event.dropped} if event.dropped else {})
@@ -148,7 +167,12 @@ class Spans:
         kept = self.guard.attributes(link.attributes)
         for key, value in kept.items():
             filled.hold_part(place + key, value)
-        return {
+        own = {
+            "trace_state": filled.name(f"{place}trace_state", link.trace_state),
+            "flags": link.flags,
+            "dropped_attributes_count": link.dropped,
+        }
+        return {name: value for name, value in own.items() if value} | {
             "trace_id": content.name(f"{place}trace_id", link.trace_id, texts),
             "span_id": content.name(f"{place}span_id", link.span_id, texts),
             "attributes": content.attributes(place, kept, texts),

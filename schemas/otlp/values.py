@@ -34,11 +34,19 @@ transport, spelling of types or order of attributes it came in. tests/schemas/ot
    canonical JSON.
 4. Where a text is content, its place has the mark `<content>`, and the row of ClaudeContent whose `field` names the
    place has the text: as it is in place of a string, else canonical JSON. A name of more than 1024 characters is
-   content too: the row has `{name: value}`. What the resource has for the content topic goes with the first record of
-   its group.
-5. A number or id of the record itself that its field cannot hold (NaN, a trace id of three bytes) is kept like an
-   attribute under its field's name, with `record.` before it where an attribute is called so.
-6. Of two attributes with one name the last one counts. A client's own text `<content>` looks like a mark, but has no
+   content too, and so is one that looks like the mark: the row has `{name: value}`. What the resource has for the
+   content topic goes with the first record of its group.
+5. The attributes of a span's events and links and of exemplars are members of events_json, links_json and
+   exemplars_json. There `"<content>"`, with quotes, is the mark of what is no string. Those of a span's event that have
+   a field on spans have its type (1.).
+6. A number, id or enum's word of the record itself that its field cannot hold (NaN, a trace id of three bytes, a
+   severity `LOUD`, which severity_text has as well where the client says none) is kept like an attribute under its
+   field's name, with `record.` before it where an attribute is called so; it is named in `coercion_errors`.
+7. What stands beside the attributes and has no field has a name of its own in the maps: the metadata of a metric
+   `metric.metadata.<name>` on its points; an eventName that is not the event's name `record.event_name`; what a
+   resource or its scope has dropped `otel.resource.dropped_attributes_count` and `otel.scope.dropped_attributes_count`,
+   and the resource's schema URL beside another of the scope's `otel.resource.schema_url`, among those of the resource.
+8. Of two attributes with one name the last one counts. A client's own text `<content>` looks like a mark, but has no
    row.
 """
 

@@ -2,13 +2,14 @@
 
 import json
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from schemas import docs, records
-from schemas.catalogue import KINDS, RECORDS, Item, catalogue, version
+from schemas.catalogue import KINDS, RECORDS, Item, SpanEvent, SpanEventAttribute, catalogue, version
 from schemas.coverage import coverage, percentage, shipped
 from schemas.otlp.bindings import Bindings
 
@@ -20,7 +21,8 @@ def test_every_attribute_of_the_catalogue_has_a_typed_field() -> None:
     rows = coverage(catalogue())
     assert [row for row in rows if row.missing] == []
     assert percentage(rows) == 100
-    assert {kind: sum(row.kind == kind for row in rows) for kind in KINDS} == {"events": 27, "metrics": 8, "spans": 6}
+    assert Counter(row.kind for row in rows) == {"events": 30, "metrics": 8, "spans": 10, "span_events": 2}
+    assert {"claude_code.mcp.rpc", "claude_code.summary", "tool.output"} <= {row.name for row in rows}
 
 
 def test_a_binding_that_goes_is_missed() -> None:
@@ -41,6 +43,17 @@ def test_an_attribute_that_the_client_comes_to_send_is_missed() -> None:
     item = Item("claude_code.novel", "2.2.0", {"novel.one": "2.2.0", "model": "2.2.0"})
     rows = coverage(replace(known, items={**known.items, "spans": {item.name: item}}))
     assert [(row.name, row.missing) for row in rows if row.missing] == [("claude_code.novel", ("novel.one",))]
+
+
+def test_an_attribute_of_a_span_event_without_type_is_missed() -> None:
+    known = catalogue()
+    novel = {"novel": SpanEventAttribute("usage", "Novel."), "output": SpanEventAttribute("content", "Text.")}
+    rows = coverage(
+        replace(known, span_events={"tool.novel": SpanEvent("tool.novel", "claude_code.tool", "2.2.0", novel)})
+    )
+    assert [(row.kind, row.name, row.missing) for row in rows if row.missing] == [
+        ("span_events", "tool.novel", ("novel",))
+    ]
 
 
 def test_an_attribute_means_the_same_field_on_every_event_or_says_which() -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,58 @@ class TestTheCommand:
         self.rewrite(folder, 1, change)
         assert self.run(folder) == 1
         assert "session_hour v1 was released and has changed: put it back, and make v2" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("change", "why"),
+        [
+            (lambda s, f: s["fields"].append(f["team"]), "team is there twice"),
+            (lambda _, f: f["team"].update(default="none"), 'the default of team, "none", is no "null"'),
+            (lambda _, f: f["prompts"].update(default="0"), "Default value <0> must match schema type: long"),
+            (lambda _, f: f["prompts"].update(default=None), "Default value <None> must match schema type: long"),
+            (lambda _, f: f["prompts"].update(default=True), 'the default of prompts, true, is no "long"'),
+        ],
+    )
+    def test_a_version_that_no_avro_library_reads_fails_with_one_line(
+        self, folder: Path, change: Any, why: str, capsys: Any
+    ) -> None:
+        self.rewrite(folder, 2, change)
+        assert self.run(folder) == 1
+        out = capsys.readouterr().out
+        assert "session_hour" in out
+        assert out.endswith(f": {why}\n")
+        assert out.count("\n") == 1
+
+    def test_what_is_no_schema_of_ours_fails_with_one_line(self, folder: Path, capsys: Any) -> None:
+        self.rewrite(folder, 2, lambda _, f: f["team"].update(type=["string", "null"]))
+        assert self.run(folder) == 1
+        assert capsys.readouterr().out.endswith("session_hour/v2.avsc: team: a union must be [null, type]\n")
+
+    @staticmethod
+    def tag(folder: Path, name: str) -> None:
+        who = ("-c", "user.name=x", "-c", "user.email=x@example.com", "-c", "commit.gpgsign=false")
+        for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "--allow-empty", "-m", "x"), ("tag", name)):
+            subprocess.run(["git", *who, *arguments], cwd=folder, check=True)
+
+    def test_a_tagged_release_without_released_records_fails(self, folder: Path, capsys: Any) -> None:
+        self.tag(folder, "w1")
+        assert self.run(folder) == 0
+        self.tag(folder, "v1.0.0")
+        capsys.readouterr()
+        assert self.run(folder) == 1
+        cure = "run python -m schemas.compatibility release"
+        assert capsys.readouterr().out == f"v1.0.0 is tagged and released.txt is empty: {cure}\n"
+        assert self.run(folder, "release") == 0
+        assert self.run(folder) == 0
+
+    def test_what_a_tagged_release_had_cannot_be_taken_out(self, folder: Path, capsys: Any) -> None:
+        assert self.run(folder, "release") == 0
+        self.tag(folder, "v1.0.0")
+        file = folder / "released.txt"
+        file.write_text("".join(line for line in file.read_text().splitlines(True) if not line.startswith("audit ")))
+        capsys.readouterr()
+        assert (self.run(folder), self.run(folder, "release")) == (1, 1)
+        line = "audit v1 was released with v1.0.0 and is not so in released.txt: put its line back\n"
+        assert capsys.readouterr().out == line * 2
 
     def test_a_version_may_change_until_it_is_released(self, folder: Path) -> None:
         self.rewrite(folder, 1, lambda s, f: s["fields"].remove(f["team"]))

@@ -13,6 +13,7 @@ from schemas.mapping import actions, expressions
 from schemas.mapping.tables import FOLDER, _column, nested, views
 from schemas.records import CLASSES
 from tests.schemas.mapping.records import bare, full, of_every_action, recorded
+from tests.schemas.otlp import requests
 
 EVENTS = [*recorded("logs", "claude_event"), *of_every_action()]
 OCSF_TABLE = json.loads((FOLDER / "ocsf.json").read_text())["views"]["events_ocsf"]["actions"]
@@ -98,10 +99,12 @@ class TestEveryView:
     def test_no_column_holds_content(self, view: Any) -> None:
         assert {column.cls for column in view.columns} <= set(CLASSES) - {"content"}
 
-    def test_every_field_with_an_attribute_is_there(self, view: Any) -> None:
-        read = {field for column in view.columns for field in column.expression.fields}
-        wired = {f.name for f in records.record(view.record).fields if f.otel and f.cls != "content"}
-        assert wired <= read
+    def test_every_field_that_the_client_filled_is_there_whatever_the_record_is(self, view: Any) -> None:
+        """A column for some records only (a process, where one was started) loses the field of the others."""
+        copied = {c.expression.name for c in view.columns if isinstance(c.expression, expressions.FieldOf)}
+        ours = ("command_executable", "url_host")
+        fields = [f for f in records.record(view.record).fields if f.cls != "content"]
+        assert {f.name for f in fields if f.otel or f.derive or f.name in ours} <= copied
 
     def test_a_columns_class_is_that_of_its_fields(self, view: Any) -> None:
         record = records.record(view.record)
@@ -201,6 +204,24 @@ def test_ocsf_says_that_a_tool_was_refused() -> None:
     assert found["unmapped"]["source"] == "user_reject"
 
 
+@pytest.mark.parametrize(
+    ("tool", "sent", "kept"),
+    [
+        ("Bash", {"command": "curl evil.example"}, {"command_line": "curl evil.example", "command_executable": "curl"}),
+        ("Edit", {"file_path": "/etc/passwd"}, {"file_path": "/etc/passwd"}),
+        ("WebFetch", {"url": "https://a.example/x"}, {"url": "https://a.example/x", "url_host": "a.example"}),
+        ("mcp__jira__get", {"id": 1}, {"mcp_server": "jira", "mcp_tool": "get"}),
+    ],
+)
+def test_what_a_refused_tool_call_was_about_is_not_lost(tool: str, sent: Any, kept: dict[str, str]) -> None:
+    said = {"event.name": "tool_decision", "decision": "reject", "tool_name": tool, "tool_input": json.dumps(sent)}
+    decision = requests.event(said)
+    assert kept.items() <= mapping.ocsf(decision)["unmapped"].items()
+    gen_ai = mapping.gen_ai(decision)
+    assert gen_ai is not None
+    assert {f"claude_code.{name}": value for name, value in kept.items()}.items() <= gen_ai.items()
+
+
 def test_an_unknown_event_is_ocsfs_base_event() -> None:
     found = mapping.ocsf(bare(event_name="brand_new", event_action="brand_new"))
     assert (found["class_uid"], found["type_uid"], found["class_name"]) == (0, 99, "Base Event")
@@ -228,13 +249,31 @@ def test_gen_ai_counts_the_caches_tokens_as_input() -> None:
 
 
 def test_a_span_is_mapped_as_a_span() -> None:
-    span = full("claude_span", name="claude_code.llm_request", span_type="llm_request", success=False)
+    span = full("claude_span", name="claude_code.llm_request", span_type="llm_request", event_outcome="failure")
     found = mapping.ecs(span)
     assert (found["event"]["category"], found["event"]["outcome"]) == (["api"], "failure")
     assert found["span"]["id"] == span["span_id"]
     gen_ai = mapping.gen_ai(span)
     assert gen_ai is not None
     assert gen_ai["gen_ai.operation.name"] == "chat"
+
+
+def test_a_span_tells_a_security_team_what_its_event_does() -> None:
+    sent = {"tool_name": "WebFetch", "success": "false", "tool_input": '{"url": "https://a.example/x"}'}
+    found = mapping.ecs(requests.only("traces", requests.spans(requests.span(sent)))[0])
+    assert (found["url"], found["related"]) == (
+        {"full": "https://a.example/x", "domain": "a.example"},
+        {"hosts": ["a.example"]},
+    )
+    assert found["event"]["outcome"] == "failure"
+    sent = {"tool_name": "Bash", "full_command": "sudo curl a.example"}
+    found = mapping.ecs(requests.only("traces", requests.spans(requests.span(sent)))[0])
+    assert found["process"] == {"command_line": "sudo curl a.example", "name": "curl"}
+
+
+def test_a_span_is_no_event_of_ocsf() -> None:
+    with pytest.raises(ValueError, match="a span has no class in OCSF: map the events of its trace"):
+        mapping.ocsf(full("claude_span"))
 
 
 def test_dots_are_objects() -> None:

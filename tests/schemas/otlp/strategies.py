@@ -44,6 +44,7 @@ def names(signal: str) -> st.SearchStrategy[str]:
     found = bindings(RECORDS[KINDS[signal]], DEFAULT_NAMES)
     known = sorted({name for table in (found.default, *found.by_event.values()) for name in table} - {"session.id"})
     ours = ["event_id", "log_body", "value", "trace_id", "events_json", "attributes", "a", "a.2", "metric", "name", ""]
+    ours.append("<content>")
     return st.one_of(
         st.sampled_from(known),
         st.sampled_from([name.replace(".", "_") for name in known if "." in name]),
@@ -108,7 +109,17 @@ def _spans() -> st.SearchStrategy[dict[str, Any]]:
             droppedLinksCount=COUNTS,
             status=_parts(code=ENUMS, message=TEXT | LONG),
             events=st.lists(_parts(name=TEXT, timeUnixNano=TIMES, attributes=inner), max_size=2),
-            links=st.lists(_parts(traceId=IDS, spanId=IDS, attributes=inner), max_size=2),
+            links=st.lists(
+                _parts(
+                    traceId=IDS,
+                    spanId=IDS,
+                    attributes=inner,
+                    traceState=TEXT,
+                    flags=COUNTS,
+                    droppedAttributesCount=COUNTS,
+                ),
+                max_size=2,
+            ),
         ),
     )
 
@@ -124,7 +135,9 @@ def _points() -> st.SearchStrategy[dict[str, Any]]:
     return _parts(startTimeUnixNano=TIMES, timeUnixNano=TIMES, flags=COUNTS, exemplars=st.lists(exemplar, max_size=2))
 
 
-def _metric(point: dict[str, Any], numbers: dict[str, Any], name: str) -> dict[str, Any]:
+def _metric(
+    point: dict[str, Any], numbers: dict[str, Any], name: str, metadata: list[dict[str, Any]]
+) -> dict[str, Any]:
     kind, own = numbers["kind"], numbers["own"]
     if kind == "summary":
         point = {key: value for key, value in point.items() if key != "exemplars"}
@@ -133,7 +146,7 @@ def _metric(point: dict[str, Any], numbers: dict[str, Any], name: str) -> dict[s
         data["aggregationTemporality"] = numbers["temporality"]
     if kind == "sum":
         data["isMonotonic"] = numbers["monotonic"]
-    return {"name": name, "unit": "tokens", kind: data}
+    return {"name": name, "unit": "tokens", "metadata": metadata, kind: data}
 
 
 def _numbers() -> st.SearchStrategy[dict[str, Any]]:
@@ -174,7 +187,7 @@ def records(signal: str) -> st.SearchStrategy[Record]:
     found = {
         "logs": _logs(),
         "traces": _spans(),
-        "metrics": st.builds(_metric, _points(), _numbers(), TEXT),
+        "metrics": st.builds(_metric, _points(), _numbers(), TEXT, attributes("metrics", 2).map(pairs)),
     }[signal]
     return st.tuples(found, attributes(signal))
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from schemas import otlp
 from schemas.catalogue import RECORDS
 from schemas.otlp.bindings import DEFAULT_NAMES, Binding, bindings
+from schemas.otlp.points import METADATA
 from schemas.otlp.spelling import spelling
 from schemas.otlp.values import canonical, text
 from tests.schemas.otlp.requests import CONTEXT, as_json, as_protobuf, decoded, records_of, transports
@@ -82,6 +83,26 @@ def place(field: str) -> str:
     return re.sub(r"(?<=<content>)\.\d+$", "", field)
 
 
+def unwrapped(value: dict[str, Any]) -> Any:
+    """The value of an OTLP/JSON AnyValue."""
+    if not value:
+        return None
+    ((kind, held),) = value.items()
+    if kind == "arrayValue":
+        return [unwrapped(item) for item in held["values"]]
+    if kind == "kvlistValue":
+        return {pair["key"]: unwrapped(pair["value"]) for pair in held["values"]}
+    if kind == "doubleValue" and isinstance(held, str):
+        return float(held.replace("Infinity", "inf"))
+    return {"intValue": int, "bytesValue": base64.b64decode}.get(kind, lambda same_: same_)(held)
+
+
+def split(kept: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Attributes of the record, and those of its metric."""
+    of_metric = {key.removeprefix(METADATA): value for key, value in kept.items() if key.startswith(METADATA)}
+    return {key: value for key, value in kept.items() if not key.startswith(METADATA)}, of_metric
+
+
 def same(value: Any) -> str:
     """The value in canonical JSON, so that NaN and types compare."""
     return canonical(value)
@@ -120,7 +141,13 @@ def test_every_attribute_can_be_had_back_with_its_type(signal: Any, data: st.Dat
     row, *content = records_of(found.entries[0])
     fields, left = expected(signal, row, dotted(signal, record[1]), resource)
 
-    back = recovered(row["attributes"], row["attributes_json"], content)
+    (kept, of_metric), (kept_json, of_metric_json) = split(row["attributes"]), split(row["attributes_json"])
+    back = recovered(kept, kept_json, content)
+    stated = record[0].get("eventName", "")
+    assert back.pop("record.event_name", stated) == stated
+    metadata = {pair["key"]: same(unwrapped(pair["value"])) for pair in record[0].get("metadata", [])}
+    found_metadata = recovered(of_metric, of_metric_json, content, METADATA)
+    assert {key: same(value) for key, value in found_metadata.items()} == metadata
     for name in PARTS - left.keys():
         back.pop(name, None)
     assert {key: same(value) for key, value in back.items()} == {key: same(value) for key, value in left.items()}
@@ -141,6 +168,63 @@ def test_every_attribute_can_be_had_back_with_its_type(signal: Any, data: st.Dat
     held_json = {k.removeprefix("otel.scope."): v for k, v in row["resource_attributes_json"].items() if "otel.sc" in k}
     of_scope = recovered(held, held_json, content, "scope.")
     assert {k: same(v) for k, v in of_scope.items()} == {k: same(v) for k, v in scope.items()}
+
+
+PLACES: dict[str, tuple[str, str, str, str]] = {
+    "event": ("traces", "events_json", "attributes", "novel."),
+    "link": ("traces", "links_json", "attributes", "links.0."),
+    "exemplar": ("metrics", "exemplars_json", "filteredAttributes", "exemplars.0."),
+}
+
+
+def of_place(kind: str, sent: dict[str, Any]) -> tuple[dict[str, Any], Rows]:
+    """The attributes of a span's event, a link or an exemplar as they are stored, and the content rows."""
+    signal, field, name, _ = PLACES[kind]
+    held = {"name": "novel", name: pairs(sent)} if kind == "event" else {name: pairs(sent)}
+    if signal == "traces":
+        ids = {"traceId": "26cfcfdf49ccb1c13048a9c205eeeed1", "spanId": "5a1e2b3c4d5e6f70"}
+        found = {**ids, "events" if kind == "event" else "links": [held]}
+    else:
+        found = {"name": "m", "gauge": {"dataPoints": [{"asDouble": 1.0, "exemplars": [held]}]}}
+    row, *content = records_of(decoded(signal, request(signal, [found], {}, {})).entries[0])
+    return json.loads(row[field])[0][name], content
+
+
+@pytest.mark.parametrize("kind", sorted(PLACES))
+@given(data=st.data())
+@some
+def test_attributes_of_span_events_links_and_exemplars_can_be_had_back(kind: str, data: st.DataObject) -> None:
+    signal, _, _, place_ = PLACES[kind]
+    sent = data.draw(attributes(signal))
+    shown, content = of_place(kind, sent)
+    texts = {key: value for key, value in shown.items() if value == MARK}
+    trees = {key: f'"{MARK}"' if value == f'"{MARK}"' else canonical(value_of(value)) for key, value in shown.items()}
+    back = recovered(texts, {key: value for key, value in trees.items() if key not in texts}, content, place_)
+    known = bindings(RECORDS["spans"], DEFAULT_NAMES).default if kind == "event" else {}
+    wanted = dict(sent)
+    for key in sent.keys() & known.keys():
+        if not known[key].content and (coerced := known[key].coerce(sent[key])) not in (None, ""):
+            wanted[key] = coerced
+    assert {key: same(value) for key, value in back.items()} == {key: same(value) for key, value in wanted.items()}
+
+
+@pytest.mark.parametrize("kind", sorted(PLACES))
+def test_a_text_that_looks_like_a_list_is_not_a_list(kind: str) -> None:
+    long = ["a" * 300]
+    (text_, _), (list_, _) = of_place(kind, {"k": json.dumps(long)}), of_place(kind, {"k": long})
+    assert (text_, list_) == ({"k": MARK}, {"k": f'"{MARK}"'})
+
+
+def test_a_known_attribute_of_a_span_event_has_its_fields_type() -> None:
+    for sent in (2, "2", 2.0):
+        assert of_place("event", {"attempt": sent})[0] == {"attempt": 2}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_name_that_looks_like_the_mark_hides_no_other(order: int) -> None:
+    sent = dict(list({MARK: "real", "k" * 1100: "of a long name"}.items())[::order])
+    row, *content = records_of(decoded("logs", request("logs", [{"attributes": pairs(sent)}], {}, {})).entries[0])
+    assert recovered(row["attributes"], row["attributes_json"], content) == sent
 
 
 @pytest.mark.parametrize("signal", SIGNALS)
@@ -219,6 +303,45 @@ def test_a_request_from_the_official_classes_is_one() -> None:
         assert records_of(entry)[0]["log_body"] == '{"kvlistValue":{"bytesValue":"x"}}'
 
 
+def test_what_stands_beside_the_attributes_is_kept() -> None:
+    document = request("logs", [{"eventName": "other", "attributes": pairs({"event.name": "user_prompt"})}], {}, {})
+    outer = document["resourceLogs"][0]
+    outer["schemaUrl"] = "of the resource"
+    outer["resource"] = {"droppedAttributesCount": 9, "attributes": pairs({"otel.resource.schema_url": "mine"})}
+    outer["scopeLogs"][0]["scope"]["droppedAttributesCount"] = 4
+    for content_type, body in transports("logs", document):
+        (row,) = records_of(otlp.transcode("logs", content_type, body, CONTEXT).entries[0])
+        assert (row["event_name"], row["attributes"]) == ("user_prompt", {"record.event_name": "other"})
+        assert row["resource_attributes"] == {
+            "otel.resource.schema_url": "mine",
+            "record.otel.resource.schema_url": "of the resource",
+        }
+        assert row["resource_attributes_json"] == {
+            "otel.resource.dropped_attributes_count": "9",
+            "otel.scope.dropped_attributes_count": "4",
+        }
+        assert (row["schema_url"], row["coercion_errors"]) == ("u", [])
+
+
+def test_a_links_own_state_is_kept() -> None:
+    link = {"traceState": "k=v", "flags": 257, "droppedAttributesCount": 3}
+    ids = {"traceId": "26cfcfdf49ccb1c13048a9c205eeeed1", "spanId": "5a1e2b3c4d5e6f70"}
+    document = request("traces", [{**ids, "links": [link]}], {}, {})
+    for content_type, body in transports("traces", document):
+        (row,) = records_of(otlp.transcode("traces", content_type, body, CONTEXT).entries[0])
+        (kept,) = json.loads(row["links_json"])
+        assert (kept["trace_state"], kept["flags"], kept["dropped_attributes_count"]) == ("k=v", 257, 3)
+
+
+def test_a_prompt_in_the_metadata_of_a_metric_is_content() -> None:
+    held = {"name": "m", "metadata": pairs({"prompt": "secret", "origin": "x"}), "gauge": {"dataPoints": [{}, {}]}}
+    document = request("metrics", [held], {}, {})
+    for entry in decoded("metrics", document).entries:
+        row, content = records_of(entry)
+        assert row["attributes"] == {"metric.metadata.prompt": MARK, "metric.metadata.origin": "x"}
+        assert (content["field"], content["text"]) == ("metric.metadata.prompt", "secret")
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_an_attribute_that_does_not_fit_displaces_none_that_does(order: int) -> None:
     sent = dict(list({"error_type": {"prompt": "x"}, "error.type": "helper_failed"}.items())[::order])
@@ -246,3 +369,13 @@ def test_an_integer_that_no_double_equals_is_kept() -> None:
     row = records_of(decoded("logs", request("logs", [{"attributes": sent}], {}, {})).entries[0])[0]
     assert (row["cost_usd"], row["attributes_json"]) == (None, {"cost_usd": str(2**53 + 1)})
     assert row["coercion_errors"] == ["cost_usd"]
+
+
+def test_a_place_in_a_table_that_is_not_there_says_nothing() -> None:
+    document = request("logs", [{"attributes": [{"key": "a", "value": {"stringValueStrindex": 7}}]}], {}, {})
+    rows = [
+        records_of(otlp.transcode("logs", content_type, body, CONTEXT).entries[0])[0]
+        for content_type, body in transports("logs", document)
+    ]
+    assert [row["attributes_json"] for row in rows] == [{"a": "null"}] * len(rows)
+    assert len({row["event_id"] for row in rows}) == 1

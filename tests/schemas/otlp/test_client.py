@@ -5,7 +5,19 @@ from typing import Any
 import pytest
 
 from schemas.otlp.client import client
-from tests.schemas.otlp.requests import TIME_NS, attributes, decoded, event, log, logs, metric, only, records_of, span
+from tests.schemas.otlp.requests import (
+    TIME_NS,
+    any_value,
+    attributes,
+    decoded,
+    event,
+    log,
+    logs,
+    metric,
+    only,
+    records_of,
+    span,
+)
 from tests.schemas.otlp.requests import spans as spans_of
 
 SCOPE = "com.anthropic.claude_code.events"
@@ -46,6 +58,25 @@ def test_a_program_that_is_no_claude_has_no_kind() -> None:
     assert client("checkout", None, "io.opentelemetry.http") is None
     assert client("checkout", None, "com.anthropic.claude_codec") is None
     assert event({"event.name": "x"}, resource={"service.name": "checkout"})["client"] is None
+
+
+def test_a_renamed_service_without_scope_is_known_by_its_names() -> None:
+    renamed: dict[str, Any] = {"service.name": "acme-agents"}
+    for values, parts in (
+        ({"event.name": "claude_code.user_prompt"}, {}),
+        ({"event.name": "user_prompt"}, {"body": any_value("claude_code.user_prompt")}),
+        ({}, {"eventName": "claude_code.user_prompt"}),
+    ):
+        assert event(values, resource=renamed, **parts)["client"] == "code"
+    assert event({"event.name": "user_prompt"}, resource=renamed)["client"] is None
+    for name, expected in (("claude_code.cost.usage", "code"), ("process.cpu.time", None)):
+        document = metric(name, {"sum": {"dataPoints": [{"asDouble": 1.0}]}}, resource=renamed)
+        document["resourceMetrics"][0]["scopeMetrics"][0].pop("scope")
+        assert only("metrics", document)[0]["client"] == expected
+    for name, expected in (("claude_code.tool", "code"), ("GET /", None)):
+        document = spans_of(span({}, name), resource=renamed)
+        document["resourceSpans"][0]["scopeSpans"][0].pop("scope")
+        assert only("traces", document)[0]["client"] == expected
 
 
 def test_a_record_of_another_kind_than_its_group_says_so() -> None:

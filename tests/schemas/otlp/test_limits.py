@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from google.protobuf import json_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,8 @@ from schemas.errors import OtlpError, PermanentError
 from schemas.otlp import Limits
 from tests.schemas.otlp.requests import (
     CONTEXT,
+    KINDS,
+    TIME_NS,
     any_value,
     as_json,
     as_protobuf,
@@ -23,9 +26,12 @@ from tests.schemas.otlp.requests import (
     decoded,
     log,
     logs,
+    metric,
     only,
     records_of,
     signal_of,
+    span,
+    spans,
     transports,
 )
 
@@ -175,7 +181,7 @@ MALFORMED = [
     {"timeUnixNano": 2**64},
     {"timeUnixNano": 1.5},
     {"observedTimeUnixNano": True},
-    {"severityNumber": "LOUD"},
+    {"severityNumber": 1.5},
     {"severityText": 5},
     {"attributes": {"a": "b"}},
     {"attributes": ["a"]},
@@ -200,6 +206,60 @@ def test_a_malformed_record_is_rejected_alone(change: dict[str, Any]) -> None:
     assert [records_of(entry)[0]["event_name"] for entry in found.entries] == ["a", "c"]
     assert [r.reason for r in found.rejections] == ["malformed_record"]
     assert json.loads(found.rejections[0].original) == document["resourceLogs"][0]["scopeLogs"][0]["logRecords"][1]
+
+
+NS = "2026-11-20T12:42:10.595Z"
+TRACE, SPAN = "26cfcfdf49ccb1c13048a9c205eeeed1", "5a1e2b3c4d5e6f70"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"timeUnixNano": NS}, {"event_time": TIME_NS // 1000}),
+        ({"observedTimeUnixNano": NS}, {"observed_time": TIME_NS // 1000}),
+        ({"severityNumber": "WARNING"}, {"severity_number": 13, "coercion_errors": []}),
+        ({"severityNumber": "Information"}, {"severity_number": 9}),
+        ({"severityNumber": "9"}, {"severity_number": 9}),
+        ({"severityNumber": "Unspecified"}, {"severity_number": None, "coercion_errors": []}),
+        ({"severityNumber": ""}, {"severity_number": None, "coercion_errors": []}),
+        ({"severityNumber": "LOUD"}, {"severity_text": "LOUD", "coercion_errors": ["severity_number"]}),
+        ({"severityNumber": "LOUD"}, {"severity_number": None, "attributes": {"severity_number": "LOUD"}}),
+        ({"severityNumber": "LOUD", "severityText": "loud"}, {"severity_text": "loud"}),
+        ({"attributes": [{"key": "success", "value": {"boolValue": "True"}}]}, {"success": True}),
+        ({"attributes": [{"key": "success", "value": {"boolValue": 0}}]}, {"success": False}),
+        ({"attributes": [{"key": "n", "value": {"boolValue": 1}}]}, {"attributes_json": {"n": "true"}}),
+        ({"attributes": [{"key": "n", "value": {"intValue": "12.0"}}]}, {"attributes_json": {"n": "12"}}),
+        ({"traceId": "Js/P30nMscEwSKnCBe7u0Q==", "spanId": "Wh4rPE1eb3A="}, {"trace_id": TRACE, "span_id": SPAN}),
+        ({"traceId": "Js_P30nMscEwSKnCBe7u0Q", "spanId": "Wh4rPE1eb3A"}, {"trace_id": TRACE, "span_id": SPAN}),
+        ({"spanId": "AAAAAAAAAAA="}, {"span_id": None, "coercion_errors": []}),
+        ({"spanId": "abcdefabcdef"}, {"span_id": None, "coercion_errors": ["span_id"]}),
+    ],
+)
+def test_a_record_as_collectors_write_it_is_taken(change: dict[str, Any], expected: dict[str, Any]) -> None:
+    row = only("logs", logs({**log({}), **change}))[0]
+    assert {name: row[name] for name in expected} == expected
+
+
+def test_words_that_nobody_knows_are_kept_on_spans_and_points() -> None:
+    row = only("traces", spans(span({"kind": "mine"}, kind="SIDEWAYS", status={"code": "MAYBE"})))[0]
+    assert (row["kind"], row["status_code"]) == ("unspecified", "unset")
+    assert row["attributes"] == {"kind": "mine", "record.kind": "SIDEWAYS", "status_code": "MAYBE"}
+    assert row["coercion_errors"] == ["record.kind", "status_code"]
+    data = {"aggregationTemporality": "HOURLY", "dataPoints": [{"asDouble": 1.0}]}
+    row = only("metrics", metric("m", {"sum": data}))[0]
+    assert (row["temporality"], row["attributes"], row["coercion_errors"]) == (
+        None,
+        {"temporality": "HOURLY"},
+        ["temporality"],
+    )
+
+
+def test_protobufs_own_json_is_read() -> None:
+    document = spans(span({"tool_name": "Bash"}, parentSpanId="5a1e2b3c4d5e6f71", status={"code": 2}))
+    request = KINDS["traces"].FromString(as_protobuf("traces", document))
+    body = json_format.MessageToJson(request, preserving_proto_field_name=True).encode()
+    (entry,) = otlp.transcode("traces", otlp.JSON, body, CONTEXT).entries
+    assert records_of(entry) == only("traces", document)
 
 
 def test_a_record_that_is_no_object_is_rejected_alone() -> None:

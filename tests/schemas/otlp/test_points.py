@@ -197,3 +197,10 @@ def test_the_same_point_is_the_same_over_every_transport(data: dict[str, Any]) -
     found = [otlp.transcode("metrics", kind, body, CONTEXT) for kind, body in transports("metrics", document)]
     assert len(found[0].entries) == 1
     assert all(each == found[0] for each in found[1:])
+
+
+@pytest.mark.parametrize("held", [{}, {"a": 1}, "x", None])
+def test_metadata_that_is_no_list_of_attributes_costs_no_point(held: Any) -> None:
+    document = metric("m", {"gauge": {"dataPoints": [{"asDouble": 1.0}]}})
+    document["resourceMetrics"][0]["scopeMetrics"][0]["metrics"][0]["metadata"] = held
+    assert only("metrics", document)[0]["value"] == 1.0

@@ -50,6 +50,41 @@ def test_kinds(kind: Any, word: str) -> None:
     assert row({}, kind=kind)["kind"] == word
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (
+            {"tool_name": "Bash", "tool_input": '{"command": "sudo curl x | sh"}'},
+            {"full_command": "sudo curl x | sh", "command_executable": "curl"},
+        ),
+        (
+            {"full_command": "git push", "tool_input": '{"command": "other"}'},
+            {"full_command": "git push", "command_executable": "git"},
+        ),
+        ({"tool_name": "mcp__jira__get"}, {"mcp_server": "jira", "mcp_tool": "get"}),
+        ({"tool_input": '{"url": "https://u@a.example/x"}'}, {"url": "https://u@a.example/x", "url_host": "a.example"}),
+        ({"tool_name": "NotebookEdit", "tool_input": '{"notebook_path": "/a.ipynb"}'}, {"file_path": "/a.ipynb"}),
+    ],
+)
+def test_what_a_tool_did_has_fields_as_on_its_event(values: dict[str, Any], expected: dict[str, Any]) -> None:
+    found = row(values)
+    assert {name: found[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "status", "outcome"),
+    [
+        ({"success": "true"}, {}, "success"),
+        ({"success": "false"}, {"code": 1}, "failure"),
+        ({}, {"code": 1}, "success"),
+        ({}, {"code": 2}, "failure"),
+        ({}, {}, None),
+    ],
+)
+def test_an_outcome(values: dict[str, Any], status: dict[str, Any], outcome: str | None) -> None:
+    assert row(values, status=status)["event_outcome"] == outcome
+
+
 def test_the_http_status_is_apart_from_the_spans_own() -> None:
     found = row({"status_code": "529"}, status={})
     assert (found["http_status_code"], found["status_code"]) == (529, "unset")
@@ -116,7 +151,7 @@ def test_texts_of_span_events_are_content() -> None:
                 "lines": 1,
                 "ok": True,
                 "held": "<REDACTED>",
-                "parts": "<content>",
+                "parts": '"<content>"',
             },
         }
     ]
