@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 from streams.engine.chunk import Chunk, Output, Record
 from streams.engine.errors import (
     AlreadyPublished,
+    ChangelogReplaced,
     EngineError,
     EpochSuperseded,
     LogicChanged,
@@ -66,6 +67,7 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "AlreadyPublished",
+    "ChangelogReplaced",
     "Chunk",
     "Cluster",
     "Engine",

@@ -162,11 +162,11 @@ class Engine:
         Args:   topic: full name.  partitions: as Kafka has it.
                 internal: other stages of this epoch emit to it, even in shadow; nobody else reads it, and the engine
                 makes it. Its name is of settings.internal_topic.
-        Raises: ValueError: declared before, or the Cluster we were given does not tell its id.
+        Raises: ValueError: declared before, or none of ours and the Cluster we were given does not tell its id.
         """
         if topic in self._sources:
             raise ValueError(f"source {topic} is declared twice")
-        if (internal and self._cluster.ids_of is None) or (not internal and topic not in self._cluster.topic_ids):
+        if not internal and topic not in self._cluster.topic_ids:
             raise ValueError(f"the id of topic {topic} is not known")
         # That of an internal one is asked for when it has been made.
         source = self._sources[topic] = Source(topic, self._cluster.topic_ids.get(topic, ""), partitions)
@@ -294,8 +294,11 @@ class Engine:
             changelogs={table.changelog: table.source.partitions for table in self._app.stage_tables},
             internal={topic: source.partitions for topic, source in self._internal.items()},
         )
-        if self._internal and self._cluster.ids_of is not None:
-            for topic, topic_id in (await self._cluster.ids_of(list(self._internal))).items():
+        tables = {table.changelog: table for table in self._app.stage_tables}
+        for topic, topic_id in (await self._cluster.ids_of([*tables, *self._internal])).items():
+            if topic in tables:
+                tables[topic].changelog_id = topic_id
+            else:
                 self._internal[topic].topic_id = topic_id
         await self._app.start()
 

@@ -14,6 +14,7 @@ MillraceError                  (schemas.errors)
         ├── NotCopartitioned   tables that are read together are not owned together
         ├── StateMismatch      rows were made from another topic or cluster than the one we are given
         ├── StateLost          rows that were once acknowledged are gone
+        ├── ChangelogReplaced  a changelog was deleted and made again since rows were read from it
         ├── LogicChanged       rows were made by another version of the stage's logic
         ├── AlreadyPublished   rows that people see shall not be changed in shadow
         ├── EpochSuperseded    a higher epoch is published
@@ -126,6 +127,21 @@ class StateLost(EngineError):
     def __init__(self, where: str, what: str, epoch: int) -> None:
         super().__init__(f"{where}: {what}; {_rebuild(epoch)}", reason="state_lost")
         self.where, self.epoch = where, epoch
+
+
+class ChangelogReplaced(EngineError):
+    """A changelog was deleted and made again: the offset beside our rows is of another log.
+
+    where: table and partition.  was, found: ids of the two.  folder: the database.  epoch: ours.
+    """
+
+    def __init__(self, where: str, *, was: str, found: str, folder: Path, epoch: int) -> None:
+        super().__init__(
+            f"{where}: the changelog was deleted and made again since (its id was {was}, is {found}); "
+            f"{_rebuild(epoch)}; or, if the new one was filled from the beginning of the source, remove {folder}",
+            reason="changelog_replaced",
+        )
+        self.where, self.was, self.found, self.folder, self.epoch = where, was, found, folder, epoch
 
 
 class LogicChanged(EngineError):

@@ -32,6 +32,8 @@ MARK_KEY = b"\x00mark"
 """One row a partition: what the rows are made from (see marks.py), with the last offset applied as its version."""
 OFFSET_KEY = b"\x00changelog-offset"
 """Local only: offset up to which the changelog is in the local store, as decimal text."""
+CHANGELOG_KEY = b"\x00changelog-id"
+"""Local only: Kafka's id (UUID text) of the changelog that this offset is of."""
 
 
 class Row(NamedTuple):

@@ -14,12 +14,12 @@ class Cluster:
 
     A topic that was deleted and made again has the same name and another id; its offsets start again, so every record
     would look like one already counted. cluster_id: the cluster's id. topic_ids: full topic name -> id (UUID text).
-    ids_of: asks Kafka for the ids of more topics; needed where there are internal sources.
+    ids_of: asks Kafka for the ids of more topics: those that the engine makes.
     """
 
     cluster_id: str
     topic_ids: Mapping[str, str]
-    ids_of: Callable[[Sequence[str]], Awaitable[Mapping[str, str]]] | None = None
+    ids_of: Callable[[Sequence[str]], Awaitable[Mapping[str, str]]]
 
 
 def group_of(app_id: str, epoch: int) -> str:

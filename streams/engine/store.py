@@ -14,7 +14,7 @@ from faust.stores import rocksdb as faust_rocksdb
 from faust.types import TP
 
 from streams.engine import rows
-from streams.engine.errors import StateDamaged, StateUnwritable
+from streams.engine.errors import ChangelogReplaced, StateDamaged, StateUnwritable
 from streams.engine.marks import Mark
 from streams.engine.rows import ChangelogRecord
 from streams.engine.settings import EngineSettings
@@ -68,11 +68,21 @@ class Store(faust_rocksdb.Store):
     logger = logging.getLogger("faust.stores")
     offset_key = rows.OFFSET_KEY
 
-    def __init__(self, *args: Any, opener: RocksOptions, check: Callable[[int, Mark], None], **kwargs: Any) -> None:
-        """check: raises when a partition's mark is not of our source."""
+    def __init__(
+        self,
+        *args: Any,
+        opener: RocksOptions,
+        check: Callable[[int, Mark], None],
+        changelog_id: Callable[[], str],
+        epoch: int,
+        **kwargs: Any,
+    ) -> None:
+        """check: raises when a partition's mark is not of our source.  changelog_id: Kafka's, as last asked for."""
         super().__init__(*args, driver="rocksdict", **kwargs)
         self._opener = opener
         self._check = check
+        self._changelog_id = changelog_id
+        self._epoch = epoch
         #: partition -> keys whose last copy in the changelog is not the row we hold.
         self.stale: dict[int, set[bytes]] = {}
         #: partition whose rows all came from its changelog since its database was made -> their highest version.
@@ -129,6 +139,7 @@ class Store(faust_rocksdb.Store):
             batch.delete(key)
         if offset is not None:
             put(self.offset_key, str(offset).encode())
+            put(rows.CHANGELOG_KEY, self._changelog_id().encode())
         try:
             database.write(batch)
         except Exception as error:
@@ -226,10 +237,30 @@ class Store(faust_rocksdb.Store):
             database, stored = self._opener.open(path), None
         if database.latest_sequence_number() == 0:
             self._highest[partition] = b""
+        try:
+            self._check_changelog(database, partition)
+        except ChangelogReplaced:
+            database.close()
+            raise
         if stored is not None:
             # Before the changelog is read on from our offset: that offset means nothing in another cluster.
             self._check(partition, Mark.unpack(stored))
         return database
+
+    def check_changelog(self, partition: int) -> None:
+        """Whether the offset beside the rows is of the changelog that there is now.
+
+        Raises: ChangelogReplaced.
+        """
+        self._check_changelog(self._db_for_partition(partition), partition)
+
+    def _check_changelog(self, database: Any, partition: int) -> None:
+        # A folder of an earlier release has no id: it gets one with its next offset.
+        stored, found = database.get(rows.CHANGELOG_KEY), self._changelog_id()
+        if stored is not None and stored.decode() != found:
+            folder = self.partition_path(partition)
+            where = f"table {self.table_name}[{partition}] in {folder}"
+            raise ChangelogReplaced(where, was=stored.decode(), found=found, folder=folder, epoch=self._epoch)
 
     def close_partition(self, partition: int) -> None:
         database = self._dbs.pop(partition, None)

@@ -69,6 +69,8 @@ class Table:
         self._epoch = app.settings.epoch
         self._faust = ChangelogTable(app, self)
         self.changelog = str(self._faust.changelog_topic_name)
+        #: Kafka's, as it was asked for last: at the start, and at each recovery.
+        self.changelog_id = ""
         #: Partitions whose rows are recovered and ours -> last source offset applied, -1 for none.
         self._applied: dict[int, int] = {}
         #: Those of them whose rows were made in shadow and never published as a whole.
@@ -196,7 +198,7 @@ class Table:
         """Read back what the changelog has of these partitions and we have not; from then on they are ours.
 
         A rebalance in between ends it: the partitions may be others then, and it is called again.
-        Raises: StateLost, StateMismatch.
+        Raises: StateLost, StateMismatch, ChangelogReplaced.
         """
         self.forget()
         generation = self._generation
@@ -206,8 +208,12 @@ class Table:
             # In this order: what was committed before stands below the end that is asked for after.
             committed, source_ends = await self._app.source_offsets(self.source.topic, partitions)
             ends = await self._app.ends(self.changelog, partitions)
+            ids = await self._app.cluster.ids_of([self.changelog])
             if generation != self._generation:
                 return
+            self.changelog_id = ids[self.changelog]
+            for partition in partitions:
+                self.store.check_changelog(partition)
             have = {partition: self._have(partition) for partition in partitions}
             for partition, offset in have.items():
                 if offset >= ends[partition]:
@@ -413,6 +419,8 @@ class ChangelogTable(faust.Table):  # type: ignore[type-arg]
             loop=self.loop,
             opener=self.app.rocks_options,  # type: ignore[attr-defined]
             check=self._table.check_source,
+            changelog_id=lambda: self._table.changelog_id,
+            epoch=self.app.settings.epoch,  # type: ignore[attr-defined]
         )
 
     async def on_recovery_completed(self, active_tps: Any, standby_tps: Any) -> None:

@@ -12,7 +12,7 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,7 +98,12 @@ class Meter:
 
 async def run_engine(options: argparse.Namespace, topics: list[str], build: Callable[[Engine], None]) -> None:
     """A candidate on the engine.  topics: its sources, the first is counted.  build: registers the stage."""
-    cluster_id, ids = await cluster_identity({"bootstrap_servers": options.bootstrap}, topics)
+    kafka = {"bootstrap_servers": options.bootstrap}
+    cluster_id, ids = await cluster_identity(kafka, topics)
+
+    async def ids_of(names: Sequence[str]) -> Mapping[str, str]:
+        return (await cluster_identity(kafka, names))[1]
+
     settings = EngineSettings(
         app_id=options.app,
         bootstrap=options.bootstrap,
@@ -107,7 +112,7 @@ async def run_engine(options: argparse.Namespace, topics: list[str], build: Call
         chunk_records=options.chunk_records,
         fetch_bytes=options.fetch_bytes,
     )
-    engine = Engine(settings, Cluster(cluster_id, ids))
+    engine = Engine(settings, Cluster(cluster_id, ids, ids_of))
     build(engine)
     collector.calm()
     if options.recover:

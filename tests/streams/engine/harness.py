@@ -21,6 +21,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import GroupCoordinatorNotAvailableError
+from aiokafka.protocol.admin import DeleteGroupsRequest
 
 from streams.engine import rows
 from tests.log import whole_topic
@@ -28,6 +29,7 @@ from tests.streams.engine.worker import HALF, JOINED, PARTITIONS, RECORD, TOTAL
 
 ROOT = Path(__file__).parents[3]
 _SLICE = 500
+_NON_EMPTY_GROUP = 68  # aiokafka has no error for this code of Kafka's
 
 
 @dataclass
@@ -65,6 +67,16 @@ class Pipeline:
             while name in await client.list_topics():  # deletion ends in the background
                 await asyncio.sleep(0.1)
             await asyncio.sleep(0.5)
+
+    async def delete_group(self) -> None:
+        """And with it the committed offsets; when the last member has left."""
+        async with Admin(self.bootstrap) as client:
+            while True:
+                coordinator = await client.find_coordinator(self.app)
+                answer = await client._send_request(DeleteGroupsRequest([self.app]), coordinator)
+                if answer.results[0][1] != _NON_EMPTY_GROUP:
+                    return
+                await asyncio.sleep(0.2)
 
     async def produce(self, count: int, *, keys: int = 300, seed: int = 1, padding: int = 0) -> None:
         """Send records to every source and enter them in the ledger.  padding: bytes more each."""

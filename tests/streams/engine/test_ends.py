@@ -60,7 +60,10 @@ async def test_rows_of_another_cluster_are_refused(pipeline: MakePipeline) -> No
 
 @pytest.mark.parametrize(
     ("wiped", "words"),
-    [(True, "the changelog is empty, but the source was read up to offset"), (False, "the changelog ends at")],
+    [
+        (True, "the changelog is empty, but the source was read up to offset"),
+        (False, "the changelog was deleted and made again"),
+    ],
 )
 async def test_a_lost_changelog_is_refused(pipeline: MakePipeline, wiped: bool, words: str) -> None:
     counting = pipeline()
@@ -70,6 +73,33 @@ async def test_a_lost_changelog_is_refused(pipeline: MakePipeline, wiped: bool, 
         worker.wipe()
     worker.start()
     await refused(worker, words, "higher epoch")
+
+
+async def test_a_folder_beside_a_changelog_that_was_made_again_is_refused_however_long_that_is(
+    pipeline: MakePipeline,
+) -> None:
+    """Another worker has filled the new one: what is there is right, and longer than the folder knows."""
+    counting = pipeline()
+    old = await ran_once(counting)
+    await counting.delete_topic(f"{counting.app}-a-changelog")
+    await counting.delete_group()
+    new = counting.worker(instance_id="two")
+    new.start()
+    await counting.drain(revive=False)
+    await counting.produce(1_000, seed=2)
+    await counting.drain(revive=False)
+    assert await new.stop() == 0
+    old.start()
+    await refused(
+        old, "the changelog was deleted and made again since", "higher epoch", "or, if the new one was filled"
+    )
+    old.wipe()
+    counting.workers.remove(new)
+    old.start()
+    await counting.produce(500, seed=3)
+    await counting.drain(revive=False)
+    assert await old.stop() == 0
+    await counting.check()
 
 
 async def test_a_changelog_of_other_partitions_is_refused(pipeline: MakePipeline) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -65,13 +66,19 @@ async def test_a_change_of_logic_is_refused_rebuilt_in_shadow_and_published(
     assert "epoch 2 is published, and its rows win over those of epoch 1" in worker.tail()
 
 
+async def no_ids(names: Sequence[str]) -> Mapping[str, str]:
+    return {}
+
+
 async def test_a_rebuild_is_complete_from_the_oldest_record_on_that_every_partition_has(
     pipeline: MakePipeline, tmp_path: Path
 ) -> None:
     counting = pipeline()
     await counting.create_topics()
     topic = f"{counting.app}-a"
-    app = EngineApp(EngineSettings(counting.app, counting.bootstrap, tmp_path, PARTITIONS), Cluster("c", {}), print)
+    app = EngineApp(
+        EngineSettings(counting.app, counting.bootstrap, tmp_path, PARTITIONS), Cluster("c", {}, no_ids), print
+    )
     async with AIOKafkaProducer(bootstrap_servers=counting.bootstrap) as producer:
         for partition, at_ms in ((0, 1_000), (0, 5_000), (1, 2_000), (1, 3_000)):
             await producer.send_and_wait(topic, b"", partition=partition, timestamp_ms=at_ms)

@@ -25,6 +25,7 @@ class OneDatabase(Store):
     def __init__(self, path: Path) -> None:
         self._path, self._dbs, self.stale, self._highest = path, {}, {}, {}
         self._opener, self._check = opener(path), lambda partition, mark: None
+        self._changelog_id = lambda: "id"
         self._db_for_partition(0)
 
     def partition_path(self, partition: int) -> Path:

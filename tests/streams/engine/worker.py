@@ -207,8 +207,13 @@ async def main(options: dict[str, Any]) -> None:
         without_versions()
     names = ["a"] if options["stage"] == "count" else ["a", "b"]
     topics = [f"{options['app']}-{name}" for name in names]
-    cluster_id, ids = await cluster_identity({"bootstrap_servers": options["bootstrap"]}, topics)
-    engine = build(options, Cluster(options.get("cluster_id", cluster_id), ids))
+    kafka = {"bootstrap_servers": options["bootstrap"]}
+    cluster_id, ids = await cluster_identity(kafka, topics)
+
+    async def ids_of(names: Sequence[str]) -> Mapping[str, str]:
+        return (await cluster_identity(kafka, names))[1]
+
+    engine = build(options, Cluster(options.get("cluster_id", cluster_id), ids, ids_of))
     if "cut_after" in options:
         cut_changelogs(engine, options["cut_after"], options["cut_after"])
     stop = Stop()
