@@ -186,7 +186,9 @@ class Store(faust_rocksdb.Store):
                 highest=highest,
             )
         self._commit(partition, database, merged.puts, merged.deletes, offset)
-        if highest is not None:
+        if complete_to:
+            self._highest.pop(partition, None)  # these can be above it
+        elif highest is not None:
             self._highest[partition] = max(highest, max(merged.puts.values(), default=b"")[: rows.VERSION_BYTES])
         stale = self.stale.setdefault(partition, set())
         stale.difference_update(merged.puts, merged.deletes)

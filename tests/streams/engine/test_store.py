@@ -134,6 +134,16 @@ def test_rows_read_back_are_the_highest_versions_wherever_the_changelog_is_cut(
         store.close_partition(0)
 
 
+def test_a_copy_below_one_that_was_adopted_from_a_foreign_writer_is_stale(tmp_path: Path) -> None:
+    """A gap merged while the partition is ours; then it comes back to the same open database, which reads on."""
+    store = OneDatabase(tmp_path / "rows.db")
+    store.apply_changelog(0, [copy(b"a", 10, gone=False)], offset=0)
+    store.apply_changelog(0, [copy(b"a", 20, gone=False)], offset=None, complete_to=rows.pack(1, 10, b"")[:12])
+    store.apply_changelog(0, [copy(b"a", 15, gone=False)], offset=2)
+    assert (store.get_many(0, [b"a"]), store.stale[0]) == ([rows.pack(1, 20, b"20")], {b"a"})
+    store.close_partition(0)
+
+
 def test_a_copy_below_a_row_that_was_written_here_is_stale(tmp_path: Path) -> None:
     """Not all rows came from the changelog then: each is compared."""
     store = OneDatabase(tmp_path / "rows.db")
