@@ -213,6 +213,11 @@ class EngineApp(faust.App):
         ends = await self.consumer.highwaters(*(TP(topic, partition) for partition in partitions))
         return {tp.partition: end or 0 for tp, end in ends.items()}
 
+    async def begins(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+        """Of a topic's partitions: the offset of the first record that is there, or will be."""
+        begins = await self.consumer.earliest_offsets(*(TP(topic, partition) for partition in partitions))
+        return {tp.partition: begin or 0 for tp, begin in begins.items()}
+
     # -- life ---------------------------------------------------------------------
     async def on_started(self) -> None:
         await super().on_started()

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
 
 from streams.engine.errors import EpochSuperseded, WrongChangelog
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 _WAIT_S = 30.0
 _POLL_S = 0.2
 _PUBLISHED = "published"
+_POLICY = "cleanup.policy"
 # A segment is compacted or deleted once it is full; with Kafka's 1 GiB a laptop would keep gigabytes of dead records.
 _SEGMENT_BYTES = 64 * 1024 * 1024
 # Compaction and retention go by the time of a record. By a worker's own clock they would go wrong with it, and Kafka
@@ -36,7 +38,8 @@ async def ensure_topics(
     """Make the missing ones of these topics (name -> partitions), and wait until Kafka knows them.
 
     A worker that publishes a higher epoch leaves its sign first; it stays until somebody deletes that topic.
-    Raises: EpochSuperseded.  WrongChangelog: another number of partitions, or Kafka refuses it.  KafkaError.
+    Raises: EpochSuperseded.  WrongChangelog: another number of partitions, a changelog that is not compacted alone, or
+            Kafka refuses it.  KafkaError.
     """
     sign = {} if settings.shadow or settings.epoch == 1 else {settings.internal_topic(_PUBLISHED): 1}
     wanted = {**changelogs, **internal, **sign}
@@ -55,6 +58,7 @@ async def ensure_topics(
             if asyncio.get_running_loop().time() > deadline:
                 raise WrongChangelog(next(n for n in wanted if n not in present), "made, but Kafka does not show it")
             await asyncio.sleep(_POLL_S)
+        policies = await _policies(admin, changelogs)
     finally:
         await admin.close()
     for name, count in wanted.items():
@@ -64,6 +68,28 @@ async def ensure_topics(
                 f"it has {present[name]} partitions, its source has {count}; "
                 f"a changed count needs a higher epoch (MILLRACE_STREAMS_EPOCH={settings.epoch + 1})",
             )
+    for name, policy in policies.items():
+        if policy != "compact":
+            raise WrongChangelog(name, _not_compacted(settings, name, policy))
+
+
+def _not_compacted(settings: EngineSettings, name: str, policy: str) -> str:
+    return (
+        f"its {_POLICY} is {policy}, which deletes rows for good; set it with kafka-configs.sh --bootstrap-server "
+        f"{settings.bootstrap} --alter --entity-type topics --entity-name {name} --add-config {_POLICY}=compact"
+    )
+
+
+async def _policies(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, str]:
+    """Raises: WrongChangelog: Kafka does not tell."""
+    asked = [ConfigResource(ConfigResourceType.TOPIC, name, {_POLICY: ""}) for name in names]
+    policies = {}
+    for answer in await admin.describe_configs(asked) if asked else ():
+        for code, words, _, name, entries in answer.resources:
+            if (error := for_code(code)) is not NoError:
+                raise WrongChangelog(name, f"Kafka does not tell its {_POLICY}: {words or error.__name__}")
+            policies[name] = next(value for key, value, *_ in entries if key == _POLICY)
+    return policies
 
 
 def _check_published(settings: EngineSettings, names: Iterable[str]) -> None:
@@ -81,7 +107,7 @@ async def _partitions(admin: AIOKafkaAdminClient, names: Mapping[str, int]) -> d
 
 def _changelog(settings: EngineSettings) -> dict[str, str]:
     return {
-        "cleanup.policy": "compact",
+        _POLICY: "compact",
         **_BROKERS_TIME,
         "min.compaction.lag.ms": str(settings.compaction_lag_ms),
         "min.insync.replicas": str(min(2, settings.replication)),
@@ -92,7 +118,7 @@ def _changelog(settings: EngineSettings) -> dict[str, str]:
 def _log(settings: EngineSettings) -> dict[str, str]:
     """Nothing is read from it again once its stage has committed."""
     return {
-        "cleanup.policy": "delete",
+        _POLICY: "delete",
         **_BROKERS_TIME,
         "retention.ms": str(settings.internal_retention_ms),
         "min.insync.replicas": str(min(2, settings.replication)),

@@ -18,7 +18,7 @@ from faust.types.tuples import ConsumerMessage
 
 from streams.engine import lease, rows
 from streams.engine.chunk import Chunk, Record, records_of
-from streams.engine.errors import StageFailed, WorkerFenced
+from streams.engine.errors import StageFailed, StateLost, WorkerFenced
 from streams.engine.fetched import bare_records
 
 if TYPE_CHECKING:
@@ -161,6 +161,8 @@ class Consumer(driver.Consumer):
                     self._fetch_position[tp] = last.offset + 1
                     yield tp, _message(tp, last, chunk, generation)
             elif tp.topic in changelogs:
+                if not await self._is_whole(tp) or stale():
+                    continue
                 message = self._apply_changelog(tp, fetched)
                 if message is not None:
                     yield tp, message
@@ -171,6 +173,19 @@ class Consumer(driver.Consumer):
             records = records_of(fetched[start : start + size])
             follows = min(self._fetch_position[tp], records[0].offset)
             yield Chunk(tp.topic, tp.partition, records, follows=follows, seek=seek)
+
+    async def _is_whole(self, tp: TP) -> bool:
+        """Whether a standby's changelog has all that its rows lack; asked once an assignment. Else the worker ends."""
+        recovery: Any = self.app.tables.recovery  # type: ignore[attr-defined]
+        if tp in recovery.standby_tps and tp not in recovery.whole:
+            begins = await self.app.begins(tp.topic, [tp.partition])
+            try:
+                self.app.table_of(tp.topic).check_beginning(tp.partition, begins[tp.partition])
+            except StateLost as error:
+                self.app.fatal(error)
+                return False
+            recovery.whole.add(tp)
+        return True
 
     def _apply_changelog(self, tp: TP, fetched: list[Any]) -> ConsumerMessage | None:
         """Apply a fetched stretch of a changelog to a standby, here and at once.

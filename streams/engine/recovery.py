@@ -58,12 +58,18 @@ async def read_back(
 class Standbys(Recovery):
     """Faust's recovery, left with the standby partitions alone; Table.recover does the active ones."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        #: Those whose changelog was found to have all that their rows lack, since the assignment.
+        self.whole: set[TP] = set()
+
     def add_active(self, table: Any, tp: TP) -> None:
         """Nothing: without active partitions Faust takes them for recovered and calls the tables at once."""
 
     def add_standby(self, table: Any, tp: TP) -> None:
         """What an earlier generation had read means nothing: the database may be another one."""
         self.standby_offsets.pop(tp, None)
+        self.whole.discard(tp)
         super().add_standby(table, tp)
 
 

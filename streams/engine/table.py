@@ -194,6 +194,16 @@ class Table:
         """Raises: StateMismatch, LogicChanged, AlreadyPublished: rows that are not ours to go on with."""
         marks.check_source(self._where(partition), mark, self._mark(-1, published=self._publishing))
 
+    def check_beginning(self, partition: int, begin: int) -> None:
+        """Whether the changelog has all that our rows lack: compaction leaves its beginning where it is.
+
+        Raises: StateLost.
+        """
+        if begin > (have := self._have(partition)) + 1:
+            rest = f"local rows go up to {have}" if have >= 0 else "there are no local rows"
+            what = f"the changelog begins at offset {begin}, what stood before was deleted, and {rest}"
+            raise StateLost(self._where(partition), what, self._epoch)
+
     async def recover(self, partitions: Sequence[int]) -> None:
         """Read back what the changelog has of these partitions and we have not; from then on they are ours.
 
@@ -208,12 +218,14 @@ class Table:
             # In this order: what was committed before stands below the end that is asked for after.
             committed, source_ends = await self._app.source_offsets(self.source.topic, partitions)
             ends = await self._app.ends(self.changelog, partitions)
+            begins = await self._app.begins(self.changelog, partitions)
             ids = await self._app.cluster.ids_of([self.changelog])
             if generation != self._generation:
                 return
             self.changelog_id = ids[self.changelog]
             for partition in partitions:
                 self.store.check_changelog(partition)
+                self.check_beginning(partition, begins[partition])
             have = {partition: self._have(partition) for partition in partitions}
             for partition, offset in have.items():
                 if offset >= ends[partition]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from tests.streams.engine.conftest import MakePipeline
 from tests.streams.engine.harness import Admin, Pipeline, Worker
@@ -100,6 +101,44 @@ async def test_a_folder_beside_a_changelog_that_was_made_again_is_refused_howeve
     await counting.drain(revive=False)
     assert await old.stop() == 0
     await counting.check()
+
+
+@pytest.mark.parametrize("policy", ["delete", "compact,delete"])
+async def test_a_changelog_that_is_not_compacted_alone_is_refused(pipeline: MakePipeline, policy: str) -> None:
+    counting = pipeline()
+    await counting.create_topics()
+    name = f"{counting.app}-a-changelog"
+    async with Admin(counting.bootstrap) as client:
+        await client.create_topics([NewTopic(name, PARTITIONS, 1, topic_configs={"cleanup.policy": policy})])
+    worker = counting.worker()
+    worker.start()
+    assert await worker.ended() != 0
+    command = f"--alter --entity-type topics --entity-name {name} --add-config cleanup.policy=compact"
+    assert f"its cleanup.policy is {policy}, which deletes rows" in worker.tail()
+    assert command in worker.tail()
+
+
+async def test_a_changelog_whose_beginning_was_deleted_is_refused_by_who_has_not_read_it(
+    pipeline: MakePipeline,
+) -> None:
+    counting = pipeline()
+    worker = await ran_once(counting)
+    topic = f"{counting.app}-a-changelog"
+    async with Admin(counting.bootstrap) as client:
+
+        async def set_policy(policy: str) -> None:
+            await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"cleanup.policy": policy})])
+
+        await set_policy("delete")
+        before = {TopicPartition(topic, partition): RecordsToDelete(5) for partition in range(PARTITIONS)}
+        await client.delete_records(before)
+        await set_policy("compact")
+    worker.start()
+    await worker.ready()
+    assert await worker.stop() == 0
+    worker.wipe()
+    worker.start()
+    await refused(worker, "the changelog begins at offset 5, what stood before was deleted", "higher epoch")
 
 
 async def test_a_changelog_of_other_partitions_is_refused(pipeline: MakePipeline) -> None:
