@@ -50,20 +50,56 @@ class Publication:
     def __init__(self, app: EngineApp, internal: Container[str]) -> None:
         self._app = app
         self._internal = internal
+        #: The sources' ends when publishing was first to begin here: what stood before is folded before anything is.
+        self._switch: dict[TP, int] = {}
+        self._reached = False
+        #: Ends of internal partitions when all of that had been folded, and so sent to them.
+        self._fed: dict[TP, int] = {}
 
     async def run(self) -> None:
-        """Publish what is unpublished as soon as its partition is ours and its chunks flow."""
+        """Publish what is unpublished once its partition is ours and has all that the sources had at the switch."""
         while True:
             for table in self._app.stage_tables:
                 for partition in sorted(table.unpublished):
                     try:
-                        await self._publish(table, partition)
+                        if await self._complete(table, partition):
+                            await self._publish(table, partition)
+                        elif not self._reached:
+                            await asyncio.sleep(_RETRY_S)
                     except Moved:
                         pass  # begins anew with the partition's next owner
                     except (KafkaError, OSError, TimeoutError) as error:
                         logger.warning("publishing was interrupted and will begin again: %r", error)
                         await asyncio.sleep(_RETRY_S)
             await asyncio.sleep(_LOOK_S)
+
+    async def _complete(self, table: Table, partition: int) -> bool:
+        """Whether a rebuild that the switch came too early for is complete meanwhile.
+
+        Half of it published would stand in place of whole rows, and the sweep would take back what it is still to read.
+        """
+        self._reached = self._reached or await self._sources_reached()
+        if not self._reached or table.source.topic not in self._internal:
+            return self._reached
+        tp = TP(table.source.topic, partition)
+        if tp not in self._fed:
+            self._fed[tp] = (await self._app.ends(tp.topic, [partition]))[partition]
+        return self._app.consumer.applied().get(tp, -1) >= self._fed[tp]
+
+    async def _sources_reached(self) -> bool:
+        """Whether the group has committed all that the sources had: its output, to internal topics too, is in Kafka."""
+        reached = True
+        for topic, count in self._external().items():
+            committed, ends = await self._app.source_offsets(topic, range(count))
+            begins = await self._app.begins(topic, range(count))
+            for partition, offset in committed.items():
+                switch = self._switch.setdefault(TP(topic, partition), ends[partition])
+                reached = reached and max(offset or 0, begins[partition]) >= switch
+        return reached
+
+    def _external(self) -> dict[str, int]:
+        """The sources of the rebuild, with their partitions."""
+        return {topic: count for topic, count in self._app.stage_topics.items() if topic not in self._internal}
 
     async def _publish(self, table: Table, partition: int) -> None:
         generation = table.generation
@@ -103,8 +139,7 @@ class Publication:
         """Hand every message of the output topics to their sweepers."""
         if not table.sweepers:
             return
-        sources = {topic: n for topic, n in self._app.stage_topics.items() if topic not in self._internal}
-        since_ms = await complete_since_ms(self._app, sources)
+        since_ms = await complete_since_ms(self._app, self._external())
         count = table.source.partitions
         for topic, (partitions, owner, sweep) in table.sweepers.items():
             # Only where the numbers are equal do messages lie where their rows do.

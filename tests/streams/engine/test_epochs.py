@@ -66,6 +66,24 @@ async def test_a_change_of_logic_is_refused_rebuilt_in_shadow_and_published(
     assert "epoch 2 is published, and its rows win over those of epoch 1" in worker.tail()
 
 
+async def test_a_switch_that_comes_too_early_takes_nothing_back_that_is_still_to_be_read(
+    pipeline: MakePipeline,
+) -> None:
+    """The worker in shadow is killed with most of the topic before it."""
+    counting = pipeline()
+    worker = await ran_once(counting)
+    topic = f"{counting.app}-out"
+    worker.start(epoch=2, shadow=True, slow=0.1, chunk_records=25)
+    await worker.working()
+    worker.kill()
+    worker.start(shadow=False)
+    await worker.working()
+    await worker.until(lambda: worker.state.get("why") == "owns 4 partitions")
+    assert await worker.stop() == 0
+    assert [key for _, key, value in await counting.read(topic) if value is None] == []
+    assert await counting.output() == counting.wanted_output()
+
+
 async def no_ids(names: Sequence[str]) -> Mapping[str, str]:
     return {}
 
