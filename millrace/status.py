@@ -62,13 +62,14 @@ def wait(settings: StackSettings, seconds: float) -> list[dict[str, Any]]:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as text for people, and below them what the routing rules dropped."""
+    """The rows as text for people, and below them what the routing rules dropped and how far standbys are."""
     lines = [list(_COLUMNS), *([_text(head, row[key]) for head, key in _COLUMNS.items()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = "".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines
     )
-    return text + "".join(_dropped(row["process"], row["details"].get("dropped_by_rule") or {}) for row in rows)
+    text += "".join(_dropped(row["process"], row["details"].get("dropped_by_rule") or {}) for row in rows)
+    return text + "".join(_standbys(row["process"], row["details"].get("tables") or {}) for row in rows)
 
 
 def _dropped(process: str, by_rule: dict[str, dict[str, int]]) -> str:
@@ -77,6 +78,20 @@ def _dropped(process: str, by_rule: dict[str, dict[str, int]]) -> str:
         f"{process}: rule {rule} dropped " + ", ".join(f"{n} {what}" for what, n in sorted(counts.items())) + "\n"
         for rule, counts in sorted(by_rule.items())
     )
+
+
+def _standbys(process: str, tables: dict[str, dict[str, Any]]) -> str:
+    """A line for each table of which partitions are kept warm for other workers."""
+    lines = []
+    for name, table in tables.items():
+        kept = [
+            f"[{partition}] {'ready' if one['ready'] else 'NOT ready'}"
+            + ("" if one["unread"] is None else f" with {one['unread']} records to read")
+            for partition, one in (table.get("standbys") or {}).items()
+        ]
+        if kept:
+            lines.append(f"{process}: standby of {name} {', '.join(kept)}\n")
+    return "".join(lines)
 
 
 def _text(head: str, value: Any) -> str:

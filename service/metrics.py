@@ -63,6 +63,10 @@ class MetricSet:
         gauge = self._gauges[name]
         (gauge.labels(**labels) if labels else gauge).set(value)
 
+    def forget(self, name: str, **labels: str) -> None:
+        """Tell a gauge of these labels no longer: what it was about has gone elsewhere."""
+        self._gauges[name].remove(*labels.values())
+
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Put one value into a histogram."""
         histogram = self._histograms[name]

@@ -59,6 +59,20 @@ class StreamsMetrics(MetricSet):
             ("table",),
             "Partitions made in shadow, not yet published.",
         ),
+        Metric(
+            "streams_standby_records",
+            "gauge",
+            "records",
+            ("table", "partition"),
+            "Changelog records that a standby here has still to read.",
+        ),
+        Metric(
+            "streams_standby_ready",
+            "gauge",
+            "bool",
+            ("table", "partition"),
+            "1 when a standby here has reached its changelog's end once.",
+        ),
         Metric("streams_recovery_seconds", "gauge", "seconds", (), "How long the last recovery of the tables took."),
         Metric("streams_ready", "gauge", "bool", (), "1 when tables are recovered and chunks flow."),
     )
@@ -66,6 +80,7 @@ class StreamsMetrics(MetricSet):
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         super().__init__(registry)
         self._seen: dict[tuple[str, str], int] = {}
+        self._standbys: set[tuple[str, int]] = set()
 
     def chunk(self, topic: str, records: int, seconds: float) -> None:
         """One chunk was folded."""
@@ -99,11 +114,24 @@ class StreamsMetrics(MetricSet):
             self.set("streams_state_bytes", table.bytes, table=name)
             self.set("streams_recovery_records", table.unread, table=name)
             self.set("streams_unpublished_partitions", table.unpublished, table=name)
+        self._record_standbys(status)
         self._grow("streams_messages_sent_total", status.messages_sent)
         self._grow("streams_rebalances_total", status.rebalances)
         self.set("streams_commit_age_seconds", status.commit_age_s)
         self.set("streams_recovery_seconds", status.recovery_s)
         self.set("streams_ready", status.ready)
+
+    def _record_standbys(self, status: Status) -> None:
+        found = {(name, n): kept for name, table in status.tables.items() for n, kept in table.standbys.items()}
+        for name, partition in self._standbys - found.keys():
+            for metric in ("streams_standby_records", "streams_standby_ready"):
+                self.forget(metric, table=name, partition=str(partition))
+        self._standbys = set(found)
+        for (name, partition), standby in found.items():
+            labels = {"table": name, "partition": str(partition)}
+            self.set("streams_standby_ready", standby.ready, **labels)
+            if standby.unread is not None:
+                self.set("streams_standby_records", standby.unread, **labels)
 
     def _grow(self, name: str, count: int, **labels: str) -> None:
         key = (name, next(iter(labels.values()), ""))

@@ -20,7 +20,7 @@ from streams.engine.errors import EngineError, NotCopartitioned, StageFailed, Wo
 from streams.engine.fetched import bare_records
 from streams.engine.lease import Lease
 from streams.engine.outbox import Outbox
-from streams.engine.recovery import Tables
+from streams.engine.recovery import Standbys, Tables
 from streams.engine.settings import Cluster, EngineSettings
 from streams.engine.store import RocksOptions
 from streams.engine.table import Table
@@ -129,6 +129,12 @@ class EngineApp(faust.App):
                 return
             if self.failure is None:
                 self.consumer.chunk_applied(chunk)
+
+    @property
+    def standbys(self) -> Standbys:
+        tables: Any = self.tables
+        assert isinstance(tables, Tables)
+        return tables.recovery
 
     def table_of(self, changelog: str) -> Table:
         return next(table for table in self.stage_tables if table.changelog == changelog)

@@ -73,13 +73,15 @@ class Audit:
                         await table.rewrite_stale(partition)
 
     async def watch(self) -> None:
-        """Keep the ends of our partitions of the sources."""
+        """Keep the ends of our partitions of the sources, and of the changelogs that we follow for others."""
         app = self._app
         while True:
             mine = {} if self._quiet else app.consumer.applied()
+            others = set() if self._quiet else set(app.standbys.standby_tps)
             asked = time.time()
             try:
-                self._ends = await app.consumer.highwaters(*mine) if mine else {}
+                self._ends = await app.consumer.highwaters(*mine, *others) if mine or others else {}
+                app.standbys.note_ends(self._ends)
                 applied = app.consumer.applied()
                 caught_up = [tp for tp, end in self._ends.items() if applied.get(tp, -1) >= end]
                 self._caught_up = {

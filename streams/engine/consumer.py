@@ -176,15 +176,15 @@ class Consumer(driver.Consumer):
 
     async def _is_whole(self, tp: TP) -> bool:
         """Whether a standby's changelog has all that its rows lack; asked once an assignment. Else the worker ends."""
-        recovery: Any = self.app.tables.recovery  # type: ignore[attr-defined]
-        if tp in recovery.standby_tps and tp not in recovery.whole:
+        standbys = self.app.standbys
+        if tp in standbys.standby_tps and tp not in standbys.whole:
             begins = await self.app.begins(tp.topic, [tp.partition])
             try:
                 self.app.table_of(tp.topic).check_beginning(tp.partition, begins[tp.partition])
             except StateLost as error:
                 self.app.fatal(error)
                 return False
-            recovery.whole.add(tp)
+            standbys.whole.add(tp)
         return True
 
     def _apply_changelog(self, tp: TP, fetched: list[Any]) -> ConsumerMessage | None:
@@ -194,10 +194,10 @@ class Consumer(driver.Consumer):
         applies nothing. (Passed on unapplied it would be lost: the next stretch can raise the seen offset before
         Faust's queue is drained.)
         """
-        recovery: Any = self.app.tables.recovery  # type: ignore[attr-defined]
-        if tp not in recovery.standby_tps:
+        standbys = self.app.standbys
+        if tp not in standbys.standby_tps:
             return None
-        offsets = recovery.standby_offsets
+        offsets = standbys.standby_offsets
         seen = offsets.get(tp)
         todo = [record for record in fetched if seen is None or record.offset > seen]
         if todo:

@@ -16,6 +16,7 @@ from streams.engine.audit import Audit
 from streams.engine.changelogs import ensure_topics
 from streams.engine.chunk import Chunk, Output
 from streams.engine.publication import Publication
+from streams.engine.recovery import Standby
 from streams.engine.settings import Cluster, EngineSettings
 from streams.engine.table import Publish, Sweep, Sweeper, Table
 
@@ -69,6 +70,7 @@ class TableStatus:
 
     unread: records of the changelog still to be read before the table's partitions are ours.
     unpublished: partitions whose rows were made in shadow and are not published yet.
+    standbys: partitions that are kept here for other workers, and how far they are.
     rows, bytes: of its databases here, as Store.size tells them; some seconds old.
     """
 
@@ -79,6 +81,7 @@ class TableStatus:
     unpublished: int
     rows: int
     bytes: int
+    standbys: Mapping[int, Standby]
 
 
 @dataclass(frozen=True)
@@ -376,6 +379,7 @@ class Engine:
                     unpublished=len(table.unpublished),
                     rows=size[0],
                     bytes=size[1],
+                    standbys=app.standbys.standbys(table.changelog),
                 )
                 for table, size in self._with_sizes()
             },

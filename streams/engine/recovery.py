@@ -10,6 +10,7 @@ the changelog as Faust does it.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import TopicPartition
@@ -55,6 +56,39 @@ async def read_back(
                 yield tp.partition, changelog_records(found), position
 
 
+@dataclass(frozen=True)
+class Standby:
+    """A partition that is kept warm for another worker.
+
+    unread: records of its changelog still to be read; None while that is not known.
+    ready: everything is here that the changelog held when it was first looked at since the assignment.
+    """
+
+    unread: int | None
+    ready: bool
+
+
+class Progress:
+    """How far a standby is, since its assignment."""
+
+    def __init__(self) -> None:
+        self._first: int | None = None
+        self._end = 0
+        self._ready = False
+
+    def note_end(self, end: int) -> None:
+        """The changelog's next record gets this offset."""
+        self._first = end if self._first is None else self._first
+        self._end = end
+
+    def at(self, offset: int | None) -> Standby:
+        """offset: of the last record applied, None while that is not known."""
+        if offset is None or self._first is None:
+            return Standby(None, False)
+        self._ready = self._ready or offset + 1 >= self._first
+        return Standby(max(0, self._end - 1 - offset), self._ready)
+
+
 class Standbys(Recovery):
     """Faust's recovery, left with the standby partitions alone; Table.recover does the active ones."""
 
@@ -62,6 +96,7 @@ class Standbys(Recovery):
         super().__init__(*args, **kwargs)
         #: Those whose changelog was found to have all that their rows lack, since the assignment.
         self.whole: set[TP] = set()
+        self._progress: dict[TP, Progress] = {}
 
     def add_active(self, table: Any, tp: TP) -> None:
         """Nothing: without active partitions Faust takes them for recovered and calls the tables at once."""
@@ -70,15 +105,30 @@ class Standbys(Recovery):
         """What an earlier generation had read means nothing: the database may be another one."""
         self.standby_offsets.pop(tp, None)
         self.whole.discard(tp)
+        self._progress[tp] = Progress()
         super().add_standby(table, tp)
+
+    def note_ends(self, ends: Mapping[TP, int]) -> None:
+        """Of changelogs: the offsets that their next records get."""
+        for tp in self.standby_tps & ends.keys():
+            self._progress[tp].note_end(ends[tp])
+
+    def standbys(self, changelog: str) -> dict[int, Standby]:
+        """The partitions of a table that are kept here for other workers."""
+        return {
+            tp.partition: self._progress[tp].at(self.standby_offsets.get(tp))
+            for tp in sorted(self.standby_tps)
+            if tp.topic == changelog
+        }
 
 
 class Tables(TableManager):
     """Faust's table manager, with the recovery above."""
 
     @property
-    def recovery(self) -> Recovery:
+    def recovery(self) -> Standbys:
         """Made when it is first asked for."""
         if self._recovery is None:
             self._recovery = Standbys(self.app, self, beacon=self.beacon, loop=self.loop)
+        assert isinstance(self._recovery, Standbys)
         return self._recovery

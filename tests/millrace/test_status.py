@@ -113,6 +113,20 @@ def test_what_is_not_a_note_is_ignored(tmp_path: Path) -> None:
         assert notes.read(tmp_path, "streams") is None
 
 
+def test_standbys_are_shown_with_what_they_have_still_to_read(tmp_path: Path) -> None:
+    found = status.collect(settings(tmp_path))[2]
+    standbys = {
+        "0": {"unread": 0, "ready": True},
+        "1": {"unread": 40, "ready": False},
+        "2": {"unread": None, "ready": False},
+    }
+    found |= {"details": {"tables": {"halves": {"standbys": standbys}, "windows": {"standbys": {}}}}}
+    assert status.table([found]).splitlines()[2:] == [
+        "streams: standby of halves [0] ready with 0 records to read, [1] NOT ready with 40 records to read, "
+        "[2] NOT ready"
+    ]
+
+
 def test_lag_in_time_and_state_of_a_streams_worker_are_shown(tmp_path: Path) -> None:
     found = status.collect(settings(tmp_path))[2]
     found |= {

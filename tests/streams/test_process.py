@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from aiokafka.errors import KafkaConnectionError
 from prometheus_client import CollectorRegistry
@@ -9,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from schemas.errors import MillraceError
 from streams.engine import EpochSuperseded, LogicChanged, RowTooLarge, StageFailed, StateMismatch, Status, WorkerFenced
 from streams.engine.engine import SourceStatus, TableStatus
+from streams.engine.recovery import Standby
 from streams.errors import SourcesDiffer, exit_code
 from streams.metrics import StreamsMetrics
 
@@ -32,7 +35,7 @@ def test_the_exit_code_says_whether_a_new_start_helps(error: BaseException, code
     assert exit_code(error) == code
 
 
-def status(records: int, lag: int | None, lag_s: float | None) -> Status:
+def status(records: int, lag: int | None, lag_s: float | None, standbys: Mapping[int, Standby] | None = None) -> Status:
     source = SourceStatus(
         partitions=(0, 1),
         lag=lag,
@@ -44,7 +47,16 @@ def status(records: int, lag: int | None, lag_s: float | None) -> Status:
         late=4,
         lost=0,
     )
-    table = TableStatus(rows_written=5, foreign_rows=0, repaired_rows=0, unread=7, unpublished=2, rows=40, bytes=4096)
+    table = TableStatus(
+        rows_written=5,
+        foreign_rows=0,
+        repaired_rows=0,
+        unread=7,
+        unpublished=2,
+        rows=40,
+        bytes=4096,
+        standbys=standbys or {},
+    )
     return Status(
         ready=True,
         why="",
@@ -81,3 +93,16 @@ def test_metrics_follow_the_counts_of_the_engine() -> None:
     assert metrics.value("streams_recovery_records", table="rows") == 7
     assert metrics.value("streams_unpublished_partitions", table="rows") == 2
     assert metrics.value("streams_ready") == 1
+
+
+def test_metrics_tell_of_standbys_as_long_as_they_are_here() -> None:
+    metrics = StreamsMetrics(CollectorRegistry())
+    metrics.record(status(1, None, None, {2: Standby(17, False), 3: Standby(0, True)}))
+    asked = [
+        (name, {"table": "rows", "partition": n})
+        for n in "23"
+        for name in ("streams_standby_records", "streams_standby_ready")
+    ]
+    assert [metrics.registry.get_sample_value(*one) for one in asked] == [17, 0, 0, 1]
+    metrics.record(status(1, None, None, {3: Standby(5, True)}))
+    assert [metrics.registry.get_sample_value(*one) for one in asked] == [None, None, 5, 1]

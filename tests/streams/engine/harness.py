@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -189,15 +189,21 @@ class Pipeline:
 
     def stored(self, name: str) -> dict[bytes, tuple[int, int]]:
         """Rows in the databases of the last owners; the workers must have stopped."""
+        found: dict[bytes, tuple[int, int]] = {}
+        for worker in self.workers:
+            found |= self.kept(worker, name, worker.state["sources"][f"{self.app}-{name}"]["partitions"])
+        return found
+
+    def kept(self, worker: Worker, name: str, partitions: Iterable[int]) -> dict[bytes, tuple[int, int]]:
+        """Rows in these databases of a worker, which must have stopped."""
         from rocksdict import AccessType, Options, Rdict
 
         found: dict[bytes, bytes] = {}
-        for worker in self.workers:
-            for partition in worker.state["sources"][f"{self.app}-{name}"]["partitions"]:
-                path = next(worker.folder.glob(f"data/**/tables/{name}-{partition}.db"))
-                database = Rdict(str(path), Options(raw_mode=True), access_type=AccessType.read_only())
-                found.update((key, value) for key, value in database.items() if key >= b"\x01")
-                database.close()
+        for partition in partitions:
+            path = next(worker.folder.glob(f"data/**/tables/{name}-{partition}.db"))
+            database = Rdict(str(path), Options(raw_mode=True), access_type=AccessType.read_only())
+            found.update((key, value) for key, value in database.items() if key >= b"\x01")
+            database.close()
         return _halves(found)
 
     def wanted(self, name: str) -> dict[bytes, tuple[int, int]]:

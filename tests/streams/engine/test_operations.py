@@ -91,3 +91,33 @@ async def test_what_waits_has_an_age_and_what_is_done_has_none(pipeline: MakePip
     await worker.until(lambda: worker.total("rows", "tables") >= 300)
     assert worker.total("bytes", "tables") > 300 * 28  # a row's version and its two numbers
     await stop_all(counting)
+
+
+async def test_a_standby_is_ready_when_it_has_what_its_changelog_held(pipeline: MakePipeline) -> None:
+    counting = pipeline("count", standbys=1)
+    await counting.create_topics()
+    await counting.produce(4_000)
+    first, second = (counting.worker(instance_id=name) for name in NAMES)
+    first.start()
+    await counting.drain(revive=False)
+    second.start()
+
+    def standbys(worker: Worker) -> dict[str, dict[str, int | bool]]:
+        return worker.state.get("tables", {}).get("a", {}).get("standbys", {})
+
+    def ready() -> bool:
+        return all(
+            len(owned(worker)) == 2
+            and len(kept := standbys(worker)) == 2
+            and all(one["ready"] for one in kept.values())
+            for worker in (first, second)
+        )
+
+    await first.until(ready)
+    assert {int(partition) for partition in standbys(second)} == set(owned(first))
+    assert [one["unread"] for one in standbys(second).values()] == [0, 0]
+    second.kill()
+    partitions = {int(partition) for partition in standbys(second)}
+    wanted = {key: row for key, row in counting.wanted("a").items() if counting.ledger.partition[key] in partitions}
+    assert wanted
+    assert counting.kept(second, "a", partitions) == wanted

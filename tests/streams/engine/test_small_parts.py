@@ -11,6 +11,7 @@ import pytest
 from streams.engine import Chunk, EngineSettings, Record
 from streams.engine.chunk import records_of
 from streams.engine.lease import Lease, guard_producer
+from streams.engine.recovery import Progress, Standby
 from streams.engine.table import source_end
 
 SETTINGS: dict[str, Any] = {"app_id": "app", "bootstrap": "h:1", "datadir": Path("d"), "partitions": 4}
@@ -32,6 +33,18 @@ def test_absent_keys_and_values_are_empty_bytes() -> None:
         SimpleNamespace(offset=8, timestamp=1_001, key=None, value=None),
     ]
     assert records_of(fetched) == [Record(7, 1_000, b"k", b"v"), Record(8, 1_001, b"", b"")]
+
+
+def test_a_standby_is_ready_from_when_it_had_all_that_there_was_at_first() -> None:
+    progress = Progress()
+    assert progress.at(5) == Standby(None, False), "the end is not known"
+    progress.note_end(100)
+    assert progress.at(None) == Standby(None, False)
+    assert progress.at(98) == Standby(1, False)
+    progress.note_end(150)
+    assert progress.at(99) == Standby(50, True)
+    progress.note_end(1_000)
+    assert progress.at(99) == Standby(900, True)
 
 
 @pytest.mark.parametrize(("highwater", "end"), [(None, 8), (7, 8), (8, 8), (20, 20)])

@@ -18,6 +18,7 @@ import struct
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -196,7 +197,7 @@ async def report(engine: Engine, path: Path) -> None:
             "rebalances": status.rebalances,
             "commit_age_s": status.commit_age_s,
             "sources": {name: vars(source) for name, source in status.sources.items()},
-            "tables": {name: vars(table) for name, table in status.tables.items()},
+            "tables": {name: asdict(table) for name, table in status.tables.items()},
         }
         path.with_suffix(".tmp").write_text(json.dumps(state))
         path.with_suffix(".tmp").rename(path)
