@@ -82,6 +82,72 @@ def test_the_stages_do_not_know_each_other() -> None:
     assert wrong == []
 
 
+# What would let a replay decide otherwise, or knows where records come from.
+IMPURE_MODULES = ("faust", "kafka", "aiokafka", "time", "random", "secrets", "asyncio", "threading", "os", "socket")
+IMPURE_CALLS = (
+    "now",
+    "utcnow",
+    "today",
+    "uuid1",
+    "uuid4",
+    "urandom",
+    "getenv",
+    "open",
+    "id",
+    "hash",
+    "input",
+    "__import__",
+)
+
+
+def impure(source: str) -> list[str]:
+    """What of a stage's logic is not a function of its arguments: imports and calls."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Call):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            found += [called] if called in IMPURE_CALLS else []
+        found += [name for name in names if any(inside(name, module) for module in IMPURE_MODULES)]
+        found += [name for name in names if name.rpartition(".")[2] in IMPURE_CALLS]
+    return found
+
+
+@pytest.mark.parametrize("stage", ["sessions", "users"])
+def test_the_logic_of_a_stage_knows_no_clock_no_chance_and_no_kafka(stage: str) -> None:
+    """A replay must decide the same. Only the agent knows the engine."""
+    logic = [path for path in files(f"streams/{stage}") if path.name != "agent.py"]
+    assert len(logic) > 1
+    assert {path.name: found for path in logic if (found := impure(path.read_text()))} == {}
+    engine = [f"{path.name}: {name}" for path in logic for _, name in imports(path) if inside(name, "streams.engine")]
+    assert engine == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(f"import {module}" for module in IMPURE_MODULES),
+        "import aiokafka.errors",
+        "from faust import App",
+        "from time import monotonic",
+        "import datetime; at = datetime.datetime.now()",
+        "from datetime import datetime; at = datetime.now(datetime.UTC)",
+        "from datetime import datetime; at = datetime.utcnow()",
+        "from datetime import date; day = date.today()",
+        "import uuid; key = uuid.uuid4()",
+        "from uuid import uuid4",
+        "def fold():\n    from random import choice",
+    ],
+)
+def test_a_clock_chance_or_kafka_put_into_a_stages_logic_is_found(line: str) -> None:
+    logic = (ROOT / "streams/sessions/fold.py").read_text()
+    assert impure(f"{logic}\n{line}\n") != impure(logic)
+
+
 def test_who_looks_at_state_is_outside_of_the_worker() -> None:
     """Nothing of the worker knows streams.inspect, and it knows neither agents nor anything that runs an engine."""
     runs = ("faust", "streams.stage", "streams.engine.engine", "streams.engine.table", "streams.engine.store")
