@@ -18,8 +18,9 @@ The engine's order of things, for every chunk:
   3. the output acknowledged, then the commit of the source's offsets: what is not committed is read again.
 
 What a stage must do, and the engine cannot do for it:
-  * a redelivered record (its offset is not above the row's) is skipped, but its row is written and emitted AGAIN: the
-    changelog can be ahead of the output, and the output ahead of the commit;
+  * a redelivered record (its offset is not above the row's) is skipped, but what is published of its row is emitted
+    AGAIN: the changelog can be ahead of the output, and the output ahead of the commit. The engine cannot demand it: it
+    does not know which messages stand for a row, and a record may publish nothing. Each stage is tested for it;
   * no clock, no chunk border and no randomness decides anything: a replay must decide the same;
   * the order of the puts is the order in the changelog, which a crash can cut anywhere: rows others depend on first;
   * delete only what no later record adds to, and find it by a scan of what is due: an older copy can come back.

@@ -9,8 +9,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import faust
-
 from streams.engine.app import EngineApp
 from streams.engine.audit import Audit
 from streams.engine.changelogs import ensure_topics
@@ -141,8 +139,7 @@ class Engine:
         returns, the engine stands still: it applies, sends and commits nothing any more.
         on_chunk: told of every chunk that was folded."""
         self.settings = settings
-        self.app: faust.App
-        self._app = self.app = EngineApp(settings, cluster, on_fatal)
+        self._app = EngineApp(settings, cluster, on_fatal)
         self._cluster = cluster
         self._sources: dict[str, Source] = {}
         self._audit = Audit(self._app)

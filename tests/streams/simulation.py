@@ -76,9 +76,13 @@ class Source:
 
 
 class World:
-    """The sessions stage and the users stage on one partition."""
+    """The sessions stage and the users stage on one partition.
 
-    def __init__(self, event_log: Log, point_log: Log, seed: int) -> None:
+    Args: emits_again: whether the sessions stage is shown redelivered records; False is a stage that skips them wholly.
+    """
+
+    def __init__(self, event_log: Log, point_log: Log, seed: int, *, emits_again: bool = True) -> None:
+        self._emits_again = emits_again
         self.random = random.Random(seed)
         self.events, self.points, self.hours = Source(event_log), Source(point_log), Source([])
         self.of_events, self.of_points, self.users = Table(), Table(), Table()
@@ -139,6 +143,8 @@ class World:
 
     def _sessions(self, fold: Any, chunk: list[tuple[int, bytes, Any]], own: int) -> None:
         table, source = self.halves[own], (self.events, self.points)[own]
+        if not self._emits_again:
+            chunk = [record for record in chunk if record[0] > table.applied]
         done = fold_chunk(
             fold,
             chunk,
