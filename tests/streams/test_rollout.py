@@ -76,6 +76,9 @@ async def test_a_mended_logic_is_rolled_out_beside_the_old_one(kafka: Broker, pr
         finally:
             enough.set()
             await loading
+        await asyncio.sleep(
+            2
+        )  # a worker asks for the ends once a second: until then it knows nothing of the last records
         await until(worker, drained)
 
     try:
