@@ -9,7 +9,7 @@ is NULL on them as well (CASE WHEN rule THEN column END): in whatever order cond
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 
@@ -30,6 +30,7 @@ class Column:
     """One column of a SQL name.
 
     type: DuckDB's.  mark: of class content, but here it can only hold the mark that says where the text is.
+    also: classes that must be granted beside its own.
     expression: of a derived name: how it comes from the source's columns; it must not fail on any value.  reads: those
     columns; who may not see one of them does not see this one.
     """
@@ -40,8 +41,14 @@ class Column:
     doc: str
     unit: str | None
     mark: bool = False
+    also: tuple[Class, ...] = ()
     expression: str | None = None
     reads: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> tuple[Class, ...]:
+        """All that one must be granted to see it."""
+        return (self.cls, *self.also)
 
 
 @dataclass(frozen=True)
@@ -65,9 +72,20 @@ class SqlName:
         return any(c.cls == "content" and not c.mark for c in self.columns)
 
 
+# All that a resource says, whose it is among it: a client's resource names the person.
+_OF_A_PERSON = ("resource_attributes", "resource_attributes_json")
+
+
 def _from_table(table: Table) -> SqlName:
     marks, kinds = set(table.marks), table.columns
-    columns = tuple(Column(f.name, kinds[f.name], f.cls, f.doc, f.unit, mark=f.name in marks) for f in table.fields)
+    columns = tuple(
+        Column(
+            *(f.name, kinds[f.name], f.cls, f.doc, f.unit),
+            mark=f.name in marks,
+            also=("person",) if f.name in _OF_A_PERSON else (),
+        )
+        for f in table.fields
+    )
     shown = None
     if table.hides_empty:
         shown = f"NOT {EMPTY_COLUMN}"
@@ -153,7 +171,7 @@ class Access:
             seen = {c.name for c in self.columns(sql_name.source)}
             return tuple(c for c in sql_name.columns if seen.issuperset(c.reads) and c.cls in self._classes(name))
         classes = self._classes(name)
-        return tuple(c for c in sql_name.columns if c.cls in classes or c.mark) if classes else ()
+        return tuple(c for c in sql_name.columns if classes.issuperset(c.classes) or c.mark) if classes else ()
 
     def view(self, name: str) -> str:
         """The statement that makes the view of a name on a cursor."""
@@ -193,7 +211,7 @@ class Access:
             for column in NAMES[name].columns:
                 if column.name.lower() == wanted and column not in self.columns(name):
                     return (
-                        f"column '{column.name}' of {name} is of class {column.cls}, "
+                        f"column '{column.name}' of {name} is of class {' and '.join(column.classes)}, "
                         f"which {self._own_roles()} not have there"
                     )
         return None
@@ -224,6 +242,10 @@ class Access:
         return ((),) if () in rules else tuple(dict.fromkeys(r for r in rules if _sql(r, table) != _FALSE))
 
     def _condition(self, table: SqlName, column: Column | None = None) -> str:
+        if column is not None and column.also:
+            each = {self._condition(table, replace(column, cls=cls, also=())) for cls in column.classes}
+            asked = sorted(each - {_TRUE}) or [_TRUE]
+            return asked[0] if len(asked) == 1 else " AND ".join(f"({one})" for one in asked)
         rules = self._rules(table, column)
         return (
             " OR ".join(f"({_sql(rule, table)})" if len(rules) > 1 else _sql(rule, table) for rule in rules) or _FALSE

@@ -356,7 +356,7 @@ async def test_what_is_content_or_dropped_or_secret_or_thought_leaks_nowhere(sta
     assert marked(everything, DROPPED, SECRET, THOUGHT) == set()
     assert marked(everything, "LEAKsecret") == set()
     assert marked(readable["viewer"], PERSON, DETAIL, DERIVED, CONTENT) == set()
-    # (A map of attributes is of class detail as a whole: who reads it reads what of a person a resource says.)
+    # (What nobody has a field for is of class detail as a whole, whatever of a person it says.)
     assert marked(readable["reader"], CONTENT) == set()
     assert marked(readable["analyst"], CONTENT) == set()
     assert b"<MASKED:anthropic-" in b"".join(text for _, text in topics)

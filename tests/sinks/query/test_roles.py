@@ -30,6 +30,7 @@ OWN = {
     "only-platform": tuple(Grant(c, (), PLATFORM) for c in ALL),
     "only-several": tuple(Grant(c, (), SEVERAL) for c in ALL),
     "only-either": tuple(Grant(c, (), rule) for c in ALL for rule in (PLATFORM, parse_rule("team = 'none-such'"))),
+    "nobody": (Grant("usage"), Grant("detail")),
     "partial": (Grant("usage"), Grant("person", (), PLATFORM), Grant("detail", (), PLATFORM)),
     "partial-several": (Grant("usage"), Grant("person", (), SEVERAL), Grant("detail", (), SEVERAL)),
     "security": (*DEFAULTS["security"].grants, Grant("content", ("content",), PLATFORM)),
@@ -202,6 +203,14 @@ async def test_a_class_by_row_is_null_elsewhere(full: Sql, role: str) -> None:
         {"team": "platform", "n": 2, "c": 2, "e": 2, "a": 2, "usd": 3.0},
         {"team": None, "n": 2, "c": 0, "e": 0, "a": 0, "usd": 3.0},
     ]
+
+
+async def test_what_a_resource_says_needs_the_class_person_too(full: Sql) -> None:
+    refused = await full.error("select resource_attributes from events", "nobody-key", status=403)
+    assert "is of class detail and person, which role nobody does not have there" in refused["message"]
+    assert await full.ask("select count(command_line) as n from events", "nobody-key") == [{"n": 6}]
+    told = "select count(resource_attributes) as n, count(resource_attributes_json) as j from events"
+    assert await full.ask(told, "partial-key") == [{"n": 2, "j": 2}]
 
 
 async def test_a_key_sees_what_any_of_its_roles_gives(full: Sql) -> None:
