@@ -95,10 +95,12 @@ def check(
 
 
 def _parse(parser: Any, sql: str) -> Any:
-    """The tree of the only statement."""
+    """The tree of the only statement.  Raises: QueryError; duckdb.InterruptException: its time was over before."""
     try:
         statements = parser.extract_statements(sql)
         tree = json.loads(parser.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()[0][0])
+    except duckdb.InterruptException:
+        raise
     except duckdb.Error as error:
         raise from_duckdb(error, sql, reason="syntax_error") from error
     except (ValueError, RecursionError, UnicodeError) as error:

@@ -33,7 +33,7 @@ async def test_the_age_of_the_newest_event_is_told_by_its_own_time(kafka: Broker
         while (age := streams.worker.metric("streams_event_age_seconds")) == 0:
             await asyncio.sleep(0.2)
         assert 5 * 3600 <= age < 24 * 3600
-        assert streams.worker.state()["details"]["event_age_s"] >= age
+        assert streams.worker.state()["details"]["event_age_s"] >= int(age)
         await streams.folded([fresh], prompts=4)
         while (age := streams.worker.metric("streams_event_age_seconds")) >= 5 * 3600:
             await asyncio.sleep(0.2)
