@@ -104,7 +104,10 @@ class Health:
             answer = ("200 OK", "text/plain", b"ok\n")
         elif path == b"/readyz":
             state = "200 OK" if self.ready else "503 Service Unavailable"
-            answer = (state, "application/json", orjson.dumps(self.snapshot(), default=str) + b"\n")
+            body = orjson.dumps(
+                self.snapshot(), default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
+            )
+            answer = (state, "application/json", body)
         elif path == b"/metrics":
             answer = ("200 OK", CONTENT_TYPE_LATEST, generate_latest(registry) if registry is not None else b"")
         else:

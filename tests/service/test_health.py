@@ -43,6 +43,12 @@ async def test_readiness_tells_lag_and_the_last_error(served: tuple[Health, str]
     assert body["since"].endswith("+00:00")
 
 
+async def test_details_by_partition_are_told(served: tuple[Health, str]) -> None:
+    health, url = served
+    health.details = {"standbys": {3: {"unread": 5}}}
+    assert (await get(f"{url}/readyz")).json()["details"] == {"standbys": {"3": {"unread": 5}}}
+
+
 async def test_metrics_are_served(served: tuple[Health, str]) -> None:
     assert "things_total 3.0" in (await get(f"{served[1]}/metrics")).text
 
