@@ -199,6 +199,8 @@ class Publisher:
 
     async def _retire(self, producer: AIOKafkaProducer) -> None:
         """Let it deliver what it can; what it still has after that, nobody waits for any more."""
+        for batch in _held(producer):  # some fail before the end, without a leader; asyncio need not complain of them
+            batch._drain_waiter.add_done_callback(_seen)
         stopping = asyncio.create_task(producer.stop())
         await asyncio.wait({stopping}, timeout=self._request_timeout_s)
         if not stopping.done():
@@ -248,11 +250,22 @@ def _append(batch: Any, message: Message, now_ms: int) -> bool:
 
 def _abandon(producer: AIOKafkaProducer) -> None:
     """Fail what a stopped producer still holds; aiokafka has no public way, and its senders would wait for ever."""
-    queue = producer._message_accumulator
-    left = [*itertools.chain.from_iterable(queue._batches.values()), *queue._pending_batches]
-    queue.fail_all(KafkaTimeoutError())
+    left = _held(producer)
+    producer._message_accumulator.fail_all(KafkaTimeoutError())
     for batch in left:
-        batch._drain_waiter.exception()  # seen, so that asyncio does not complain that nobody has
+        _seen(batch._drain_waiter)
+
+
+def _held(producer: AIOKafkaProducer) -> list[Any]:
+    """The batches that a producer has not sent."""
+    queue = producer._message_accumulator
+    return [*itertools.chain.from_iterable(queue._batches.values()), *queue._pending_batches]
+
+
+def _seen(future: asyncio.Future[Any]) -> None:
+    """Nobody waits for it: say to asyncio that its exception was looked at."""
+    if future.done() and not future.cancelled():
+        future.exception()
 
 
 def _words(error: Exception) -> str:
