@@ -14,7 +14,7 @@ from millrace.errors import KeyFault
 from millrace.roles import known as known_roles
 from schemas import keys
 from schemas.roles import actor_of
-from service.control import ControlView
+from service.control import ControlView, viewing
 
 FOLDER = "keys"
 _SECRET_BYTES = 32
@@ -59,13 +59,9 @@ def identity_secret(data: Path) -> str:
 
 async def ensure(kafka: Mapping[str, Any], prefix: str, data: Path, tenant: str) -> LocalKeys:
     """The local keys, in force: made at the first start, made anew when revoked, published again when Kafka is new."""
-    view = ControlView()
-    await view.start(kafka, prefix)
-    try:
+    async with viewing(kafka, prefix) as view:
         ingest = await _ensure_one(view, kafka, prefix, data, "ingest", tenant)
         admin = await _ensure_one(view, kafka, prefix, data, "admin", None)
-    finally:
-        await view.stop()
     return LocalKeys(ingest=ingest, admin=admin)
 
 
@@ -124,26 +120,18 @@ async def revoke(kafka: Mapping[str, Any], prefix: str, key_id: str) -> None:
 
     Raises: KeyFault when there is none with this id.
     """
-    view = ControlView()
-    await view.start(kafka, prefix)
-    try:
+    async with viewing(kafka, prefix) as view:
         found = view.records(keys.CONTROL_KIND).get(key_id)
         if found is None:
             raise KeyFault(f"there is no key in force with id {key_id}", "see: millrace key list")
         await _publish(kafka, prefix, {**found, "deleted": True, "updated_at": _now_us(), "updated_by": who()})
-    finally:
-        await view.stop()
 
 
 async def in_force(kafka: Mapping[str, Any], prefix: str) -> list[dict[str, Any]]:
     """The keys in force without their hashes, for people."""
-    view = ControlView()
-    await view.start(kafka, prefix)
-    try:
+    async with viewing(kafka, prefix) as view:
         listed = view.keys()
         times = {id_: row["updated_at"] for id_, row in view.records(keys.CONTROL_KIND).items()}
-    finally:
-        await view.stop()
     return [
         {
             "id": key.id,

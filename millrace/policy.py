@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import secrets
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any
 
 import click
 
@@ -19,15 +18,15 @@ from millrace.changes import audited, who
 from millrace.command import FORMATS, Group
 from millrace.errors import PolicyFault
 from millrace.query import Answer, render
+from millrace.recordings import SIGNALS, Recording, read
 from schemas import codec, otlp, policy
 from schemas.keys import valid_tenant
 from schemas.policy import ACTIONS, EVERY_TENANT, NONE, HashKeys, Policy, PolicyError
 from schemas.topics import CATALOGUE
-from service import control
+from service.control import viewing
 from service.settings import load
 from service.transcoding import TranscoderSettings
 
-_NAME = re.compile(r"(?:^|-)(logs|metrics|traces)\.(json|pb)$")
 _IDENTITIES = {
     "events": ("event_id",),
     "metrics": ("point_id",),
@@ -93,36 +92,28 @@ def set_(
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @_for_tenant
 @click.option("--policy", "path", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="One not yet set.")
-@click.option("--signal", type=click.Choice(get_args(otlp.Signal)), help="Where the file's name does not say it.")
+@click.option("--signal", type=click.Choice(SIGNALS), help="Where the file does not say it.")
 @click.option("--all", "every", is_flag=True, help="Also the fields that stay as they are.")
 @click.option("--format", "form", type=FORMATS, default="table", show_default=True)
-def test(file: Path, tenant: str, path: Path | None, signal: str | None, every: bool, form: str) -> None:
+def test(file: Path, tenant: str, path: Path | None, signal: otlp.Signal | None, every: bool, form: str) -> None:
     """What each field of an OTLP request (….json, ….pb) becomes; nothing is sent. Hashes are made with a random key."""
     if path is not None:
         chosen = policy.parse(path.read_text(encoding="utf-8"), policy=tenant)
     else:
         chosen, _ = asyncio.run(_in_force(tenant))
-    name = _NAME.search(file.name)
-    kind = signal or (name and name[1])
-    if not kind:
-        raise PolicyFault("the file's name does not say its signal", "give --signal")
-    content_type = otlp.PROTOBUF if file.suffix == ".pb" else otlp.JSON
-    rows = list(_effects(cast(otlp.Signal, kind), content_type, file.read_bytes(), chosen, every=every))
+    rows = [row for one in read(file, signal) for row in _effects(one, chosen, every=every)]
     click.echo(render(Answer(["topic", "record", "field", "sent", "stored"], rows), form), nl=False)
 
 
-def _effects(
-    signal: otlp.Signal, content_type: str, body: bytes, chosen: Policy, *, every: bool
-) -> Iterator[list[Any]]:
+def _effects(request: Recording, chosen: Policy, *, every: bool) -> Iterator[list[Any]]:
     """Topic, record, field, what was sent and what is stored, of every field that the policy changes."""
     key = HashKeys({chosen.hash_key: secrets.token_bytes(32)}).key(chosen.hash_key, "test")
-    settings = load(TranscoderSettings)
-    context = otlp.Context(
-        "test", time.time_ns() // 1000, secrets.token_bytes(32), settings.limits, *settings.attribute_names
-    )
+    context = load(TranscoderSettings).context("test", time.time_ns() // 1000, secrets.token_bytes(32))
     bare = replace(context, policy=Policy(mask={"detail": False, "content": False}))
-    sent = _records(otlp.transcode(signal, content_type, body, bare))
-    stored = _records(otlp.transcode(signal, content_type, body, replace(context, policy=chosen, hash_key=key)))
+    sent, stored = (
+        _records(otlp.transcode(request.signal, request.content_type, request.body, one))
+        for one in (bare, replace(context, policy=chosen, hash_key=key))
+    )
     for (topic, identity), before in sent.items():
         after = stored.get((topic, identity), {})
         for name, value in _flat(before):
@@ -162,53 +153,42 @@ def _pair(text: str, words: tuple[str, ...]) -> tuple[str, str]:
 
 async def _in_force(tenant: str) -> tuple[Policy, str]:
     """The policy of a tenant, and whose it is: the tenant's, that of `*`, or none was set."""
-    view, _, _ = await _view()
-    try:
+    settings, kafka = command.kafka()
+    async with viewing(kafka, settings.prefix) as view:
         for id_ in (tenant, EVERY_TENANT):
             record = view.record(policy.CONTROL_KIND, id_)
             if record is not None and not record["deleted"]:
                 return policy.parse(record["body"], policy=id_), id_
-        return NONE, EVERY_TENANT
-    finally:
-        await view.stop()
+    return NONE, EVERY_TENANT
 
 
 async def _change(tenant: str, changes: dict[str, Any], body: str | None, delete: bool) -> Policy:
     """Publish the changed policy, and who changed it when and from what, in the audit topic."""
-    view, kafka, prefix = await _view()
-    try:
-        record = view.record(policy.CONTROL_KIND, tenant)
-        old, broken = NONE, None
-        try:
-            if record is not None:
-                old = policy.parse(record["body"], policy=tenant)
-        except PolicyError as error:
-            if body is None and not delete:
-                raise PolicyFault(str(error), "replace it with --file") from None
-            broken = record["body"] if record else None
-        before = None if record is None or record["deleted"] else broken or old.as_body()
-        if body is not None:
-            new = replace(policy.parse(body, policy=tenant), version=old.version + 1)
-        else:
-            base = NONE if before is None else old
-            merged = {**base.fields, **changes["fields"]}
-            new = Policy(
-                version=old.version + 1,
-                classes={**base.classes, **changes["classes"]},
-                fields={name: action for name, action in merged.items() if action != "none"},
-                mask={**base.mask, **changes["mask"]},
-                hash_key=changes.get("hash_key", base.hash_key),
-            )
-        value = policy.control_value(new, tenant, updated_at=time.time_ns() // 1000, updated_by=who(), deleted=delete)
-        told = {"old": before, "new": None if delete else new.as_body()}
-        await audited(kafka, prefix, value, "policy.change", f"policy {tenant}", told)
-        return NONE if delete else new
-    finally:
-        await view.stop()
-
-
-async def _view() -> tuple[control.ControlView, Mapping[str, Any], str]:
     settings, kafka = command.kafka()
-    view = control.ControlView()
-    await view.start(kafka, settings.prefix)
-    return view, kafka, settings.prefix
+    async with viewing(kafka, settings.prefix) as view:
+        record = view.record(policy.CONTROL_KIND, tenant)
+    old, broken = NONE, None
+    try:
+        if record is not None:
+            old = policy.parse(record["body"], policy=tenant)
+    except PolicyError as error:
+        if body is None and not delete:
+            raise PolicyFault(str(error), "replace it with --file") from None
+        broken = record["body"] if record else None
+    before = None if record is None or record["deleted"] else broken or old.as_body()
+    if body is not None:
+        new = replace(policy.parse(body, policy=tenant), version=old.version + 1)
+    else:
+        base = NONE if before is None else old
+        merged = {**base.fields, **changes["fields"]}
+        new = Policy(
+            version=old.version + 1,
+            classes={**base.classes, **changes["classes"]},
+            fields={name: action for name, action in merged.items() if action != "none"},
+            mask={**base.mask, **changes["mask"]},
+            hash_key=changes.get("hash_key", base.hash_key),
+        )
+    value = policy.control_value(new, tenant, updated_at=time.time_ns() // 1000, updated_by=who(), deleted=delete)
+    told = {"old": before, "new": None if delete else new.as_body()}
+    await audited(kafka, settings.prefix, value, "policy.change", f"policy {tenant}", told)
+    return NONE if delete else new

@@ -3,39 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from millrace.errors import RecordingFault
+from millrace.recordings import Recording
 from schemas import otlp
 from schemas.errors import OtlpError
-from schemas.otlp import Signal
-from schemas.routing import DROP, SIGNALS, Decision, Facts, Routing, Verdict
+from schemas.routing import DROP, Decision, Facts, Routing, Verdict
 from service.transcoding import TranscoderSettings
-
-_MEMBERS: dict[str, Signal] = {
-    "resourceLogs": "logs",
-    "resource_logs": "logs",
-    "resourceMetrics": "metrics",
-    "resource_metrics": "metrics",
-    "resourceSpans": "traces",
-    "resource_spans": "traces",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """One recorded request. content_type: otlp.PROTOBUF or otlp.JSON."""
-
-    name: str
-    signal: Signal
-    content_type: str
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,47 +47,10 @@ class _Overheard(Routing):
         return super().decide(facts)
 
 
-def recordings(paths: Sequence[Path], signal: Signal | None) -> Iterator[Recording]:
-    """The requests in files and folders: OTLP/JSON, or protobuf in a `.pb` named as tests/captures names them.
-
-    Args:   signal: of a file that does not say its own.
-    Raises: RecordingFault.
-    """
-    for path in paths:
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.suffix in (".json", ".pb") and not file.name.endswith(".meta.json"):
-                yield _recording(file, signal)
-            elif file is path:
-                raise RecordingFault(f"{file} is no recorded request", "give an OTLP/JSON file (.json) or a .pb")
-
-
-def _recording(file: Path, signal: Signal | None) -> Recording:
-    body = file.read_bytes()
-    if file.suffix == ".pb":
-        named = next((one for one in SIGNALS if one in file.stem.split("-")), None)
-        content_type = otlp.PROTOBUF
-    else:
-        try:
-            members = json.loads(body)
-        except ValueError as error:
-            raise RecordingFault(f"{file} is no JSON ({error})", "one OTLP/JSON request a file") from None
-        named = next((_MEMBERS[name] for name in members if name in _MEMBERS), None)
-        content_type = otlp.JSON
-    if (found := named or signal) is None:
-        raise RecordingFault(f"{file} does not say its signal", f"add --signal {'|'.join(SIGNALS)}")
-    return Recording(str(file), cast(Signal, found), content_type, body)
-
-
 def rehearse(routing: Routing, requests: Iterator[Recording], tenant: str, settings: TranscoderSettings) -> Rehearsal:
     """What these rules do with these requests of a tenant, in a gateway with these settings."""
     out = Rehearsal()
-    context = otlp.Context(
-        tenant,
-        time.time_ns() // 1000,
-        b"nobody sees these user keys",
-        settings.limits,
-        *settings.attribute_names,
-    )
+    context = settings.context(tenant, time.time_ns() // 1000, b"nobody sees these user keys")
     for request in requests:
         overheard = _Overheard(routing)
         try:

@@ -15,18 +15,14 @@ from schemas import roles
 from schemas.errors import RoleError
 from schemas.records import CLASSES
 from schemas.roles import CONTROL_KIND, DEFAULTS, Grant, Role
-from service.control import ControlView
+from service.control import viewing
 
 
 async def known(kafka: Mapping[str, Any], prefix: str) -> dict[str, Role | None]:
     """Every role by its name: those of the control plane, and those that Millrace comes with. None: unreadable."""
-    view = ControlView()
-    await view.start(kafka, prefix)
-    try:
+    async with viewing(kafka, prefix) as view:
         find = roles.finder(lambda name: view.record(CONTROL_KIND, name))
         return {name: find(name) for name in (*DEFAULTS, *sorted(view.records(CONTROL_KIND).keys() - DEFAULTS.keys()))}
-    finally:
-        await view.stop()
 
 
 async def change(

@@ -16,10 +16,11 @@ from millrace import command, rehearsal
 from millrace.changes import audited, who
 from millrace.command import Group
 from millrace.errors import RulesFault
+from millrace.recordings import recordings
 from schemas import keys
 from schemas.otlp import Signal
 from schemas.routing import CONTROL_ID, CONTROL_KIND, SIGNALS, Routing, control_value, document, from_control, parse
-from service.control import ControlView
+from service.control import viewing
 from service.settings import load
 from service.transcoding import TranscoderSettings
 
@@ -67,7 +68,7 @@ def test_(files: tuple[Path, ...], rules_file: Path | None, tenant: str, signal:
         rules = asyncio.run(in_force(kafka, settings.prefix))
     else:
         rules = _read(rules_file)
-    found = rehearsal.rehearse(rules, rehearsal.recordings(files, signal), tenant, load(TranscoderSettings))
+    found = rehearsal.rehearse(rules, recordings(files, signal), tenant, load(TranscoderSettings))
     if form == "json":
         click.echo(json.dumps(rehearsal.as_json(found), indent=2, ensure_ascii=False))
     else:
@@ -76,12 +77,8 @@ def test_(files: tuple[Path, ...], rules_file: Path | None, tenant: str, signal:
 
 async def in_force(kafka: Mapping[str, Any], prefix: str) -> Routing:
     """The rules in force. Raises: RoutingError, ClusterUnavailable, TopicMissing."""
-    view = ControlView()
-    await view.start(kafka, prefix)
-    try:
+    async with viewing(kafka, prefix) as view:
         return from_control(view.record(CONTROL_KIND, CONTROL_ID))
-    finally:
-        await view.stop()
 
 
 async def put_in_force(kafka: Mapping[str, Any], prefix: str, wanted: Routing) -> Routing:
@@ -89,19 +86,15 @@ async def put_in_force(kafka: Mapping[str, Any], prefix: str, wanted: Routing) -
 
     Raises: RulesFault: they were made from another version than the one in force; ClusterUnavailable, TopicMissing.
     """
-    view = ControlView()
-    await view.start(kafka, prefix)
-    try:
+    async with viewing(kafka, prefix) as view:
         record = view.record(CONTROL_KIND, CONTROL_ID)
-        before = 0 if record is None else int(json.loads(record["body"])["version"])
-        if before and wanted.version not in (0, before):
-            cause = f"the rules were made from version {wanted.version}, but version {before} is in force"
-            raise RulesFault(cause, "take it up from: millrace routing show")
-        done = Routing(wanted.rules, before + 1)
-        record = control_value(done, updated_at=time.time_ns() // 1000, updated_by=who())
-        await audited(kafka, prefix, record, "routing.change", f"version {done.version}", document(done))
-    finally:
-        await view.stop()
+    before = 0 if record is None else int(json.loads(record["body"])["version"])
+    if before and wanted.version not in (0, before):
+        cause = f"the rules were made from version {wanted.version}, but version {before} is in force"
+        raise RulesFault(cause, "take it up from: millrace routing show")
+    done = Routing(wanted.rules, before + 1)
+    record = control_value(done, updated_at=time.time_ns() // 1000, updated_by=who())
+    await audited(kafka, prefix, record, "routing.change", f"version {done.version}", document(done))
     return done
 
 

@@ -7,24 +7,23 @@ from collections import Counter
 from pathlib import Path
 
 import click
-import orjson
 
-from millrace.command import fail
+from millrace.command import Group, fail
 from millrace.query import Answer, render
+from millrace.recordings import SIGNALS, read
 from schemas import docs, records
 from schemas.catalogue import catalogue
 from schemas.coverage import coverage, percentage
 from schemas.errors import OtlpError
-from schemas.otlp import JSON, PROTOBUF, Context, Signal
+from schemas.otlp import Signal
 from schemas.report import Report, report
+from service.settings import load
+from service.transcoding import TranscoderSettings
 
-_JSON_FILES = (".json", ".jsonl", ".ndjson")
 _PATH = click.Path(dir_okay=False, path_type=Path)
-_SIGNALS: dict[str, Signal] = {"resourceLogs": "logs", "resourceMetrics": "metrics", "resourceSpans": "traces"}
-_SNAKE: dict[str, Signal] = {"resource_logs": "logs", "resource_metrics": "metrics", "resource_spans": "traces"}
 
 
-@click.group()
+@click.group(cls=Group)
 def schema() -> None:
     """The records: their fields, what of the client's telemetry has one, and what becomes of a file."""
 
@@ -67,14 +66,15 @@ def show(record: str) -> None:
 
 @schema.command("report")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--signal", type=click.Choice(["logs", "metrics", "traces"]), help="What a protobuf body holds.")
+@click.option("--signal", type=click.Choice(SIGNALS), help="What a protobuf body holds.")
 def report_(files: tuple[Path, ...], signal: Signal | None) -> None:
     """What becomes of OTLP bodies in files: .json (one, or one a line), else protobuf. Nothing is sent or stored."""
-    context = Context("report", time.time_ns() // 1000, b"report")
+    context = load(TranscoderSettings).context("report", time.time_ns() // 1000, b"report")
     rows, whole = [], Report()
     for file in files:
+        requests = [(one.signal, one.content_type, one.body) for one in read(file, signal)]
         try:
-            found = report(_requests(file, signal), context)
+            found = report(requests, context)
         except OtlpError as error:
             fail(f"{file}: {error}")
         rows.append(_row(file.name, found))
@@ -97,35 +97,3 @@ def _add(whole: Report, part: Report) -> None:
     whole.content += part.content
     for mine, theirs in ((whole.rejected, part.rejected), (whole.left, part.left), (whole.errors, part.errors)):
         mine.update(Counter(theirs))
-
-
-def _requests(file: Path, signal: Signal | None) -> list[tuple[Signal, str, bytes]]:
-    body = file.read_bytes()
-    if file.suffix not in _JSON_FILES:
-        guess = signal or next((s for s in _SIGNALS.values() if s in file.name), None)
-        if guess is None:
-            fail(f"{file}: a protobuf body does not say which signal it is: say --signal, or .json if it is JSON")
-        return [(guess, PROTOBUF, body)]
-    lines = [line for line in body.splitlines() if line.strip()]
-    bodies = lines if len(lines) > 1 and all(map(_is_json, lines)) else [body]
-    return [(_signal(file, each), JSON, each) for each in bodies]
-
-
-def _is_json(text: bytes) -> bool:
-    try:
-        orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return False
-    return True
-
-
-def _signal(file: Path, body: bytes) -> Signal:
-    try:
-        members = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        fail(f"{file}: not JSON: {error}")
-    known = {**_SIGNALS, **_SNAKE}
-    found = next((known[member] for member in members if member in known), None) if isinstance(members, dict) else None
-    if found is None:
-        fail(f"{file}: no OTLP request: it has none of {', '.join(_SIGNALS)}")
-    return found

@@ -5,7 +5,8 @@ Every process follows the topic from its first record, so that several gateways 
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -158,6 +159,17 @@ def _unreadable(kind: str, id_: str) -> dict[str, Any]:
         "updated_at": 0,
         "updated_by": "",
     }
+
+
+@asynccontextmanager
+async def viewing(kafka: Mapping[str, Any], prefix: str) -> AsyncIterator[ControlView]:
+    """What the control topic says, for as long as somebody looks.  Raises: as ControlView.start."""
+    view = ControlView()
+    await view.start(kafka, prefix)
+    try:
+        yield view
+    finally:
+        await view.stop()
 
 
 async def publish(kafka: Mapping[str, Any], prefix: str, records: Sequence[Mapping[str, Any]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from schemas.otlp import Limits
+from schemas.otlp import Context, Limits
 from service.settings import ProcessSettings
 
 
@@ -32,3 +32,7 @@ class TranscoderSettings(ProcessSettings):
     def attribute_names(self) -> tuple[str, str, str]:
         """Of team, department and cost center, in the order of schemas.otlp.Context."""
         return self.team_attribute, self.department_attribute, self.cost_center_attribute
+
+    def context(self, tenant: str, received_us: int, identity_key: bytes) -> Context:
+        """For a tenant without policy and routing rules."""
+        return Context(tenant, received_us, identity_key, self.limits, *self.attribute_names)

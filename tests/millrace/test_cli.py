@@ -14,7 +14,7 @@ from millrace.kafka import Broker, free_port
 from schemas import keys
 from schemas.topics import CATALOGUE, full_name
 from service.cluster import ensure_topics
-from service.control import ControlView
+from service.control import viewing
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,10 +49,8 @@ async def test_a_created_key_stands_alone_on_stdout_and_can_be_revoked(kafka: Br
     assert created.stderr == ""
     assert keys.parse_key(text).kind == "ingest"
     admin = millrace("key", "create", "--kind", "admin", **environment).stdout.strip()
-    view = ControlView()
-    await view.start(kafka.kwargs, prefix)
-    found, found_admin = view.authenticate(text), view.authenticate(admin)
-    await view.stop()
+    async with viewing(kafka.kwargs, prefix) as view:
+        found, found_admin = view.authenticate(text), view.authenticate(admin)
     assert found is not None
     assert found.tenant == "acme"
     assert found_admin is not None

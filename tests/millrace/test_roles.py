@@ -14,7 +14,7 @@ from millrace.roles import change
 from schemas import codec, keys, roles
 from schemas.topics import CATALOGUE, full_name
 from service.cluster import ensure_topics
-from service.control import ControlView
+from service.control import viewing
 
 GRANT = ("--class", "content", "--dataset", "content", "--where", "team = 'platform'")
 
@@ -121,10 +121,8 @@ async def test_a_change_of_a_default_role_is_told_as_one(kafka: Broker, prefix: 
         "grant": "content on content where team = 'platform'",
         "version": 1,
     }
-    view = ControlView()
-    await view.start(kafka.kwargs, prefix)
-    assert roles.finder(lambda name: view.record("role", name))("security") == changed
-    await view.stop()
+    async with viewing(kafka.kwargs, prefix) as view:
+        assert roles.finder(lambda name: view.record("role", name))("security") == changed
 
 
 def test_keys_name_their_roles(kafka: Broker, prefix: str, control: None) -> None:
