@@ -52,6 +52,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             max_poll_records=2 * settings.chunk_records,
             max_poll_interval_ms=_POLL_INTERVAL_MAX_MS,
             max_partition_fetch_bytes=settings.fetch_bytes,
+            fetch_min_bytes=settings.fetch_min_bytes,
             fetch_max_wait_ms=int(settings.fetch_wait_s * 1000),
             request_timeout_ms=int(settings.request_timeout_s * 1000),
             session_timeout_ms=int(settings.session_timeout_s * 1000),
