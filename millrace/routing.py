@@ -18,6 +18,7 @@ from millrace.command import Group
 from millrace.errors import RulesFault
 from millrace.recordings import recordings
 from schemas import keys
+from schemas.errors import PermanentError
 from schemas.otlp import Signal
 from schemas.routing import CONTROL_ID, CONTROL_KIND, SIGNALS, Routing, control_value, document, from_control, parse
 from service.control import viewing
@@ -81,6 +82,14 @@ async def in_force(kafka: Mapping[str, Any], prefix: str) -> Routing:
         return from_control(view.record(CONTROL_KIND, CONTROL_ID))
 
 
+def _version(record: Mapping[str, Any] | None) -> int:
+    """Of the rules in force; of a record that cannot be read none, for that is what new rules are to mend."""
+    try:
+        return from_control(record).version
+    except PermanentError:
+        return 0
+
+
 async def put_in_force(kafka: Mapping[str, Any], prefix: str, wanted: Routing) -> Routing:
     """Put rules in force as the next version; returns them. The audit knows of it before the gateways do.
 
@@ -88,7 +97,7 @@ async def put_in_force(kafka: Mapping[str, Any], prefix: str, wanted: Routing) -
     """
     async with viewing(kafka, prefix) as view:
         record = view.record(CONTROL_KIND, CONTROL_ID)
-    before = 0 if record is None else int(json.loads(record["body"])["version"])
+    before = _version(record)
     if before and wanted.version not in (0, before):
         cause = f"the rules were made from version {wanted.version}, but version {before} is in force"
         raise RulesFault(cause, "take it up from: millrace routing show")

@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from millrace.routing import routing
+from millrace.kafka import Broker
+from millrace.routing import in_force, put_in_force, routing
+from schemas.routing import control_value, document, parse
+from schemas.topics import CATALOGUE
+from service.cluster import ensure_topics
+from service.control import publish
 
 CAPTURES = Path(__file__).parents[1] / "captures"
 RULES = [
@@ -113,3 +118,13 @@ def test_the_team_is_the_attribute_that_the_gateway_is_told_of(tmp_path: Path, m
     by_team = [{"name": "unit", "when": {"team": "org.unit"}, "route": "drop"}]
     code, out, err = run("--rules", rules(tmp_path, by_team), "--format", "json", str(file))
     assert (code, [one["rule"] for one in json.loads(out)]) == (0, ["unit"]), err
+
+
+async def test_rules_that_cannot_be_read_are_replaced_by_new_ones(kafka: Broker, prefix: str) -> None:
+    await ensure_topics(kafka.kwargs, [CATALOGUE["control"], CATALOGUE["audit"]], prefix, "local")
+    wanted = parse({"rules": RULES})
+    damaged = {**control_value(wanted, updated_at=1, updated_by="test"), "body": "{"}
+    await publish(kafka.kwargs, prefix, [damaged])
+    done = await put_in_force(kafka.kwargs, prefix, wanted)
+    assert done.version == 1
+    assert document(await in_force(kafka.kwargs, prefix)) == document(done)
