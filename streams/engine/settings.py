@@ -59,8 +59,8 @@ class EngineSettings:
     # What waits between Kafka and a stage is at most this many chunks a source, besides one fetch (below) a partition.
     queued_chunks: int = 4
     fetch_bytes: int = 512 * 1024
-    # A fetch that finds less than the bytes waits so long at the broker. In a trickle every record would be a chunk of its
-    # own, and a chunk costs what a hundred records cost.
+    # A fetch that finds less than the bytes waits so long at the broker: else every record of a trickle is a chunk, and
+    # that costs what a hundred records cost.
     fetch_min_bytes: int = 256 * 1024
     fetch_wait_s: float = 0.1
 
