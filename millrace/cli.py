@@ -22,7 +22,7 @@ from millrace.errors import KeyFault
 from millrace.roles import role
 from millrace.settings import StackSettings
 from schemas import asyncapi, keys, topics
-from service import cluster, registry
+from service import cluster, links, registry
 from service.settings import load
 
 
@@ -80,6 +80,16 @@ def restart(what: str) -> None:
 def sinks() -> None:
     """Run only the sinks: lake, query tables and SQL."""
     _become("sinks")
+
+
+@cli.command()
+@click.option("--link", is_flag=True, help="Only print a one-time sign-in link for the console of this machine.")
+def console(link: bool) -> None:
+    """Run only the console: the pages."""
+    if not link:
+        _become("console")
+    settings = load(StackSettings)
+    click.echo(links.link(settings.console_url, stack.console_secret(settings)))
 
 
 @cli.command(

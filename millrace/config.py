@@ -10,7 +10,7 @@ from typing import Any
 
 from millrace.errors import ProcessFault
 
-PACKAGES = ("millrace", "ingest_gateway", "streams", "sinks")
+PACKAGES = ("millrace", "ingest_gateway", "streams", "sinks", "console")
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,15 @@ def read_key(data: Path, kind: keys.Kind) -> str:
 
 def identity_secret(data: Path) -> str:
     """The secret behind every user_key; made at the first start. Losing it gives every user a new key."""
-    path = data / FOLDER / "identity"
+    return _secret(data / FOLDER / "identity")
+
+
+def console_secret(data: Path) -> str:
+    """The secret that signs cookies and sign-in links; made at the first start. Losing it signs everybody out."""
+    return _secret(data / FOLDER / "console")
+
+
+def _secret(path: Path) -> str:
     if not path.exists():
         write_secret(path, secrets.token_hex(_SECRET_BYTES))
     return path.read_text().strip()

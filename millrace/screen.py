@@ -26,7 +26,7 @@ def client_environment(grpc_port: int, key: str) -> dict[str, str]:
     }
 
 
-def render(places: Sequence[Place], *, grpc_port: int, key: str, data: str, tenant: str) -> str:
+def render(places: Sequence[Place], *, grpc_port: int, key: str, data: str, tenant: str, sign_in: str) -> str:
     """The whole screen."""
     environment = client_environment(grpc_port, key)
     width = max(len(place.name) for place in places)
@@ -38,6 +38,9 @@ def render(places: Sequence[Place], *, grpc_port: int, key: str, data: str, tena
 Millrace runs. Ctrl-C stops it; a second start goes on with the same data.
 
 {listed}
+
+Open the console; the link signs in once, within ten minutes (another: .venv/bin/millrace console --link):
+    {sign_in}
 
 Local ingest key (tenant {tenant}):
     {key}

@@ -44,6 +44,8 @@ class StackSettings(ProcessSettings):
     )
     sinks_health_port: int = Field(9466, ge=1, le=65535, description="health and metrics of sinks")
     sql_port: int = Field(8081, ge=1, le=65535, description="SQL over HTTP")
+    console_port: int = Field(8080, ge=1, le=65535, description="the console's pages")
+    console_health_port: int = Field(9467, ge=1, le=65535, description="health and metrics of the console")
     profile: Literal["local", "cluster"] = Field(
         "local", description="sizing of topics that are created: local (4 partitions, 1 replica) or cluster (32, 3)"
     )
@@ -58,12 +60,23 @@ class StackSettings(ProcessSettings):
     identity_secret: SecretStr | None = Field(
         None, description="secret behind user_key, at least 32 characters; none: made once, kept in data/keys/identity"
     )
+    console_secret: SecretStr | None = Field(
+        None, description="secret that signs cookies and sign-in links; none: made once, kept in data/keys/console"
+    )
+    console_public_url: str | None = Field(
+        None, pattern=r"^https?://[^/]+$", description="how browsers reach the console; none: http://127.0.0.1:port"
+    )
 
     def streams_ports(self) -> dict[str, int]:
         """Health port of every streams worker, by its name, which is also that of its folder and its log."""
         further = range(1, self.streams_workers)
         more = {f"streams-{number}": self.streams_health_port_more + number - 1 for number in further}
         return {"streams": self.streams_health_port, **more}
+
+    @property
+    def console_url(self) -> str:
+        """How browsers reach the console."""
+        return self.console_public_url or f"http://{HOST}:{self.console_port}"
 
     @property
     def external_kafka(self) -> bool:

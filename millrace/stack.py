@@ -8,10 +8,12 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
+from pydantic import SecretStr
 
 from millrace import jars, local_keys, notes, preflight, screen
 from millrace.errors import KafkaFault
@@ -20,7 +22,7 @@ from millrace.screen import Place
 from millrace.settings import StackSettings
 from millrace.supervisor import FEEDER, RESTART_SIGNAL, KafkaProgram, PythonProgram, Supervisor
 from schemas.topics import CATALOGUE
-from service import registry
+from service import links, registry
 from service.cluster import ensure_topics
 from service.errors import ClusterUnavailable
 from service.settings import kafka_kwargs
@@ -30,6 +32,7 @@ Say = Callable[[str], None]
 # Enough for a picture within a minute, little enough to leave a laptop alone.
 DEMO_REQUESTS_PER_S = 5.0
 _GROUPS_PATIENCE_S = 5.0
+_HOST = "127.0.0.1"
 
 
 def run(settings: StackSettings, *, demo: bool, say: Say) -> None:
@@ -115,7 +118,16 @@ def workers(settings: StackSettings, bootstrap: str, name: str) -> list[PythonPr
     ]
 
 
-def programs(settings: StackSettings, bootstrap: str, identity_secret: str) -> list[PythonProgram]:
+@dataclass(frozen=True)
+class Secrets:
+    """What the processes are told and nobody else.  admin_key: the console asks with it."""
+
+    identity: str
+    console: str
+    admin_key: str
+
+
+def programs(settings: StackSettings, bootstrap: str, secrets: Secrets) -> list[PythonProgram]:
     """The processes in the order of their starts, each with the environment that the stack gives it."""
     data = settings.data.absolute()
     shared = {"MILLRACE_DATA": str(data), "MILLRACE_BOOTSTRAP": bootstrap, "MILLRACE_PREFIX": settings.prefix}
@@ -127,7 +139,7 @@ def programs(settings: StackSettings, bootstrap: str, identity_secret: str) -> l
                 "MILLRACE_GATEWAY_GRPC_PORT": str(settings.gateway_grpc_port),
                 "MILLRACE_GATEWAY_HTTP_PORT": str(settings.gateway_http_port),
                 "MILLRACE_GATEWAY_HEALTH_PORT": str(settings.gateway_health_port),
-                "MILLRACE_IDENTITY_SECRET": identity_secret,
+                "MILLRACE_IDENTITY_SECRET": secrets.identity,
             },
         ),
         "sinks": (
@@ -138,8 +150,23 @@ def programs(settings: StackSettings, bootstrap: str, identity_secret: str) -> l
                 "MILLRACE_SQL_PORT": str(settings.sql_port),
             },
         ),
+        "console": (
+            "console",
+            settings.console_health_port,
+            {
+                "MILLRACE_CONSOLE_PORT": str(settings.console_port),
+                "MILLRACE_CONSOLE_HEALTH_PORT": str(settings.console_health_port),
+                "MILLRACE_CONSOLE_PUBLIC_URL": settings.console_url,
+                "MILLRACE_CONSOLE_KEY": secrets.admin_key,
+                "MILLRACE_CONSOLE_SECRET": secrets.console,
+                "MILLRACE_CONSOLE_TENANT": settings.tenant,
+                "MILLRACE_CONSOLE_INGEST_GRPC_URL": f"http://{_HOST}:{settings.gateway_grpc_port}",
+                "MILLRACE_CONSOLE_INGEST_HTTP_URL": f"http://{_HOST}:{settings.gateway_http_port}",
+                "MILLRACE_SQL_URL": settings.sql_url or f"http://{_HOST}:{settings.sql_port}",
+            },
+        ),
     }
-    gateway, sinks = (
+    gateway, sinks, console = (
         PythonProgram(
             name=name,
             arguments=["-m", module],
@@ -149,7 +176,7 @@ def programs(settings: StackSettings, bootstrap: str, identity_secret: str) -> l
         )
         for name, (module, port, environment) in own.items()
     )
-    return [gateway, *workers(settings, bootstrap, "local"), sinks]
+    return [gateway, *workers(settings, bootstrap, "local"), sinks, console]
 
 
 def _ports(settings: StackSettings) -> list[tuple[str, int, str]]:
@@ -162,6 +189,8 @@ def _ports(settings: StackSettings) -> list[tuple[str, int, str]]:
         *_streams_ports(settings),
         ("the health of sinks", settings.sinks_health_port, "MILLRACE_SINKS_HEALTH_PORT"),
         ("SQL", settings.sql_port, "MILLRACE_SQL_PORT"),
+        ("the console", settings.console_port, "MILLRACE_CONSOLE_PORT"),
+        ("the health of the console", settings.console_health_port, "MILLRACE_CONSOLE_HEALTH_PORT"),
     ]
 
 
@@ -205,16 +234,19 @@ def _start(settings: StackSettings, supervisor: Supervisor, broker: Broker | Non
         keys = asyncio.run(local_keys.ensure(kafka, settings.prefix, settings.data, settings.tenant))
     except ClusterUnavailable as error:
         raise KafkaFault(str(error), "is it up, and is BOOTSTRAP (MILLRACE_BOOTSTRAP) its address?") from error
-    secret = settings.identity_secret
-    identity = local_keys.identity_secret(settings.data) if secret is None else secret.get_secret_value()
-    say("starting gateway, streams and sinks")
-    for program in programs(settings, bootstrap, identity):
+    secrets = Secrets(
+        _given(settings.identity_secret) or local_keys.identity_secret(settings.data),
+        console_secret(settings),
+        keys.admin,
+    )
+    say("starting gateway, streams, sinks and console")
+    for program in programs(settings, bootstrap, secrets):
         supervisor.start(program)
     supervisor.wait_ready(timeout_s=settings.ready_timeout_s)
     if supervisor.stopping():
         return
     say(f"all ready after {time.monotonic() - began:.1f} s")
-    say(_screen(settings, bootstrap, keys.ingest))
+    say(_screen(settings, bootstrap, keys.ingest, sign_in=links.link(settings.console_url, secrets.console)))
     if demo:
         supervisor.start(_demo(settings, keys.ingest))
         say(f"feeding a synthetic fleet, {DEMO_REQUESTS_PER_S:g} requests a second, until you stop it")
@@ -248,8 +280,17 @@ def _demo(settings: StackSettings, key: str) -> PythonProgram:
     )
 
 
-def _screen(settings: StackSettings, bootstrap: str, key: str) -> str:
-    host = "127.0.0.1"
+def _given(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
+
+
+def console_secret(settings: StackSettings) -> str:
+    """The secret of the console on this machine: the one that was given, else the data folder's."""
+    return _given(settings.console_secret) or local_keys.console_secret(settings.data)
+
+
+def _screen(settings: StackSettings, bootstrap: str, key: str, *, sign_in: str) -> str:
+    host = _HOST
     places = [
         Place("kafka", bootstrap, "yours" if settings.external_kafka else "our own, one node"),
         Place("gateway", f"{host}:{settings.gateway_grpc_port}", "OTLP over gRPC"),
@@ -259,6 +300,7 @@ def _screen(settings: StackSettings, bootstrap: str, key: str) -> str:
             for worker, port in settings.streams_ports().items()
         ),
         Place("sinks", f"http://{host}:{settings.sql_port}/sql", "lake, query tables, SQL over HTTP"),
+        Place("console", settings.console_url, "the pages"),
     ]
     return screen.render(
         places,
@@ -266,6 +308,7 @@ def _screen(settings: StackSettings, bootstrap: str, key: str) -> str:
         key=key,
         data=str(settings.data.absolute()),
         tenant=settings.tenant,
+        sign_in=sign_in,
     )
 
 

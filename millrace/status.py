@@ -41,6 +41,7 @@ def collect(settings: StackSettings) -> list[dict[str, Any]]:
         ("gateway", settings.gateway_health_port),
         *streams_ports(settings, stack_runs).items(),
         ("sinks", settings.sinks_health_port),
+        ("console", settings.console_health_port),
     ):
         rows.append(_row(name, ask_health(f"http://{settings.health_host}:{port}/readyz"), settings, stack_runs))
     return rows

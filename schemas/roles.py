@@ -12,6 +12,7 @@ and never pasted into SQL as text. It fails closed: a dataset that does not have
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -26,6 +27,8 @@ from schemas.records import CLASSES, Class, Field
 
 CONTROL_KIND = "role"
 ADMIN = "admin"
+# With an admin key the SQL service asks as whom this header says, who can see no more than that key.
+ACTOR_HEADER = "x-millrace-actor"
 
 # SQL dataset → its record.
 DATASETS: Mapping[str, str] = MappingProxyType(
@@ -152,6 +155,33 @@ def actor_of(key: KeyRecord, client_address: str | None = None) -> Actor:
     if key.kind == "admin":
         return Actor(key.id, key.kind, None if key.tenant == "*" else key.tenant, (ADMIN,), client_address)
     return Actor(key.id, key.kind, key.tenant, key.roles or ("analyst",), client_address)
+
+
+def stated(actor: Actor) -> str:
+    """A person as the value of ACTOR_HEADER: base64url of JSON."""
+    said = {"id": actor.id, "tenant": actor.tenant, "roles": actor.roles, "client_address": actor.client_address}
+    return base64.urlsafe_b64encode(json.dumps(said).encode()).decode()
+
+
+def stated_by(text: str, key: KeyRecord) -> Actor:
+    """The person of an ACTOR_HEADER that came with this key.
+
+    Raises: RoleError: the key is no admin key, or not of that person's tenant; or the text is none of `stated`.
+    """
+    if key.kind != "admin":
+        raise RoleError("only an admin key may ask as a person")
+    try:
+        said = json.loads(base64.urlsafe_b64decode(text.encode()))
+        id_, tenant, roles, address = (said[name] for name in ("id", "tenant", "roles", "client_address"))
+        texts = [id_, *roles, *(one for one in (tenant, address) if one is not None)]
+        if not id_ or not isinstance(roles, list) or not all(isinstance(one, str) for one in texts):
+            raise ValueError("not an id, a tenant, a list of roles and an address")
+    except (ValueError, KeyError, TypeError) as error:
+        raise RoleError(f"the header {ACTOR_HEADER} is no person: {error}") from error
+    own = actor_of(key).tenant
+    if own is not None and tenant != own:
+        raise RoleError(f"this admin key is of tenant {own}, and nobody asks for another one with it")
+    return Actor(id_, "person", tenant, tuple(roles), address)
 
 
 def finder(record: Callable[[str], Mapping[str, Any] | None]) -> FindRole:

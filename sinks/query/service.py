@@ -4,7 +4,8 @@
     GET /schema   the names and columns that the key may use, with what they mean
 
 What a key sees its roles say (catalogue.py). A read of content is told to the audit before its answer goes out; if that
-cannot be done there is no answer. The key comes as `Authorization: Bearer KEY` or `X-API-KEY: KEY`. Every refusal is
+cannot be done there is no answer. With an admin key the console asks as the person who is signed in
+(schemas.roles.ACTOR_HEADER). The key comes as `Authorization: Bearer KEY` or `X-API-KEY: KEY`. Every refusal is
 {"error": {"code", "message"}}, with "line" and "column" where the SQL has the fault. The asker is known before a byte
 of the body is read.
 """
@@ -13,9 +14,7 @@ import asyncio
 import hashlib
 import json
 import logging
-import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,10 +24,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from schemas.errors import MillraceError
+from schemas.errors import MillraceError, RoleError
 from schemas.keys import KeyRecord
-from schemas.roles import Actor, FindRole, actor_of
+from schemas.roles import ACTOR_HEADER, Actor, FindRole, actor_of, stated_by
 from service.audit import entry as audit_entry
+from service.serving import Server, listen
 from sinks.query import catalogue
 from sinks.query.database import Database
 from sinks.query.errors import QueryError
@@ -112,12 +112,12 @@ class SqlService:
         self._limits = Limits() if limits is None else limits
         self._metrics = metrics
         self._runner: Runner | None = None
-        self._server: _Server | None = None
+        self._server: Server | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> int:
         """Listen, and return the port. Raises: OSError when it is taken."""
-        listening = _listen(self._host, self._port)
+        listening = listen(self._host, self._port)
         self._runner = Runner(self._database, self._limits, self._metrics)
         config = uvicorn.Config(
             application(self._runner, self._door),
@@ -129,7 +129,7 @@ class SqlService:
             timeout_graceful_shutdown=2,
             limit_concurrency=_CONNECTIONS_MAX,
         )
-        self._server = _Server(config)
+        self._server = Server(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[listening]), name="sql-service")
         port = int(listening.getsockname()[1])
         logger.info("SQL on http://%s:%d/sql", self._host, port)
@@ -146,34 +146,11 @@ class SqlService:
             await runner.close()
 
 
-class _Server(uvicorn.Server):
-    """Without uvicorn's own handling of signals: the process has one place for that."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals alone."""
-        yield
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, or asyncio does not set TCP_NODELAY on what it accepts: 40 ms for each answer.
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(128)
-    except BaseException:
-        listening.close()
-        raise
-    return listening
-
-
 _HEADERS = {"Cache-Control": "no-store"}
 
 
 def _actor(request: Request, authenticate: Authenticate) -> Actor:
-    """Who asks. Raises: QueryError(unauthorized)."""
+    """Who asks. Raises: QueryError(unauthorized, forbidden)."""
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
     text = bearer.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "").strip()
     if not text:
@@ -183,7 +160,13 @@ def _actor(request: Request, authenticate: Authenticate) -> Actor:
     key = authenticate(text)
     if key is None:
         raise QueryError("this key is not known, or not in force any more", reason="unauthorized")
-    return actor_of(key, request.client.host if request.client is not None else None)
+    person = request.headers.get(ACTOR_HEADER)
+    if person is None:
+        return actor_of(key, request.client.host if request.client is not None else None)
+    try:
+        return stated_by(person, key)
+    except RoleError as error:
+        raise QueryError(str(error), reason="forbidden") from error
 
 
 async def _tell(audit: WriteAudit, actor: Actor, access: catalogue.Access, read: Read) -> None:

@@ -15,8 +15,17 @@ from typing import Any
 
 import httpx
 
-MODULES = {"gateway": "ingest_gateway", "streams": "streams", "sinks": "sinks"}
-PORTS = ("GATEWAY_GRPC", "GATEWAY_HTTP", "GATEWAY_HEALTH", "STREAMS_HEALTH", "SINKS_HEALTH", "SQL")
+MODULES = {"gateway": "ingest_gateway", "streams": "streams", "sinks": "sinks", "console": "console"}
+PORTS = (
+    "GATEWAY_GRPC",
+    "GATEWAY_HTTP",
+    "GATEWAY_HEALTH",
+    "STREAMS_HEALTH",
+    "SINKS_HEALTH",
+    "SQL",
+    "CONSOLE",
+    "CONSOLE_HEALTH",
+)
 TIMEOUT_S = 120.0
 
 
@@ -103,6 +112,10 @@ class Stack:
 
     def key(self, tenant: str, kind: str = "ingest") -> str:
         return self.command("key", "create", "--tenant", tenant, "--kind", kind).stdout.strip()
+
+    def admin_key(self) -> str:
+        """The local admin key, which sees every tenant."""
+        return (self.data / "keys" / "admin").read_text().strip()
 
     def sql(self, key: str) -> Callable[[str], list[dict[str, Any]]]:
         """Asks the SQL service with this key; answers as objects."""

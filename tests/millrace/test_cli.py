@@ -96,12 +96,13 @@ def test_status_without_a_stack_tells_of_every_process_and_fails(tmp_path: Path)
             "MILLRACE_GATEWAY_HEALTH_PORT",
             "MILLRACE_STREAMS_HEALTH_PORT",
             "MILLRACE_SINKS_HEALTH_PORT",
+            "MILLRACE_CONSOLE_HEALTH_PORT",
         )
     }
     answer = millrace("status", "--json", MILLRACE_DATA=str(tmp_path / "none"), **ports)
     assert (answer.returncode, answer.stderr) == (1, "")
     rows = json.loads(answer.stdout)
-    assert [row["process"] for row in rows] == ["kafka", "gateway", "streams", "sinks"]
+    assert [row["process"] for row in rows] == ["kafka", "gateway", "streams", "sinks", "console"]
     assert all(row["ready"] is False and row["why"] and row["lag"] is None for row in rows)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from schemas import records
 from schemas.keys import KeyRecord
-from schemas.roles import DEFAULTS, Grant, actor_of
+from schemas.roles import ACTOR_HEADER, DEFAULTS, Actor, Grant, actor_of, stated
 from sinks.query import catalogue
 from sinks.query.database import Database
 from tests.sinks.query.conftest import RESOURCES, Sql, serving
@@ -155,3 +155,38 @@ async def test_a_store_that_is_not_open_is_an_answer_to_wait(tmp_path: Path) -> 
         assert answer.status_code == 503
         assert answer.headers["retry-after"] == "1"
         assert answer.json()["error"]["code"] == "unavailable"
+
+
+async def test_an_admin_key_asks_as_a_person_who_sees_what_their_roles_say(sql: Sql) -> None:
+    viewer = {ACTOR_HEADER: stated(Actor("ann@acme", "person", "acme", ("viewer",)))}
+    for key in ("root-key", "acme-admin-key"):
+        answer = await sql.http.post(
+            f"{sql.base}/sql",
+            json={"sql": "select distinct tenant from events"},
+            headers={"X-API-KEY": key, **viewer},
+        )
+        assert answer.json()["rows"] == [["acme"]]
+        answer = await sql.http.get(f"{sql.base}/schema", headers={"X-API-KEY": key, **viewer})
+        assert "content" not in [table["name"] for table in answer.json()["tables"]]
+
+
+@pytest.mark.parametrize(
+    ("key", "tenant", "header", "words"),
+    [
+        ("acme-key", "acme", None, "only an admin key may ask as a person"),
+        ("acme-admin-key", "globex", None, "this admin key is of tenant acme"),
+        ("acme-admin-key", None, None, "this admin key is of tenant acme"),
+        ("root-key", None, None, "this key belongs to no tenant"),
+        ("root-key", "acme", "{}", "is no person"),
+        ("root-key", "acme", "bnVsbA==", "is no person"),
+    ],
+)
+async def test_nobody_asks_as_more_than_their_key_is(
+    sql: Sql, key: str, tenant: str | None, header: str | None, words: str
+) -> None:
+    person = stated(Actor("ann@acme", "person", tenant, ("viewer",)))
+    answer = await sql.http.post(
+        f"{sql.base}/sql", json={"sql": "select 1"}, headers={"X-API-KEY": key, ACTOR_HEADER: header or person}
+    )
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
+    assert words in answer.json()["error"]["message"]

@@ -1,0 +1,124 @@
+"""`python -m console`: the pages on their port, ready when the control plane is read, until SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+
+import uvicorn
+from aiokafka.errors import KafkaError
+
+from console.app import application
+from console.ask import Ask
+from console.people import Cookies
+from console.settings import ConsoleSettings
+from console.static import Static
+from console.web import Console
+from schemas.errors import MillraceError
+from service import logs
+from service.audit import AuditLog
+from service.control import ControlView
+from service.health import Health
+from service.links import Links
+from service.serving import Server, listen
+from service.settings import kafka_kwargs, load
+
+logger = logging.getLogger("console")
+
+EXIT_CANNOT_LISTEN = 75
+_RETRY_S = 1.0
+_CONNECTIONS_MAX = 1000
+
+
+class Process:
+    """What runs here, built from the settings; `run` once."""
+
+    def __init__(self, settings: ConsoleSettings) -> None:
+        self._settings = settings
+        self._kafka = kafka_kwargs(settings)
+        self.health = Health(settings.process)
+        secret = settings.secret.get_secret_value()
+        self.console = Console(
+            settings,
+            Ask(
+                settings.sql_url,
+                settings.key.get_secret_value(),
+                timeout_s=settings.sql_timeout_s,
+                kept_s=settings.answers_kept_s,
+            ),
+            Cookies(
+                secret,
+                secure=settings.base_url.startswith("https:"),
+                idle_s=settings.idle_s,
+                absolute_s=settings.absolute_s,
+            ),
+            Links(secret),
+            Static(),
+            ControlView(on_error=self.health.failed),
+            AuditLog(self._kafka, settings.prefix),
+            self._kafka,
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop`. Raises: OSError: a port is taken."""
+        settings = self._settings
+        await self.health.serve(settings.health_host, settings.health_port)
+        listening = listen(settings.host, settings.port)
+        config = uvicorn.Config(
+            application(self.console),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            ws="none",
+            timeout_graceful_shutdown=int(settings.stop_timeout_s),
+            limit_concurrency=_CONNECTIONS_MAX,
+        )
+        server = Server(config)
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        operating, stopping = asyncio.create_task(self._operate()), asyncio.create_task(stop.wait())
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        self.health.set_ready(False, "stopping")
+        server.should_exit = True
+        operating.cancel()
+        stopping.cancel()
+        await asyncio.gather(operating, return_exceptions=True)
+        await serving
+        await self.console.control.stop()
+        await self.console.audit.close()
+        await self.console.ask.close()
+        await self.health.close()
+
+    async def _operate(self) -> None:
+        """Read the control plane, however long Kafka takes; the pages are there before."""
+        while True:
+            try:
+                await self.console.control.start(self._kafka, self._settings.prefix)
+                break
+            except (MillraceError, KafkaError, OSError) as error:
+                self.health.failed(error)
+                self.health.set_ready(False, str(error))
+                await asyncio.sleep(_RETRY_S)
+        self.health.set_ready(True)
+        logger.info("the pages are on %s", self._settings.base_url)
+
+
+async def main() -> int:
+    """Settings and signals from the system, then the process."""
+    settings = load(ConsoleSettings)
+    logs.setup(settings.process, settings.log_level)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        await Process(settings).run(stop)
+    except OSError as error:
+        logger.critical("%s", error)
+        return EXIT_CANNOT_LISTEN
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

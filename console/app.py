@@ -1,0 +1,165 @@
+"""The ASGI application: every route with who may use it, and what holds for all of them."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from urllib.parse import urlencode
+
+from starlette.applications import Starlette
+from starlette.datastructures import FormData, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from console import people
+from console.errors import AskFault
+from console.filters import FilterFault
+from console.pages import PAGES
+from console.static import PREFIX
+from console.web import Console, Page, Visit
+
+logger = logging.getLogger("console")
+
+_FORM_FIELDS_MAX = 500
+_FORM_BYTES_MAX = 1 << 20
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "content-security-policy": _POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+def application(console: Console, pages: Sequence[Page] = PAGES) -> Starlette:
+    """The whole console."""
+
+    async def failed(request: Request, error: Exception) -> Response:
+        number = secrets.token_hex(4)
+        logger.error("a page failed (%s): %s: %r", number, request.url.path, error, exc_info=error)
+        return refusal(console, request, 500, "This page failed", f"It is our fault. The log has it under {number}.")
+
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException), "registered for this type only"
+        title = {404: "There is no such page", 405: "This is not how it is asked"}.get(error.status_code, "Refused")
+        return refusal(console, request, error.status_code, title, error.detail if error.status_code != 404 else "")
+
+    async def left(_: Request, __: Exception) -> Response:
+        return Response(status_code=499)
+
+    return Starlette(
+        routes=[
+            Route(PREFIX + "{name:path}", console.static.serve, methods=["GET"]),
+            *(Route(page.path, _door(console, page), methods=[page.method]) for page in pages),
+        ],
+        middleware=[
+            Middleware(_Headers, secure=console.settings.base_url.startswith("https:")),
+            Middleware(GZipMiddleware),
+        ],
+        exception_handlers={HTTPException: refused, ClientDisconnect: left, 500: failed},
+    )
+
+
+def refusal(console: Console, request: Request, status: int, title: str, text: str, *, again: bool = False) -> Response:
+    """A page that says why there is none.  again: trying again may help."""
+    visit = Visit(console, request, console.cookies.read(request))
+    return visit.render("refusal.html", status=status, title=title, text=text, again=again)
+
+
+def _door(console: Console, page: Page) -> Callable[[Request], Awaitable[Response]]:
+    """A page's handler behind its checks: who asks, and whether a change comes from our own form."""
+
+    async def enter(request: Request) -> Response:
+        person = console.cookies.read(request)
+        if page.need != "nobody" and person is None:
+            return _sign_in_first(console, request, page)
+        if page.need == "admin" and person is not None and not person.admin:
+            return refusal(console, request, 403, "For admins", "This page needs the role admin.")
+        form = FormData()
+        if page.changes:
+            if not _same_origin(request):
+                return refusal(console, request, 403, "Refused", "The request comes from another site.")
+            form = await _form(request)
+            given = request.headers.get("x-csrf-token") or form.get("csrf")
+            if person is not None and not people.csrf_ok(person, given if isinstance(given, str) else None):
+                text = "The form is not of this sign-in. Go back, reload the page, and send it again."
+                return refusal(console, request, 403, "Refused", text)
+        try:
+            response = await page.handler(Visit(console, request, person, form))
+        except FilterFault as fault:
+            return refusal(console, request, 400, "This address makes no sense", str(fault))
+        except AskFault as fault:
+            return _no_answer(console, request, fault)
+        if person is not None and people.COOKIE not in response.headers.get("set-cookie", ""):
+            console.cookies.touch(response, person)
+        return response
+
+    return enter
+
+
+def _no_answer(console: Console, request: Request, fault: AskFault) -> Response:
+    if fault.status == 403:
+        return refusal(console, request, 403, "Not for your role", str(fault))
+    status = 503 if fault.passing else 502
+    return refusal(console, request, status, "No answer from the store", str(fault), again=True)
+
+
+def _sign_in_first(console: Console, request: Request, page: Page) -> Response:
+    visit = Visit(console, request, None)
+    if page.changes or request.headers.get("hx-request"):
+        # A fragment cannot show a sign-in page: the whole page is loaded again.
+        return visit.render(
+            "refusal.html", status=401, title="Sign in again", text="", again=True, headers={"HX-Refresh": "true"}
+        )
+    query = f"?{request.url.query}" if request.url.query else ""
+    return visit.go(f"/signin?{urlencode({'next': request.url.path + query})}")
+
+
+def _same_origin(request: Request) -> bool:
+    """What browsers say of where a request comes from; who says nothing is no browser."""
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site in ("same-origin", "none")
+    origin = request.headers.get("origin")
+    return origin is None or origin.split("://")[-1] == request.headers.get("host")
+
+
+async def _form(request: Request) -> FormData:
+    length = request.headers.get("content-length", "0")
+    if not length.isdigit() or int(length) > _FORM_BYTES_MAX or "content-length" not in request.headers:
+        raise HTTPException(413, f"A form may have {_FORM_BYTES_MAX >> 20} MiB, and must say its length.")
+    return await request.form(max_fields=_FORM_FIELDS_MAX, max_files=0)
+
+
+class _Headers:
+    """Sets what protects every answer, and keeps what a person saw out of caches."""
+
+    def __init__(self, app: ASGIApp, *, secure: bool) -> None:
+        self._app = app
+        self._headers = dict(_HEADERS)
+        if secure:
+            self._headers["strict-transport-security"] = "max-age=31536000"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    headers[name] = value
+                if "cache-control" not in headers:
+                    headers["cache-control"] = "no-store"
+            await send(message)
+
+        await self._app(scope, receive, sent if scope["type"] == "http" else send)

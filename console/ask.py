@@ -1,0 +1,182 @@
+"""Questions to the SQL service, asked as the person who is signed in."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+import httpx
+import orjson
+
+from console.errors import AskFault
+from schemas.roles import ACTOR_HEADER, Actor, stated
+
+_T = TypeVar("_T")
+
+_KEPT_MAX = 2000
+_KEPT_BYTES_MAX = 64 << 20
+_SCHEMA_KEPT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A result.  rows: lists of JSON values in the columns' order.  truncated: there is more.  bytes: of it as JSON."""
+
+    columns: tuple[str, ...]
+    rows: list[list[Any]]
+    truncated: bool
+    bytes: int = 0
+
+    def objects(self) -> list[dict[str, Any]]:
+        """The rows, column → value."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+    def one(self) -> dict[str, Any]:
+        """The only row of an aggregate."""
+        return dict(zip(self.columns, self.rows[0], strict=True))
+
+
+@dataclass(frozen=True)
+class Visible:
+    """What a person may see.  tables: SQL name → column → class.  rows: SQL name → which rows, in words.
+
+    listed: the service's own description, for the SQL page.
+    """
+
+    tables: Mapping[str, Mapping[str, str]]
+    rows: Mapping[str, str]
+    listed: list[dict[str, Any]]
+
+    def has(self, name: str, *columns: str) -> bool:
+        """Whether a name and all of these columns of it are to be seen, be it in some rows only."""
+        return name in self.tables and all(column in self.tables[name] for column in columns)
+
+
+class Ask:
+    """The way to the SQL service. Use it from one event loop.
+
+    The same question of people who may see the same is asked once at a time, and its answer kept for a moment.
+    """
+
+    def __init__(self, url: str, key: str, *, timeout_s: float, kept_s: float) -> None:
+        """url: of the service.  key: an admin key."""
+        self._http = httpx.AsyncClient(
+            base_url=url,
+            timeout=httpx.Timeout(timeout_s, connect=2.0),
+            headers={"authorization": f"Bearer {key}"},
+            limits=httpx.Limits(max_connections=100, max_keepalive_connections=20),
+            trust_env=False,
+        )
+        self._kept_s = kept_s
+        self._kept = _Kept()
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._http.aclose()
+
+    async def sql(self, actor: Actor, text: str, *, limit: int = 10_000) -> Answer:
+        """An answer that may be some seconds old. Never for content. Raises: AskFault."""
+        key = ("sql", actor.tenant, actor.roles, text, limit)
+        return await self._kept.get(key, self._kept_s, lambda: self.fresh(actor, text, limit=limit))
+
+    async def fresh(self, actor: Actor, text: str, *, limit: int | None = None) -> Answer:
+        """An answer of now; what is read is told to the audit as this person's. Raises: AskFault."""
+        question = {"sql": text} if limit is None else {"sql": text, "limit": limit}
+        body, size = await self._send("POST", "/sql", actor, question)
+        return Answer(tuple(body["columns"]), body["rows"], body["truncated"], size)
+
+    async def visible(self, actor: Actor) -> Visible:
+        """What this person may see. Raises: AskFault."""
+
+        async def ask() -> Visible:
+            body, _ = await self._send("GET", "/schema", actor, None)
+            listed = body["tables"]
+            tables = {one["name"]: {c["name"]: c["class"] for c in one["columns"]} for one in listed}
+            return Visible(tables, {one["name"]: one["rows"] for one in listed}, listed)
+
+        return await self._kept.get(("schema", actor.tenant, actor.roles), _SCHEMA_KEPT_S, ask)
+
+    async def _send(self, method: str, path: str, actor: Actor, question: Any) -> tuple[Any, int]:
+        try:
+            answer = await self._http.request(
+                method,
+                path,
+                content=None if question is None else orjson.dumps(question),
+                headers={ACTOR_HEADER: stated(actor)},
+            )
+        except httpx.TimeoutException as error:
+            raise AskFault(
+                "the SQL service did not answer in time; try again, or a shorter time range",
+                reason="unavailable",
+                status=503,
+            ) from error
+        except (httpx.TransportError, OSError) as error:
+            raise AskFault(
+                "the SQL service cannot be reached; it may be starting", reason="unavailable", status=503
+            ) from error
+        try:
+            body = orjson.loads(answer.content)
+        except ValueError as error:
+            raise AskFault("the SQL service answered no JSON", reason="unavailable", status=503) from error
+        if answer.status_code == 200:
+            return body, len(answer.content)
+        fault = body.get("error", {})
+        raise AskFault(
+            str(fault.get("message", "no message")),
+            reason=str(fault.get("code", "internal")),
+            status=answer.status_code,
+            line=fault.get("line"),
+            column=fault.get("column"),
+        )
+
+
+class _Kept:
+    """Answers for a moment, bounded in number and bytes; whoever asks while one is fetched waits for the same."""
+
+    def __init__(self) -> None:
+        self._answers: OrderedDict[Any, tuple[float, Any, int]] = OrderedDict()
+        self._bytes = 0
+        self._fetching: dict[Any, asyncio.Task[Any]] = {}
+
+    async def get(self, key: Any, seconds: float, fetch: Callable[[], Awaitable[_T]]) -> _T:
+        found = self._answers.get(key)
+        if found is not None and found[0] > time.monotonic():
+            answer: _T = found[1]
+            return answer
+        task = self._fetching.get(key)
+        if task is None:
+            task = self._fetching[key] = asyncio.create_task(self._fetch(key, seconds, fetch))
+            task.add_done_callback(lambda done: self._fetched(key, done))
+        # One who leaves must not take the answer from the others.
+        fetched: _T = await asyncio.shield(task)
+        return fetched
+
+    async def _fetch(self, key: Any, seconds: float, fetch: Callable[[], Awaitable[_T]]) -> _T:
+        answer = await fetch()
+        size = getattr(answer, "bytes", 0)
+        if seconds > 0 and size < _KEPT_BYTES_MAX // 8:
+            self._forget(key)
+            self._answers[key] = (time.monotonic() + seconds, answer, size)
+            self._bytes += size
+            while len(self._answers) > _KEPT_MAX or self._bytes > _KEPT_BYTES_MAX:
+                self._forget(next(iter(self._answers)))
+        return answer
+
+    def _forget(self, key: Any) -> None:
+        if (found := self._answers.pop(key, None)) is not None:
+            self._bytes -= found[2]
+
+    def _fetched(self, key: Any, task: asyncio.Task[Any]) -> None:
+        self._fetching.pop(key, None)
+        if not task.cancelled():
+            task.exception()  # whoever waits hears of it; nobody may
+
+
+def moment(text: str | None) -> datetime | None:
+    """A time of an answer."""
+    return None if text is None else datetime.fromisoformat(text)

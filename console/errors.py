@@ -1,0 +1,31 @@
+"""What can go wrong behind a page.
+
+MillraceError
+└── PermanentError
+    └── AskFault            the SQL service refused, failed or did not answer
+"""
+
+from __future__ import annotations
+
+from schemas.errors import PermanentError
+
+
+class AskFault(PermanentError):
+    """A question to the SQL service that has no answer.
+
+    reason: the service's own code, or `unavailable`: it could not be asked.  status: of HTTP; 503 then.
+    line, column: where in the SQL, if known.
+    """
+
+    def __init__(
+        self, message: str, *, reason: str, status: int, line: int | None = None, column: int | None = None
+    ) -> None:
+        super().__init__(message, reason=reason)
+        self.status = status
+        self.line = line
+        self.column = column
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same question may have an answer in a moment."""
+        return self.status == 503

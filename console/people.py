@@ -1,0 +1,104 @@
+"""Who is signed in: a signed cookie, and what a page may ask of it."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from itsdangerous import BadSignature, URLSafeSerializer
+from starlette.requests import Request
+from starlette.responses import Response
+
+from schemas.roles import ADMIN, Actor
+
+COOKIE = "millrace"
+_TOUCH_S = 60.0
+
+
+@dataclass(frozen=True)
+class Person:
+    """Someone who signed in.
+
+    id: as the audit names them.  name: for the page.  tenant: None is every tenant.  roles: their names.
+    since, seen: seconds since the epoch: of the sign-in, and of about the last request.  csrf: what a form must bring.
+    """
+
+    id: str
+    name: str
+    tenant: str | None
+    roles: tuple[str, ...]
+    since: float
+    seen: float
+    csrf: str
+
+    @property
+    def admin(self) -> bool:
+        """Whether they may change keys, roles and policies."""
+        return ADMIN in self.roles
+
+    def actor(self, address: str | None = None) -> Actor:
+        """As the SQL service and the audit know them."""
+        return Actor(self.id, "person", self.tenant, self.roles, address)
+
+
+def signed_in(id_: str, name: str, tenant: str | None, roles: tuple[str, ...], now: float) -> Person:
+    """A person from now on."""
+    return Person(id_, name, tenant, roles, now, now, secrets.token_urlsafe(24))
+
+
+class Cookies:
+    """Reads and writes the cookie that says who someone is; nothing of it is kept here."""
+
+    def __init__(
+        self, secret: str, *, secure: bool, idle_s: float, absolute_s: float, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._signer = URLSafeSerializer(secret, salt="millrace.console.person")
+        self._secure = secure
+        self._idle_s = idle_s
+        self._absolute_s = absolute_s
+        self._clock = clock
+
+    def read(self, request: Request) -> Person | None:
+        """Who sends this request; None: nobody, or someone whose time is over."""
+        text = request.cookies.get(COOKIE)
+        if not text:
+            return None
+        try:
+            said: dict[str, Any] = self._signer.loads(text)
+            person = Person(**{**said, "roles": tuple(said["roles"])})
+        except (BadSignature, TypeError, KeyError):
+            return None
+        now = self._clock()
+        if now - person.seen > self._idle_s or now - person.since > self._absolute_s:
+            return None
+        return person
+
+    def write(self, response: Response, person: Person) -> None:
+        """Sign in."""
+        response.set_cookie(
+            COOKIE,
+            self._signer.dumps(asdict(person)),
+            max_age=int(self._absolute_s),
+            httponly=True,
+            secure=self._secure,
+            samesite="lax",  # strict would greet everybody who follows a link from a chat as a stranger
+        )
+
+    def touch(self, response: Response, person: Person) -> None:
+        """Note that they are still here; seldom, so that most answers set no cookie."""
+        now = self._clock()
+        if now - person.seen > _TOUCH_S:
+            self.write(response, replace(person, seen=now))
+
+    def clear(self, response: Response) -> None:
+        """Sign out."""
+        response.delete_cookie(COOKIE, httponly=True, secure=self._secure, samesite="lax")
+
+
+def csrf_ok(person: Person, given: str | None) -> bool:
+    """Whether a form or a script of our own page sends this."""
+    return given is not None and hmac.compare_digest(person.csrf.encode(), given.encode("utf-8", "replace"))

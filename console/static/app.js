@@ -1,0 +1,119 @@
+// What all pages do: times in the viewer's zone, the theme, the menu, keeping live parts up to date, drawing charts.
+(() => {
+  "use strict";
+  const TICK_MS = 3000;
+
+  const forms = {
+    minute: { dateStyle: "medium", timeStyle: "short" },
+    second: { dateStyle: "medium", timeStyle: "medium" },
+    day: { dateStyle: "medium" },
+  };
+  const spelled = Object.fromEntries(
+    Object.entries(forms).map(([name, form]) => [name, new Intl.DateTimeFormat(undefined, form)]),
+  );
+
+  function localTimes(root) {
+    for (const element of root.querySelectorAll("time[datetime]")) {
+      const at = new Date(element.getAttribute("datetime"));
+      if (Number.isNaN(at.getTime())) continue;
+      const text = (spelled[element.dataset.form] || spelled.minute).format(at);
+      if (element.textContent !== text) element.textContent = text;
+    }
+  }
+
+  // Charts: the library is loaded when the first one is there, and never again.
+  let library = null;
+  function charts(root) {
+    const found = root.querySelectorAll("[data-chart]");
+    if (found.length === 0) return;
+    library ??= new Promise((resolve, reject) => {
+      const load = (src, then) => {
+        const script = document.createElement("script");
+        script.src = src;
+        script.onload = then;
+        script.onerror = () => { library = null; reject(new Error(`${src} cannot be loaded`)); };
+        document.head.append(script);
+      };
+      load(document.body.dataset.charts, () => load(document.body.dataset.draw, resolve));
+    });
+    library.then(() => { for (const element of found) if (element.isConnected) window.millraceDraw(element); }, () => {});
+  }
+
+  function fresh(root) {
+    localTimes(root);
+    charts(root);
+    root.dispatchEvent(new CustomEvent("millrace:fresh", { bubbles: true }));
+  }
+
+  document.addEventListener("DOMContentLoaded", () => fresh(document.body));
+  document.addEventListener("htmx:afterSettle", (event) => fresh(event.target instanceof Element ? event.target : document.body));
+  // A part that changes while one reads it must not lose what was opened in it, or drawn.
+  document.addEventListener("htmx:configRequest", (event) => {
+    const token = document.body.dataset.csrf;
+    if (token && event.detail.verb !== "get") event.detail.headers["X-CSRF-Token"] = token;
+  });
+  if (window.Idiomorph) {
+    Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node, change) =>
+      !(name === "open" && node instanceof HTMLDetailsElement) && !(name === "style" || name.startsWith("_echarts"));
+    Idiomorph.defaults.callbacks.beforeNodeMorphed = (before, after) => {
+      if (!(before instanceof Element) || !before.matches?.("[data-chart]")) return true;
+      const script = before.querySelector("script"), news = after.querySelector?.("script");
+      if (script && news && script.textContent !== news.textContent) {
+        script.textContent = news.textContent;
+        before.dataset.rows = after.dataset.rows;
+        before.dataset.stale = "1";
+      }
+      return false;
+    };
+    Idiomorph.defaults.callbacks.beforeNodeRemoved = (node) =>
+      !(node instanceof Element && node.closest("[data-chart]") && node.closest("[data-chart]") !== node);
+  }
+
+  setInterval(() => {
+    if (document.visibilityState === "visible") document.body.dispatchEvent(new CustomEvent("tick"));
+  }, TICK_MS);
+  document.addEventListener("visibilitychange", () => {
+    if (document.visibilityState === "visible") document.body.dispatchEvent(new CustomEvent("tick"));
+  });
+
+  document.addEventListener("click", (event) => {
+    const target = event.target instanceof Element ? event.target : null;
+    const menu = target?.closest("[data-menu]");
+    if (menu) {
+      const open = document.getElementById("menu").classList.toggle("open");
+      menu.setAttribute("aria-expanded", String(open));
+    }
+    if (target?.closest("[data-theme-switch]")) {
+      const root = document.documentElement;
+      const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+      root.dataset.theme = dark ? "light" : "dark";
+      try { localStorage.setItem("theme", root.dataset.theme); } catch { /* storage may be off */ }
+      document.dispatchEvent(new CustomEvent("millrace:theme"));
+    }
+    const copy = target?.closest("[data-copy]");
+    if (copy) {
+      const text = document.getElementById(copy.dataset.copy)?.textContent ?? "";
+      navigator.clipboard?.writeText(text).then(() => say("Copied"), () => say("Copy it by hand, please"));
+    }
+    for (const drop of document.querySelectorAll("details.drop[open]")) if (!drop.contains(target)) drop.open = false;
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    for (const drop of document.querySelectorAll("details.drop[open]")) {
+      drop.open = false;
+      drop.querySelector("summary").focus();
+    }
+  });
+
+  let saying = 0;
+  function say(text) {
+    const box = document.getElementById("tooltip");
+    box.textContent = text;
+    box.hidden = false;
+    box.style.left = "50%";
+    box.style.top = "1rem";
+    clearTimeout(saying);
+    saying = setTimeout(() => { box.hidden = true; }, 2500);
+  }
+  window.millraceSay = say;
+})();

@@ -1,0 +1,97 @@
+// Draws a chart (console/charts.py) with ECharts, in the page's colours; the numbers are written as console/shown.py does.
+(() => {
+  "use strict";
+  const drawn = new WeakMap();
+
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const grouped = (value, digits) => value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  function seconds(value) {
+    if (value < 1) return value ? `${(value * 1000).toFixed(0)} ms` : "0 s";
+    if (value < 60) return `${value.toFixed(1)} s`;
+    const whole = Math.round(value);
+    for (const [size, unit, less, small] of [[86400, "d", 3600, "h"], [3600, "h", 60, "min"], [60, "min", 1, "s"]])
+      if (whole >= size) {
+        const rest = Math.floor((whole % size) / less);
+        return `${grouped(Math.floor(whole / size), 0)} ${unit}${rest ? ` ${rest} ${small}` : ""}`;
+      }
+    return `${whole} s`;
+  }
+  function tokens(value) {
+    for (const [size, unit] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]])
+      if (Math.abs(value) >= size) return `${(value / size).toFixed(Math.abs(value) < 10 * size ? 2 : 1)} ${unit}`;
+    return grouped(value, 0);
+  }
+  const units = {
+    usd: (v) => (v && Math.abs(v) < 0.01 ? `$${v.toFixed(4)}` : `$${grouped(v, 2)}`),
+    count: (v) => (Number.isInteger(v) || Math.abs(v) >= 100 ? grouped(v, 0) : grouped(v, 1)),
+    tokens, seconds, ms: (v) => seconds(v / 1000), percent: (v) => `${(v * 100).toFixed(1)} %`,
+  };
+  const axis = {
+    ...units,
+    usd: (v) => (Math.abs(v) >= 1000 ? `$${tokens(v)}` : `$${+v.toFixed(4)}`),
+    count: tokens,
+    percent: (v) => `${(v * 100).toFixed(0)} %`,
+  };
+
+  const hour = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+  const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", timeZone: "UTC" });
+  const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+  const when = (iso, bucket) => (bucket === "hour" ? hour : day).format(new Date(iso));
+  const whenFull = (iso, bucket) =>
+    bucket === "hour" ? full.format(new Date(iso)) : `${day.format(new Date(iso))}${bucket === "week" ? ", the week" : ""} (UTC)`;
+
+  function options(data) {
+    const text = colour("--text"), faint = colour("--faint"), line = colour("--line"), surface = colour("--surface");
+    const palette = [1, 2, 3, 4, 5, 6, 7, 8].map((n) => colour(`--c${n}`));
+    const rank = data.kind === "rank";
+    const names = { type: "category", data: data.labels, axisLine: { lineStyle: { color: line } }, axisTick: { show: false },
+      axisLabel: { color: faint, hideOverlap: true, ...(data.times ? { formatter: (v) => when(v, data.bucket) } : { width: rank ? 150 : 90, overflow: "truncate" }) },
+      ...(rank ? { inverse: true } : {}) };
+    const values = { type: "value", axisLabel: { color: faint, formatter: axis[data.unit], hideOverlap: true }, splitLine: { lineStyle: { color: line } },
+      splitNumber: 4, minInterval: data.unit === "count" || data.unit === "tokens" ? 1 : 0 };
+    return {
+      animation: false, color: palette, textStyle: { color: text, fontFamily: getComputedStyle(document.body).fontFamily },
+      grid: { left: 8, right: 16, top: data.series.length > 1 ? 34 : 12, bottom: 4, containLabel: true },
+      legend: data.series.length > 1 ? { type: "scroll", top: 0, left: 0, itemWidth: 12, itemHeight: 10, textStyle: { color: text }, pageTextStyle: { color: faint } } : undefined,
+      tooltip: { trigger: "axis", axisPointer: { type: data.kind === "lines" ? "line" : "shadow" }, renderMode: "richText", confine: true,
+        backgroundColor: surface, borderColor: line, textStyle: { color: text },
+        formatter: (points) => [data.times ? whenFull(points[0].name, data.bucket) : points[0].name,
+          ...points.filter((p) => p.value).map((p) => `${p.marker ? "" : ""}${p.seriesName}: ${units[data.unit](p.value)}`)].join("\n") },
+      xAxis: rank ? values : names, yAxis: rank ? names : values,
+      series: data.series.map((one) => ({
+        name: one.name, data: one.values, type: data.kind === "lines" ? "line" : "bar", symbol: "circle", showSymbol: data.labels.length < 40, symbolSize: 5,
+        stack: data.kind === "lines" ? undefined : "all", barMaxWidth: 28, cursor: one.links.some(Boolean) ? "pointer" : "default",
+      })),
+    };
+  }
+
+  window.millraceDraw = (element) => {
+    const script = element.querySelector("script");
+    const said = script.textContent;
+    let one = drawn.get(element);
+    if (one && one.said === said && !element.dataset.stale) return;
+    delete element.dataset.stale;
+    const data = JSON.parse(said);
+    if (!one) {
+      const box = document.createElement("div");
+      box.className = "chart-box";
+      element.append(box);
+      one = { chart: echarts.init(box, null, { renderer: "canvas" }) };
+      drawn.set(element, one);
+      one.chart.on("click", (point) => {
+        const link = one.data.series[point.seriesIndex].links[point.dataIndex];
+        if (link) location.href = link;
+      });
+      new ResizeObserver(() => one.chart.resize()).observe(element);
+    }
+    one.said = said;
+    one.data = data;
+    one.chart.setOption(options(data), true);
+  };
+  document.addEventListener("millrace:theme", () => {
+    for (const element of document.querySelectorAll("[data-chart]")) {
+      element.dataset.stale = "1";
+      window.millraceDraw(element);
+    }
+  });
+})();

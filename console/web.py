@@ -1,0 +1,185 @@
+"""What every page has in common: who visits, what they ask for, how it is rendered and refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import jinja2
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from console import filters, shown
+from console.ask import Answer, Ask, Visible
+from console.errors import AskFault
+from console.filters import Filters
+from console.people import Cookies, Person
+from console.settings import ConsoleSettings
+from console.static import Static
+from service.audit import AuditLog
+from service.control import ControlView
+from service.links import Links
+
+# nobody: also who is not signed in.  person: whoever is.  admin: in the role admin.
+Need = Literal["nobody", "person", "admin"]
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Navigation:
+    """An entry of the menu."""
+
+    path: str
+    name: str
+    need: Need = "person"
+
+
+MENU = (
+    Navigation("/", "Overview"),
+    Navigation("/sessions", "Sessions"),
+    Navigation("/cost", "Cost"),
+    Navigation("/adoption", "Adoption"),
+    Navigation("/security", "Security"),
+    Navigation("/reliability", "Reliability"),
+    Navigation("/sql", "SQL"),
+    Navigation("/sources", "Sources"),
+    Navigation("/admin", "Admin", "admin"),
+)
+
+
+@dataclass
+class Console:
+    """Everything of the process that pages use; built once."""
+
+    settings: ConsoleSettings
+    ask: Ask
+    cookies: Cookies
+    links: Links
+    static: Static
+    control: ControlView
+    audit: AuditLog
+    kafka: Mapping[str, Any]
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    templates: jinja2.Environment = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.templates = _templates(self.static)
+
+
+class Visit:
+    """One request of one person, as a page sees it."""
+
+    def __init__(self, console: Console, request: Request, person: Person | None, form: FormData | None = None) -> None:
+        """form: of a request that changes something, its token checked."""
+        self.console = console
+        self.request = request
+        self._person = person
+        self.form = form or FormData()
+
+    @property
+    def person(self) -> Person:
+        """Who is signed in; for pages that need that."""
+        assert self._person is not None, "the page needs nobody to be signed in"
+        return self._person
+
+    @property
+    def known(self) -> Person | None:
+        """Who is signed in, if anybody."""
+        return self._person
+
+    @cached_property
+    def filters(self) -> Filters:
+        """Of the URL. Raises: FilterFault, which becomes a page that says so."""
+        return filters.parse(self.request.query_params, self.console.now())
+
+    @property
+    def address(self) -> str | None:
+        """Where the request comes from."""
+        return None if self.request.client is None else self.request.client.host
+
+    async def ask(self, sql: str, *, limit: int = 10_000) -> Answer:
+        """An answer of at most some seconds' age, never of content. Raises: AskFault."""
+        return await self.console.ask.sql(self.person.actor(self.address), sql, limit=limit)
+
+    async def ask_now(self, sql: str, *, limit: int | None = None) -> Answer:
+        """An answer of now, told to the audit if it reads content. Raises: AskFault."""
+        return await self.console.ask.fresh(self.person.actor(self.address), sql, limit=limit)
+
+    async def visible(self) -> Visible:
+        """What the person may see. Raises: AskFault."""
+        return await self.console.ask.visible(self.person.actor(self.address))
+
+    async def panels(self, **asked: Coroutine[Any, Any, Any]) -> dict[str, Any]:
+        """All of these at once; one that has no answer is its AskFault, which the page shows in its place."""
+        done = await asyncio.gather(*asked.values(), return_exceptions=True)
+        for one in done:
+            if isinstance(one, BaseException) and not isinstance(one, AskFault):
+                raise one
+        return dict(zip(asked, done, strict=True))
+
+    def render(
+        self, template: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **more: Any
+    ) -> Response:
+        """A page. Every template has `visit`, `person`, `menu` and `path` beside what is given."""
+        person = self._person
+        text = self.console.templates.get_template(template).render(
+            visit=self,
+            person=person,
+            menu=[one for one in MENU if person is not None and (one.need != "admin" or person.admin)],
+            path=self.request.url.path,
+            **more,
+        )
+        return HTMLResponse(text, status_code=status, headers=dict(headers or {}))
+
+    def go(self, url: str) -> Response:
+        """To another page of ours, after a change or a sign-in."""
+        return RedirectResponse(url, status_code=303)
+
+
+Handler = Callable[[Visit], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A route, and who may use it.  changes: it is no GET, so the form's token is checked."""
+
+    path: str
+    handler: Handler
+    need: Need = "person"
+    changes: bool = False
+
+    @property
+    def method(self) -> str:
+        """Of HTTP."""
+        return "POST" if self.changes else "GET"
+
+
+def joined(conditions: Sequence[str]) -> str:
+    """Conditions as one that can stand after WHERE."""
+    return " AND ".join(conditions) if conditions else "true"
+
+
+def _templates(static: Static) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {
+        "static": static.url,
+        "presets": filters.PRESETS,
+        "dimensions": filters.DIMENSIONS,
+        "AskFault": AskFault,
+    }
+    environment.filters |= {**shown.UNITS, "unit": shown.by_unit, "short": shown.short, "time": shown.time}
+    environment.globals["change"] = shown.change
+    environment.tests["fault"] = lambda value: isinstance(value, AskFault)
+    return environment

@@ -1,0 +1,90 @@
+"""A real Chromium on the pages of a running console."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from console.people import Person
+from tests.console.people import cookie
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+# Without them Chromium looks for its maker's servers at every start.
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WAIT_MS = 20_000
+
+
+def chromium() -> str | None:
+    """Where Chromium is: MILLRACE_TEST_CHROMIUM, else on the PATH."""
+    given = os.environ.get("MILLRACE_TEST_CHROMIUM")
+    return given or next((found for name in NAMES if (found := shutil.which(name))), None)
+
+
+@contextmanager
+def running() -> Iterator[Browser]:
+    """A browser; the test is skipped, and says so, where there is none."""
+    path = chromium()
+    if path is None:
+        pytest.skip("no Chromium here: install one (Debian: chromium), or set MILLRACE_TEST_CHROMIUM")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Window:
+    """One person's window. What the browser complains of (a script that failed, a policy that was broken) is kept."""
+
+    def __init__(self, browser: Browser, base: str, secret: str, who: Person | None, **options: object) -> None:
+        """options: of Browser.new_context: viewport, color_scheme, timezone_id."""
+        self.base = base
+        self.complaints: list[str] = []
+        self.context: BrowserContext = browser.new_context(**options)  # type: ignore[arg-type]
+        if who is not None:
+            self.context.add_cookies(
+                [{"name": name, "value": value, "url": base} for name, value in cookie(secret, who).items()]
+            )
+        self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(WAIT_MS)
+        self.page.on("pageerror", lambda error: self.complaints.append(f"failed: {error}"))
+        self.page.on(
+            "console", lambda said: self.complaints.append(said.text) if said.type in ("error", "warning") else None
+        )
+        self.page.on(
+            "request",
+            lambda request: (
+                None if request.url.startswith((base, "data:")) else self.complaints.append(f"outside: {request.url}")
+            ),
+        )
+
+    def go(self, path: str) -> Page:
+        """Open a page of the console; it is loaded when this returns."""
+        self.page.goto(self.base + path, wait_until="load")
+        return self.page
+
+    def accessibility(self) -> list[str]:
+        """What axe-core finds wrong, one line each, by the rules of WCAG 2.2 AA."""
+        tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+        found = Axe().run(self.page, options={"runOnly": {"type": "tag", "values": tags}}).response["violations"]
+        return [f"{one['id']}: {one['help']}: {[node['html'][:200] for node in one['nodes'][:3]]}" for one in found]
+
+    def screenshot(self, path: Path) -> None:
+        """The whole page."""
+        self.page.screenshot(path=path, full_page=True)

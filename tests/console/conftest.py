@@ -1,0 +1,171 @@
+"""Two consoles to test: over a store that was filled by hand, without a browser; and the running stack, with one."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+from playwright.sync_api import Browser
+
+from console.app import application
+from console.ask import Ask
+from console.people import Cookies, Person
+from console.settings import ConsoleSettings
+from console.static import Static
+from console.web import Console
+from millrace.kafka import Broker
+from service.audit import AuditLog
+from service.control import ControlView
+from service.links import Links
+from sinks.query.database import Database
+from sinks.query.store import QueryStore
+from tests.console import browser as browsers
+from tests.console.browser import Window
+from tests.console.people import cookie, person
+from tests.e2e.requests import Sender, dated, load
+from tests.e2e.stack import Stack, eventually
+from tests.sinks.query import samples
+from tests.sinks.query.conftest import RESOURCES, Sql, fill, serving
+
+SECRET = "a secret of the tests, long enough"
+BASE = "http://console.test"
+# When the store that was filled by hand has its events.
+NOW = datetime.fromtimestamp(samples.T0 / 1e6, UTC)
+
+
+@dataclass
+class Pages:
+    """A console without its process: over a real SQL service, and without Kafka."""
+
+    console: Console
+    http: httpx.AsyncClient
+    sql: Sql
+
+    async def get(self, path: str, who: Person | None = None, **headers: str) -> httpx.Response:
+        """GET as somebody, by default an admin of all tenants."""
+        who = who or person("admin")
+        return await self.http.get(path, headers={**headers, **_cookie(who)})
+
+    async def post(self, path: str, form: dict[str, str], who: Person | None = None, **headers: str) -> httpx.Response:
+        """POST a form of our own page as somebody, by default an admin of all tenants."""
+        who = who or person("admin")
+        return await self.http.post(path, data={"csrf": who.csrf, **form}, headers={**headers, **_cookie(who)})
+
+
+def _cookie(who: Person) -> dict[str, str]:
+    return {"cookie": "; ".join(f"{name}={value}" for name, value in cookie(SECRET, who).items())}
+
+
+def console_over(sql_url: str, key: str, **settings: object) -> Console:
+    """A console whose control plane is empty and whose clock stands at NOW."""
+    made = ConsoleSettings.model_validate({"key": key, "secret": SECRET, "sql_url": sql_url, **settings})
+    return Console(
+        made,
+        Ask(sql_url, key, timeout_s=made.sql_timeout_s, kept_s=0.0),
+        Cookies(SECRET, secure=False, idle_s=made.idle_s, absolute_s=made.absolute_s),
+        Links(SECRET),
+        Static(),
+        ControlView(),
+        AuditLog({}, "none"),
+        {},
+        now=lambda: NOW,
+    )
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def pages(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages]:
+    """For tests that only read: mark them with loop_scope="session". The clock stands at NOW."""
+    database = Database(tmp_path_factory.mktemp("filled") / "query", RESOURCES)
+    store = QueryStore(database)
+    await store.open(samples.IDENTITY)
+    try:
+        await fill(store)
+        async with serving(database) as sql:
+            console = console_over(sql.base, "root-key")
+            transport = httpx.ASGITransport(application(console))
+            async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
+                yield Pages(console, http, sql)
+            await console.ask.close()
+    finally:
+        await store.close()
+
+
+# The running stack
+
+CAPTURES = sorted(p for p in (Path(__file__).parent.parent / "captures").iterdir() if p.is_dir())
+CAPTURED_AT = datetime(2026, 11, 20, tzinfo=UTC)
+DEMO = ("demo", "--rate", "0", "--requests", "200", "--seed", "7")
+
+
+@dataclass
+class Fed:
+    """The stack, with the recorded clients in the tenant `captures` and a demo fleet in `local`."""
+
+    stack: Stack
+    captures: list[Path]
+
+    @property
+    def base(self) -> str:
+        """Of the pages."""
+        return f"http://127.0.0.1:{self.stack.ports['CONSOLE']}"
+
+    @property
+    def secret(self) -> str:
+        """Of the console."""
+        return (self.stack.data / "keys" / "console").read_text().strip()
+
+    def send(self, folder: Path, tenant: str) -> None:
+        """Send a folder of recorded requests as a tenant."""
+        ports = self.stack.ports
+        with Sender(ports["GATEWAY_GRPC"], ports["GATEWAY_HTTP"], self.stack.key(tenant)) as sender:
+            for request in load(folder):
+                sender.send(request)
+
+
+@pytest.fixture(scope="package")
+def fed(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fed]:
+    """One running stack for all tests of pages in a browser."""
+    stack = Stack(kafka.bootstrap, f"c{uuid.uuid4().hex[:8]}", tmp_path_factory.mktemp("stack"), MILLRACE_LAKE="false")
+    days = max(0, (datetime.now(UTC) - CAPTURED_AT).days - 1)
+    out = tmp_path_factory.mktemp("captures")
+    folders = [dated(folder, out / folder.name, days * 86_400 * 10**9) for folder in CAPTURES]
+    try:
+        stack.start()
+        found = Fed(stack, folders)
+        for folder in folders:
+            found.send(folder, "captures")
+        port = stack.ports["GATEWAY_HTTP"]
+        stack.command(*DEMO, "--endpoint", f"http://127.0.0.1:{port}")
+        eventually(stack.sinks_lag)
+        yield found
+        stack.stop()
+    finally:
+        stack.kill_everything()
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """A real Chromium."""
+    with browsers.running() as browser:
+        yield browser
+
+
+@pytest.fixture
+def window(fed: Fed, browser: Browser) -> Iterator[Callable[..., Window]]:
+    """Opens windows: window(person, viewport=...); whatever a browser complained of fails the test."""
+    opened: list[Window] = []
+
+    def open_(who: Person | None = None, **options: object) -> Window:
+        opened.append(Window(browser, fed.base, fed.secret, who or person("admin"), **options))
+        return opened[-1]
+
+    yield open_
+    for one in opened:
+        one.context.close()
+        assert one.complaints == []
