@@ -50,15 +50,16 @@ class Pages:
     async def get(self, path: str, who: Person | None = None, **headers: str) -> httpx.Response:
         """GET as somebody, by default an admin of all tenants."""
         who = who or person("admin")
-        return await self.http.get(path, headers={**headers, **_cookie(who)})
+        return await self.http.get(path, headers={**headers, **cookie_header(who)})
 
     async def post(self, path: str, form: dict[str, str], who: Person | None = None, **headers: str) -> httpx.Response:
         """POST a form of our own page as somebody, by default an admin of all tenants."""
         who = who or person("admin")
-        return await self.http.post(path, data={"csrf": who.csrf, **form}, headers={**headers, **_cookie(who)})
+        return await self.http.post(path, data={"csrf": who.csrf, **form}, headers={**headers, **cookie_header(who)})
 
 
-def _cookie(who: Person) -> dict[str, str]:
+def cookie_header(who: Person) -> dict[str, str]:
+    """The header that a browser of theirs sends."""
     return {"cookie": "; ".join(f"{name}={value}" for name, value in cookie(SECRET, who).items())}
 
 

@@ -1,0 +1,80 @@
+"""Asking the SQL service: as whom, how often, and what a page says when there is no answer."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+
+from console.app import application
+from console.ask import Ask
+from console.errors import AskFault
+from schemas.roles import Actor
+from tests.console.conftest import BASE, Pages, console_over, cookie_header
+from tests.console.people import person
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+ANALYST = Actor("ann", "person", "acme", ("analyst",))
+COUNT = "select count(*) as n, min(tenant) as tenant from events"
+
+
+async def test_a_person_sees_their_tenant_and_their_classes(pages: Pages) -> None:
+    ask = pages.console.ask
+    assert (await ask.sql(ANALYST, COUNT)).one() == {"n": 10, "tenant": "acme"}
+    everybody = Actor("root", "person", None, ("admin",))
+    assert (await ask.sql(everybody, COUNT)).one()["n"] == 30
+    viewer = Actor("vic", "person", "acme", ("viewer",))
+    assert not (await ask.visible(viewer)).has("sessions", "user_email")
+    assert (await ask.visible(ANALYST)).has("sessions", "user_email", "cost_usd")
+    with pytest.raises(AskFault) as refused:
+        await ask.sql(viewer, "select user_email from sessions")
+    assert (refused.value.status, refused.value.passing) == (403, False)
+
+
+async def test_an_answer_is_shared_by_who_may_see_the_same_and_by_nobody_else(pages: Pages) -> None:
+    ask = Ask(pages.sql.base, "root-key", timeout_s=10, kept_s=60)
+    try:
+        same = await asyncio.gather(*(ask.sql(ANALYST, COUNT) for _ in range(5)))
+        assert all(one is same[0] for one in same)
+        assert await ask.sql(Actor("bob", "person", "acme", ("analyst",)), COUNT) is same[0]
+        other = await ask.sql(Actor("ann", "person", "globex", ("analyst",)), COUNT)
+        assert other.one()["tenant"] == "globex"
+        assert await ask.fresh(ANALYST, COUNT) is not same[0]
+    finally:
+        await ask.close()
+
+
+async def test_one_who_leaves_does_not_take_the_answer_from_the_others(pages: Pages) -> None:
+    ask = Ask(pages.sql.base, "root-key", timeout_s=10, kept_s=60)
+    try:
+        leaving, staying = (asyncio.create_task(ask.sql(ANALYST, COUNT)) for _ in range(2))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        assert (await staying).one()["n"] == 10
+    finally:
+        await ask.close()
+
+
+async def test_a_question_that_failed_is_asked_again(pages: Pages) -> None:
+    ask = Ask("http://127.0.0.1:9", "root-key", timeout_s=1, kept_s=60)
+    try:
+        for _ in range(2):
+            with pytest.raises(AskFault) as fault:
+                await ask.sql(ANALYST, COUNT)
+            assert (fault.value.passing, str(fault.value)) == (
+                True,
+                "the SQL service cannot be reached; it may be starting",
+            )
+    finally:
+        await ask.close()
+
+
+async def test_a_page_stands_when_the_store_is_gone_and_says_so_in_its_parts() -> None:
+    console = console_over("http://127.0.0.1:9", "root-key")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(application(console)), base_url=BASE) as http:
+        answer = await http.get("/", headers=cookie_header(person("admin")))
+    await console.ask.close()
+    assert answer.status_code in (200, 503)
+    assert "the SQL service cannot be reached; it may be starting" in answer.text
