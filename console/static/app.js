@@ -69,6 +69,19 @@
       !(node instanceof Element && node.closest("[data-chart]") && node.closest("[data-chart]") !== node);
   }
 
+  // A page that cannot keep itself up to date must not look as if it did.
+  let since = null;
+  function stale(failed) {
+    const box = document.getElementById("stale");
+    since = failed ? since ?? new Date() : null;
+    const text = failed ? `No answer since ${spelled.second.format(since)}: what you see is of then. It is asked again by itself.` : "";
+    if (box.textContent !== text) box.textContent = text;
+    box.hidden = !failed;
+  }
+  document.addEventListener("htmx:sendError", () => stale(true));
+  document.addEventListener("htmx:timeout", () => stale(true));
+  document.addEventListener("htmx:afterOnLoad", () => stale(false));
+
   setInterval(() => {
     if (document.visibilityState === "visible") document.body.dispatchEvent(new CustomEvent("tick"));
   }, TICK_MS);

@@ -1,0 +1,76 @@
+"""The console falls over alone, and stands up alone: beside a store, a gateway and browsers that come and go."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import httpx
+import pytest
+from playwright.sync_api import Browser
+
+from tests.console.browser import WAIT_MS, Window
+from tests.console.conftest import Fed
+from tests.console.people import cookie, person
+from tests.e2e.stack import eventually
+
+pytestmark = pytest.mark.slow
+
+UNREACHABLE = "the SQL service"
+
+
+def test_an_open_page_says_that_the_store_is_gone_and_heals_by_itself(fed: Fed, browser: Browser) -> None:
+    """Nobody reloads. What the browser says of the answers that failed is not looked at here."""
+    one = Window(browser, fed.base, fed.secret, person("admin"))
+    page = one.go("/?range=30d")
+    page.wait_for_selector(".stat-value")
+    fed.stack.kill("sinks")
+    page.wait_for_selector(".fault", timeout=3 * WAIT_MS)
+    assert UNREACHABLE in page.locator(".fault").first.inner_text()
+    page.wait_for_selector(".fault", state="detached", timeout=6 * WAIT_MS)
+    page.wait_for_selector(".stat-value")
+    one.context.close()
+    fed.stack.wait_ready()
+
+
+def test_a_page_says_that_the_console_is_gone_and_who_was_signed_in_still_is(fed: Fed, browser: Browser) -> None:
+    one = Window(browser, fed.base, fed.secret, person("admin"))
+    page = one.go("/?range=7d")
+    fed.stack.kill("console")
+    page.wait_for_selector("#stale:not([hidden])", timeout=3 * WAIT_MS)
+    assert "No answer since" in page.locator("#stale").inner_text()
+    page.wait_for_selector("#stale", state="hidden", timeout=6 * WAIT_MS)
+    page.reload()
+    assert page.locator("h1").inner_text() == "Overview"
+    one.context.close()
+    fed.stack.wait_ready()
+
+
+def test_no_record_is_lost_or_late_for_a_console_that_hangs_or_for_browsers_that_leave(fed: Fed) -> None:
+    tenant = "alone"
+    pid = fed.stack.pid("console")
+    jar = cookie(fed.secret, person("admin"))
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        # Browsers that ask and hang up; the questions wait in the socket of a process that does nothing.
+        for _ in range(50):
+            with pytest.raises(httpx.TimeoutException):
+                httpx.get(fed.base + "/?range=90d", cookies=jar, timeout=0.02, trust_env=False)
+        fed.send(fed.captures[0], tenant)  # every request is acknowledged, or this fails
+        ask = fed.stack.sql(fed.stack.admin_key())
+        eventually(lambda: ask(f"select count(*) as n from events where tenant = '{tenant}'")[0]["n"] == 0)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    fed.stack.wait_ready()
+    eventually(lambda: httpx.get(fed.base + "/", cookies=jar, timeout=5, trust_env=False).status_code != 200)
+
+
+def test_browsers_that_leave_in_the_middle_leave_nothing_behind(fed: Fed) -> None:
+    jar = cookie(fed.secret, person("admin"))
+    for number in range(100):
+        try:
+            httpx.get(f"{fed.base}/?range=90d&team=t{number}", cookies=jar, timeout=0.05, trust_env=False)
+        except httpx.TimeoutException:
+            continue
+    answer = httpx.get(fed.base + "/?range=7d", cookies=jar, timeout=60, trust_env=False)
+    assert (answer.status_code, "No answer" in answer.text) == (200, False)
