@@ -21,8 +21,9 @@ from millrace.command import FORMATS, Group, fail
 from millrace.errors import KeyFault
 from millrace.roles import role
 from millrace.settings import StackSettings
+from millrace.who import who
 from schemas import asyncapi, keys, topics
-from service import cluster, links, registry
+from service import cluster, keyring, links, registry
 from service.settings import load
 
 
@@ -195,7 +196,7 @@ def key_create(tenant: str | None, kind: keys.Kind, roles_: tuple[str, ...], nam
         raise click.UsageError("--tenant: 1 to 64 letters, digits, dots, dashes and underscores")
     settings, kafka = command.kafka()
     tenant = None if kind == "admin" else tenant
-    made = local_keys.create(kafka, settings.prefix, tenant=tenant, kind=kind, name=name, roles=roles_)
+    made = keyring.create(kafka, settings.prefix, who(), tenant=tenant, kind=kind, name=name, roles_=roles_)
     text = asyncio.run(made)
     click.echo(text)
 
@@ -215,7 +216,7 @@ def key_list(form: str) -> None:
 def key_revoke(key_id: str) -> None:
     """End the key with this id (see: millrace key list)."""
     settings, kafka = command.kafka()
-    asyncio.run(local_keys.revoke(kafka, settings.prefix, key_id))
+    asyncio.run(keyring.revoke(kafka, settings.prefix, who(), key_id))
     print(f"key {key_id} is revoked", file=sys.stderr)
 
 

@@ -2,18 +2,17 @@
 
 import os
 import secrets
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from millrace.changes import audited, who
 from millrace.errors import KeyFault
-from millrace.roles import known as known_roles
+from millrace.who import who
 from schemas import keys
 from schemas.roles import actor_of
+from service import keyring
 from service.control import ControlView, viewing
 
 FOLDER = "keys"
@@ -83,56 +82,12 @@ async def _ensure_one(
         if view.authenticate(text) is not None:
             return text
         if known is None:  # another Kafka, or its data was deleted
-            await _publish(kafka, prefix, control_record(text, tenant=tenant, name=f"local {kind}"))
+            await keyring.put(kafka, prefix, who(), keyring.key_of(text, tenant=tenant, name=f"local {kind}"))
             return text
     text, _ = keys.new_key(kind)
     write_secret(path, text)
-    await _publish(kafka, prefix, control_record(text, tenant=tenant, name=f"local {kind}"))
+    await keyring.put(kafka, prefix, who(), keyring.key_of(text, tenant=tenant, name=f"local {kind}"))
     return text
-
-
-async def create(
-    kafka: Mapping[str, Any],
-    prefix: str,
-    *,
-    tenant: str | None,
-    kind: keys.Kind,
-    name: str,
-    roles: Sequence[str] = (),
-) -> str:
-    """A new key of a tenant, in force when this returns; its text, which is stored nowhere.
-
-    Args:   roles: that a query key acts in; none: analyst.
-    Raises: KeyFault: there is no such role.
-    """
-    if roles:
-        found = await known_roles(kafka, prefix)
-        for role in roles:
-            if found.get(role) is None:
-                raise KeyFault(f"there is no role {role}", "see: millrace role list")
-    text, _ = keys.new_key(kind)
-    await _publish(kafka, prefix, control_record(text, tenant=tenant, name=name, roles=roles))
-    return text
-
-
-async def _publish(kafka: Mapping[str, Any], prefix: str, record: Mapping[str, Any]) -> None:
-    """A key's record, with its entry in the audit."""
-    key = keys.from_control(dict(record))
-    action = "key.revoke" if key.deleted else "key.create"
-    detail = {"key_kind": key.kind, "name": key.name, "roles": key.roles}
-    await audited(kafka, prefix, record, action, key.id, detail)
-
-
-async def revoke(kafka: Mapping[str, Any], prefix: str, key_id: str) -> None:
-    """End a key.
-
-    Raises: KeyFault when there is none with this id.
-    """
-    async with viewing(kafka, prefix) as view:
-        found = view.records(keys.CONTROL_KIND).get(key_id)
-        if found is None:
-            raise KeyFault(f"there is no key in force with id {key_id}", "see: millrace key list")
-        await _publish(kafka, prefix, {**found, "deleted": True, "updated_at": _now_us(), "updated_by": who()})
 
 
 async def in_force(kafka: Mapping[str, Any], prefix: str) -> list[dict[str, Any]]:
@@ -158,13 +113,6 @@ def iso_time(time_us: int) -> str:
     return datetime.fromtimestamp(time_us / 1e6, UTC).isoformat()
 
 
-def control_record(text: str, *, tenant: str | None, name: str, roles: Sequence[str] = ()) -> dict[str, Any]:
-    """The control record of a key: its hash, never its text. An admin key has no tenant."""
-    parsed = keys.parse_key(text)
-    record = keys.KeyRecord(parsed.id, parsed.kind, tenant, keys.key_hash(text), name, roles=tuple(roles))
-    return keys.control_value(record, updated_at=_now_us(), updated_by=who())
-
-
 def write_secret(path: Path, text: str) -> None:
     """Write a file that only its owner reads; whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -174,7 +122,3 @@ def write_secret(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(scratch, path)
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

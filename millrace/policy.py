@@ -14,16 +14,18 @@ from typing import Any
 import click
 
 from millrace import command
-from millrace.changes import audited, who
 from millrace.command import FORMATS, Group
 from millrace.errors import PolicyFault
 from millrace.query import Answer, render
 from millrace.recordings import SIGNALS, Recording, read
+from millrace.who import who
 from schemas import codec, otlp, policy
 from schemas.keys import valid_tenant
-from schemas.policy import ACTIONS, EVERY_TENANT, NONE, HashKeys, Policy, PolicyError
+from schemas.policy import ACTIONS, EVERY_TENANT, HashKeys, Policy
 from schemas.topics import CATALOGUE
+from service import policies
 from service.control import viewing
+from service.policies import PolicyChange
 from service.settings import load
 from service.transcoding import TranscoderSettings
 
@@ -77,14 +79,15 @@ def set_(
     delete: bool,
 ) -> None:
     """Change a policy; what is not named stays. ACTION: keep, drop, hash; of a field also none, to end an override."""
-    changes: dict[str, Any] = {
-        "classes": dict(_pair(one, ACTIONS) for one in classes),
-        "fields": dict(_pair(one, (*ACTIONS, "none")) for one in fields),
-        "mask": {name: word == "on" for name, word in (_pair(one, ("on", "off")) for one in masks)},
-    }
-    if hash_key is not None:
-        changes["hash_key"] = hash_key
-    new = asyncio.run(_change(tenant, changes, None if file is None else file.read_text(encoding="utf-8"), delete))
+    wanted = PolicyChange(
+        classes=dict(_pair(one, ACTIONS) for one in classes),
+        fields=dict(_pair(one, (*ACTIONS, "none")) for one in fields),
+        mask={name: word == "on" for name, word in (_pair(one, ("on", "off")) for one in masks)},
+        hash_key=hash_key,
+        body=None if file is None else file.read_text(encoding="utf-8"),
+    )
+    settings, kafka = command.kafka()
+    new = asyncio.run(policies.change(kafka, settings.prefix, who(), tenant, wanted, delete=delete))
     click.echo(json.dumps({"tenant": tenant, **new.as_body()}, indent=2))
 
 
@@ -152,43 +155,6 @@ def _pair(text: str, words: tuple[str, ...]) -> tuple[str, str]:
 
 
 async def _in_force(tenant: str) -> tuple[Policy, str]:
-    """The policy of a tenant, and whose it is: the tenant's, that of `*`, or none was set."""
     settings, kafka = command.kafka()
     async with viewing(kafka, settings.prefix) as view:
-        for id_ in (tenant, EVERY_TENANT):
-            record = view.record(policy.CONTROL_KIND, id_)
-            if record is not None and not record["deleted"]:
-                return policy.parse(record["body"], policy=id_), id_
-    return NONE, EVERY_TENANT
-
-
-async def _change(tenant: str, changes: dict[str, Any], body: str | None, delete: bool) -> Policy:
-    """Publish the changed policy, and who changed it when and from what, in the audit topic."""
-    settings, kafka = command.kafka()
-    async with viewing(kafka, settings.prefix) as view:
-        record = view.record(policy.CONTROL_KIND, tenant)
-    old, broken = NONE, None
-    try:
-        if record is not None:
-            old = policy.parse(record["body"], policy=tenant)
-    except PolicyError as error:
-        if body is None and not delete:
-            raise PolicyFault(str(error), "replace it with --file") from None
-        broken = record["body"] if record else None
-    before = None if record is None or record["deleted"] else broken or old.as_body()
-    if body is not None:
-        new = replace(policy.parse(body, policy=tenant), version=old.version + 1)
-    else:
-        base = NONE if before is None else old
-        merged = {**base.fields, **changes["fields"]}
-        new = Policy(
-            version=old.version + 1,
-            classes={**base.classes, **changes["classes"]},
-            fields={name: action for name, action in merged.items() if action != "none"},
-            mask={**base.mask, **changes["mask"]},
-            hash_key=changes.get("hash_key", base.hash_key),
-        )
-    value = policy.control_value(new, tenant, updated_at=time.time_ns() // 1000, updated_by=who(), deleted=delete)
-    told = {"old": before, "new": None if delete else new.as_body()}
-    await audited(kafka, settings.prefix, value, "policy.change", f"policy {tenant}", told)
-    return NONE if delete else new
+        return policies.in_force(view, tenant)

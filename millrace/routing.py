@@ -13,14 +13,15 @@ from typing import Any
 import click
 
 from millrace import command, rehearsal
-from millrace.changes import audited, who
 from millrace.command import Group
 from millrace.errors import RulesFault
 from millrace.recordings import recordings
+from millrace.who import who
 from schemas import keys
 from schemas.errors import PermanentError
 from schemas.otlp import Signal
 from schemas.routing import CONTROL_ID, CONTROL_KIND, SIGNALS, Routing, control_value, document, from_control, parse
+from service.changes import audited
 from service.control import viewing
 from service.settings import load
 from service.transcoding import TranscoderSettings
@@ -102,8 +103,8 @@ async def put_in_force(kafka: Mapping[str, Any], prefix: str, wanted: Routing) -
         cause = f"the rules were made from version {wanted.version}, but version {before} is in force"
         raise RulesFault(cause, "take it up from: millrace routing show")
     done = Routing(wanted.rules, before + 1)
-    record = control_value(done, updated_at=time.time_ns() // 1000, updated_by=who())
-    await audited(kafka, prefix, record, "routing.change", f"version {done.version}", document(done))
+    record = control_value(done, updated_at=time.time_ns() // 1000, updated_by=who().id)
+    await audited(kafka, prefix, record, "routing.change", f"version {done.version}", document(done), who())
     return done
 
 

@@ -8,6 +8,7 @@ MillraceError                     (schemas.errors)
     ├── TopicMissing              a topic this process needs does not exist
     ├── TopicMismatch             a topic exists with another number of partitions
     ├── TopicRefused              Kafka refuses to create a topic
+    ├── ChangeRefused             a change of the control plane that cannot be made, or not any more
     ├── SchemaMissing             the schema registry does not have a schema that this process writes
     └── RegistryRefused           the schema registry refuses what it was asked
 """
@@ -55,6 +56,15 @@ class TopicRefused(PermanentError):
         super().__init__(f"Kafka refuses to create topic {topic}: {cause}", reason="topic_refused")
         self.topic = topic
         self.cause = cause
+
+
+class ChangeRefused(PermanentError):
+    """A change of keys, roles or policies that cannot be made.  cause: what is wrong.  cure: what to do."""
+
+    def __init__(self, cause: str, cure: str) -> None:
+        super().__init__(f"{cause}: {cure}", reason="change_refused")
+        self.cause = cause
+        self.cure = cure
 
 
 class RegistryUnavailable(RetryableError):

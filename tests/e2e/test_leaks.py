@@ -16,19 +16,20 @@ import pyarrow.parquet
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from millrace import local_keys
-from millrace.changes import audited
 from millrace.kafka import Broker
 from schemas.keys import Kind
 from schemas.policy import Policy, control_value
 from schemas.roles import Grant, Role
 from schemas.roles import control_value as role_value
+from service import keyring
+from service.changes import Who, audited
 from service.cluster import describe
 from sinks.query.catalogue import NAMES
 from streams.inspect import databases
 from tests.e2e.stack import Stack, eventually
 from tests.e2e.test_catalogue import CATALOGUE, SESSION_ID, a_value, fields_of, names_of
 
+WHO = Who("test")
 PERSON = "LEAKpersonLEAK"  # of class person, where it is kept
 DETAIL = "LEAKdetailLEAK"  # of class detail, where it is kept
 CONTENT = "LEAKcontentLEAK"  # text of content of a tenant that keeps it: only where content stands
@@ -180,8 +181,8 @@ def _body(outer: str, inner: str, leaf: str, resource: Any, scope: Any, records:
 
 async def new_key(stack: Stack, tenant: str, kind: Kind = "ingest", *roles: str) -> str:
     kafka = {"bootstrap_servers": stack.environment["MILLRACE_BOOTSTRAP"]}
-    return await local_keys.create(
-        kafka, stack.environment["MILLRACE_PREFIX"], tenant=tenant, kind=kind, name="", roles=roles
+    return await keyring.create(
+        kafka, stack.environment["MILLRACE_PREFIX"], WHO, tenant=tenant, kind=kind, name="", roles_=roles
     )
 
 
@@ -193,9 +194,9 @@ async def set_up(stack: Stack, tenant: str) -> None:
         if classes:
             chosen = Policy(1, classes=dict.fromkeys(classes, "hash" if name == "hash" else "drop"))  # type: ignore[arg-type]
             record = control_value(chosen, tenant + name, **said)  # type: ignore[arg-type]
-            await audited(*where, record, "policy.change", tenant + name, {})
+            await audited(*where, record, "policy.change", tenant + name, {}, WHO)
     reader = Role("reader", (Grant("usage"), Grant("detail")), 1)
-    await audited(*where, role_value(reader, **said), "role.grant", "reader", {})  # type: ignore[arg-type]
+    await audited(*where, role_value(reader, **said), "role.grant", "reader", {}, WHO)  # type: ignore[arg-type]
 
 
 def send(stack: Stack, key: str, signal: str, body: bytes) -> httpx.Response:

@@ -13,6 +13,8 @@ from millrace import local_keys
 from millrace.kafka import Broker, free_port
 from schemas import keys
 from schemas.topics import CATALOGUE, full_name
+from service import keyring
+from service.changes import Who
 from service.cluster import ensure_topics
 from service.control import viewing
 
@@ -72,7 +74,7 @@ async def test_local_keys_are_made_once_private_and_anew_when_revoked(
     assert await local_keys.ensure(kafka.kwargs, prefix, tmp_path, "local") == first
     for kind in ("ingest", "admin"):
         assert stat.S_IMODE((tmp_path / "keys" / kind).stat().st_mode) == 0o600
-    await local_keys.revoke(kafka.kwargs, prefix, keys.parse_key(first.ingest).id)
+    await keyring.revoke(kafka.kwargs, prefix, Who("ann"), keys.parse_key(first.ingest).id)
     second = await local_keys.ensure(kafka.kwargs, prefix, tmp_path, "local")
     assert second.ingest != first.ingest
     assert second.admin == first.admin

@@ -10,12 +10,16 @@ from click.testing import CliRunner, Result
 from millrace import local_keys
 from millrace.cli import cli
 from millrace.kafka import Broker
-from millrace.roles import change
 from schemas import codec, keys, roles
 from schemas.topics import CATALOGUE, full_name
+from service import keyring
+from service import roles as changes
+from service.changes import Who
 from service.cluster import ensure_topics
 from service.control import viewing
+from service.errors import ChangeRefused
 
+WHO = Who("ann@example.com", "192.0.2.7")
 GRANT = ("--class", "content", "--dataset", "content", "--where", "team = 'platform'")
 
 
@@ -91,11 +95,11 @@ def test_a_role_is_made_granted_shown_revoked_and_deleted_and_the_audit_has_it_a
 
 
 async def test_the_audit_has_every_grant_and_every_key(kafka: Broker, prefix: str, control: None) -> None:
-    await local_keys.create(kafka.kwargs, prefix, tenant="acme", kind="ingest", name="ci")
-    viewer = await local_keys.create(kafka.kwargs, prefix, tenant="acme", kind="query", name="", roles=["viewer"])
-    with pytest.raises(local_keys.KeyFault, match="there is no role nobody"):
-        await local_keys.create(kafka.kwargs, prefix, tenant="acme", kind="query", name="", roles=["nobody"])
-    await local_keys.revoke(kafka.kwargs, prefix, keys.parse_key(viewer).id)
+    await keyring.create(kafka.kwargs, prefix, WHO, tenant="acme", kind="ingest", name="ci")
+    viewer = await keyring.create(kafka.kwargs, prefix, WHO, tenant="acme", kind="query", name="", roles_=["viewer"])
+    with pytest.raises(ChangeRefused, match="there is no role nobody"):
+        await keyring.create(kafka.kwargs, prefix, WHO, tenant="acme", kind="query", name="", roles_=["nobody"])
+    await keyring.revoke(kafka.kwargs, prefix, WHO, keys.parse_key(viewer).id)
     found = await entries(kafka, prefix)
     assert [(e["action"], e["actor_kind"], e["tenant"], e["outcome"]) for e in found] == [
         ("key.create", "person", "acme", "done"),
@@ -103,16 +107,14 @@ async def test_the_audit_has_every_grant_and_every_key(kafka: Broker, prefix: st
         ("key.revoke", "person", "acme", "done"),
     ]
     assert json.loads(found[1]["detail"]) == {"key_kind": "query", "name": "", "roles": ["viewer"]}
+    assert {(e["actor"], e["client_address"]) for e in found} == {("ann@example.com", "192.0.2.7")}
     assert found[1]["target"] == found[2]["target"] == keys.parse_key(viewer).id
     assert viewer not in json.dumps(found)
 
 
 async def test_a_change_of_a_default_role_is_told_as_one(kafka: Broker, prefix: str, control: None) -> None:
     grant = roles.checked_grant("content", ("content",), "team = 'platform'")
-    security = roles.DEFAULTS["security"]
-    changed = await change(
-        kafka.kwargs, prefix, "security", "role.grant", lambda role: roles.granted(role or security, grant), grant=grant
-    )
+    changed = await changes.grant(kafka.kwargs, prefix, WHO, "security", grant)
     (entry,) = await entries(kafka, prefix)
     assert (entry["action"], entry["target"], entry["tenant"]) == ("role.grant", "security", None)
     assert json.loads(entry["detail"]) == {
@@ -138,5 +140,5 @@ def test_keys_name_their_roles(kafka: Broker, prefix: str, control: None) -> Non
 async def test_without_the_audit_topic_nothing_changes(kafka: Broker, prefix: str) -> None:
     await ensure_topics(kafka.kwargs, [CATALOGUE["control"]], prefix, "local")
     with pytest.raises(Exception, match=full_name(prefix, "audit")):
-        await local_keys.create(kafka.kwargs, prefix, tenant="acme", kind="admin", name="")
+        await keyring.create(kafka.kwargs, prefix, WHO, tenant="acme", kind="admin", name="")
     assert await local_keys.in_force(kafka.kwargs, prefix) == []

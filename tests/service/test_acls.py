@@ -18,11 +18,12 @@ from aiokafka.errors import TopicAuthorizationFailedError
 from aiokafka.protocol.admin import CreateAclsRequest
 from click.testing import CliRunner
 
-from millrace import local_keys
 from millrace.cli import cli
 from millrace.kafka import Broker, cached_jars, free_port
 from schemas import acls
 from schemas.topics import CATALOGUE, full_name
+from service import keyring
+from service.changes import Who
 from service.cluster import ensure_topics
 from tests.ingest_gateway.process import Gateway
 from tests.sinks.test_process import Sinks
@@ -170,11 +171,11 @@ async def test_each_process_works_with_its_own_acls_and_a_read_ends_in_the_audit
     guarded: Guarded, tmp_path: Path
 ) -> None:
     administrator = guarded.kafka("cli")
-    ingest = await local_keys.create(administrator, PREFIX, tenant="acme", kind="ingest", name="")
+    ingest = await keyring.create(administrator, PREFIX, Who("ann"), tenant="acme", kind="ingest", name="")
     gateway = Gateway(guarded.address, PREFIX, tmp_path / "gateway.log")
     gateway.environment |= sasl("gateway")
     sinks = Sinks(guarded.broker, PREFIX, tmp_path / "data")
-    sinks.key = await local_keys.create(administrator, PREFIX, tenant=None, kind="admin", name="")
+    sinks.key = await keyring.create(administrator, PREFIX, Who("ann"), tenant=None, kind="admin", name="")
     try:
         gateway.start()
         sinks.start(**sasl("sinks"), MILLRACE_BOOTSTRAP=guarded.address)
