@@ -2,7 +2,8 @@
 
 MillraceError
 └── PermanentError
-    └── AskFault            the SQL service refused, failed or did not answer
+    ├── AskFault            the SQL service refused, failed or did not answer
+    └── SignInFault         a sign-in that did not succeed
 """
 
 from __future__ import annotations
@@ -29,3 +30,15 @@ class AskFault(PermanentError):
     def passing(self) -> bool:
         """Whether the same question may have an answer in a moment."""
         return self.status == 503
+
+
+class SignInFault(PermanentError):
+    """A sign-in that did not succeed, and what one can do; str(self) is for the page.
+
+    Reasons: bad_link, not_begun, refused_by_provider, bad_token, no_group, no_tenant, several_tenants, provider_down,
+    provider_misled.  status: of HTTP; from 500 on it is no fault of who tried.
+    """
+
+    def __init__(self, message: str, *, reason: str, status: int) -> None:
+        super().__init__(message, reason=reason)
+        self.status = status

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import secrets
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -17,6 +18,7 @@ from schemas.roles import ADMIN, Actor
 
 COOKIE = "millrace"
 _TOUCH_S = 60.0
+_ENDED_MAX = 10_000
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def signed_in(id_: str, name: str, tenant: str | None, roles: tuple[str, ...], n
 
 
 class Cookies:
-    """Reads and writes the cookie that says who someone is; nothing of it is kept here."""
+    """Reads and writes the cookie that says who someone is; only who signed out is kept here."""
 
     def __init__(
         self, secret: str, *, secure: bool, idle_s: float, absolute_s: float, clock: Callable[[], float] = time.time
@@ -61,6 +63,7 @@ class Cookies:
         self._idle_s = idle_s
         self._absolute_s = absolute_s
         self._clock = clock
+        self._ended: OrderedDict[str, float] = OrderedDict()
 
     def read(self, request: Request) -> Person | None:
         """Who sends this request; None: nobody, or someone whose time is over."""
@@ -68,12 +71,11 @@ class Cookies:
         if not text:
             return None
         try:
-            said: dict[str, Any] = self._signer.loads(text)
-            person = Person(**{**said, "roles": tuple(said["roles"])})
+            person = _person(self._signer.loads(text))
         except (BadSignature, TypeError, KeyError):
             return None
         now = self._clock()
-        if now - person.seen > self._idle_s or now - person.since > self._absolute_s:
+        if now - person.seen > self._idle_s or now - person.since > self._absolute_s or person.csrf in self._ended:
             return None
         return person
 
@@ -94,11 +96,31 @@ class Cookies:
         if now - person.seen > _TOUCH_S:
             self.write(response, replace(person, seen=now))
 
-    def clear(self, response: Response) -> None:
-        """Sign out."""
+    def end(self, response: Response, person: Person) -> None:
+        """Sign out: the cookie is taken back, and a copy of it opens nothing here any more.
+
+        The copy is remembered in this process's memory until its time is over, bounded: the oldest go first.
+        """
+        now = self._clock()
+        self._ended[person.csrf] = now
+        while len(self._ended) > _ENDED_MAX or next(iter(self._ended.values())) < now - self._absolute_s:
+            self._ended.popitem(last=False)
         response.delete_cookie(COOKIE, httponly=True, secure=self._secure, samesite="lax")
 
 
 def csrf_ok(person: Person, given: str | None) -> bool:
     """Whether a form or a script of our own page sends this."""
     return given is not None and hmac.compare_digest(person.csrf.encode(), given.encode("utf-8", "replace"))
+
+
+def _person(said: Any) -> Person:
+    """The person in a cookie that we signed, maybe as an older version of ours. Raises: TypeError; KeyError."""
+    if not isinstance(said, dict) or not isinstance(said["roles"], list):
+        raise TypeError("no person")
+    person = Person(**{**said, "roles": tuple(said["roles"])})
+    texts = (person.id, person.name, person.csrf, *person.roles, *(() if person.tenant is None else (person.tenant,)))
+    if not all(isinstance(one, str) for one in texts) or not all(
+        isinstance(one, int | float) for one in (person.since, person.seen)
+    ):
+        raise TypeError("no person")
+    return person

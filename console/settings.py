@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import ClassVar
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from service.settings import ProcessSettings
+
+_TENANT = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+EVERY_TENANT = "*"
+
+
+class GroupGrant(BaseModel):
+    """What a group of the identity provider gives.  tenant: None: as the other settings say; *: every tenant."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    roles: tuple[str, ...] = Field(min_length=1)
+    tenant: str | None = Field(None, pattern=rf"{_TENANT}|^\*$")
 
 
 class ConsoleSettings(ProcessSettings):
@@ -47,7 +60,64 @@ class ConsoleSettings(ProcessSettings):
         "http://127.0.0.1:4318", pattern=r"^https?://[^/]", description="where clients send OTLP over HTTP"
     )
 
+    signin_failures: int = Field(
+        10, ge=1, le=1000, description="failed sign-ins of one address after which it must wait"
+    )
+    signin_failures_in_all: int = Field(
+        300, ge=1, le=100_000, description="failed sign-ins of all addresses after which everybody must wait"
+    )
+    signin_window_s: float = Field(300.0, gt=0, description="seconds within which failed sign-ins are counted")
+    oidc_issuer: str | None = Field(
+        None, pattern=r"^https?://[^/]", description="identity provider (OpenID Connect); none: one-time links only"
+    )
+    oidc_client_id: str | None = Field(None, min_length=1, description="this console, as the provider knows it")
+    oidc_client_secret: SecretStr | None = Field(None, description="its secret; none: a public client, by PKCE alone")
+    oidc_scopes: str = Field("openid profile email", description="what is asked for, openid among it")
+    oidc_groups_claim: str = Field("groups", min_length=1, description="claim with the groups of a person")
+    oidc_groups: dict[str, GroupGrant] = Field(
+        default_factory=dict,
+        description='group to roles, as JSON: {"sec": ["security"], "root": {"roles": ["admin"], "tenant": "*"}}',
+    )
+    oidc_tenant: str | None = Field(
+        None, pattern=_TENANT, description="tenant of who signs in so and whose groups name none; none: console tenant"
+    )
+    oidc_tenant_claim: str | None = Field(None, min_length=1, description="claim with the tenant of a person instead")
+    oidc_timeout_s: float = Field(10.0, gt=0, description="seconds that the identity provider may take to answer")
+
+    @field_validator("oidc_groups", mode="before")
+    @classmethod
+    def _roles_alone(cls, value: object) -> object:
+        """A list stands for roles without a tenant of their own."""
+        if not isinstance(value, dict):
+            return value
+        return {name: {"roles": one} if isinstance(one, list) else one for name, one in value.items()}
+
+    @model_validator(mode="after")
+    def _oidc_is_whole(self) -> ConsoleSettings:
+        if self.oidc_issuer is None:
+            return self
+        if self.oidc_client_id is None or not self.oidc_groups:
+            raise ValueError("with an OIDC issuer, MILLRACE_CONSOLE_OIDC_CLIENT_ID and ..._OIDC_GROUPS are needed too")
+        if "openid" not in self.oidc_scopes.split():
+            raise ValueError("MILLRACE_CONSOLE_OIDC_SCOPES must have openid")
+        if not safe_url(self.oidc_issuer):
+            raise ValueError("MILLRACE_CONSOLE_OIDC_ISSUER must be https (http only on this machine)")
+        return self
+
     @property
     def base_url(self) -> str:
         """How browsers reach the console, without a slash at the end."""
         return self.public_url or f"http://{self.host}:{self.port}"
+
+
+def safe_url(url: str) -> bool:
+    """Whether what is sent there and comes from there is safe from others: https, or on this machine."""
+    parts = urlsplit(url)
+    if parts.scheme == "https":
+        return bool(parts.hostname)
+    try:
+        return parts.scheme == "http" and (
+            parts.hostname == "localhost" or ipaddress.ip_address(parts.hostname or "").is_loopback
+        )
+    except ValueError:
+        return False

@@ -17,8 +17,10 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from console import filters, shown
 from console.ask import Answer, Ask, Visible
+from console.attempts import Attempts
 from console.errors import AskFault
 from console.filters import Filters
+from console.oidc import Provider
 from console.people import Cookies, Person
 from console.settings import ConsoleSettings
 from console.static import Static
@@ -67,9 +69,19 @@ class Console:
     kafka: Mapping[str, Any]
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     templates: jinja2.Environment = field(init=False)
+    oidc: Provider | None = field(init=False)
+    attempts: Attempts = field(init=False)
+    # Changes of the control plane are made one after the other, each from what the one before left.
+    changing: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.templates = _templates(self.static)
+        self.oidc = None if self.settings.oidc_issuer is None else Provider(self.settings)
+        self.attempts = Attempts(
+            by_address=self.settings.signin_failures,
+            in_all=self.settings.signin_failures_in_all,
+            window_s=self.settings.signin_window_s,
+        )
 
 
 class Visit:

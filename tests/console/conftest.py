@@ -69,11 +69,11 @@ def console_over(sql_url: str, key: str, **settings: object) -> Console:
     return Console(
         made,
         Ask(sql_url, key, timeout_s=made.sql_timeout_s, kept_s=0.0),
-        Cookies(SECRET, secure=False, idle_s=made.idle_s, absolute_s=made.absolute_s),
+        Cookies(SECRET, secure=made.base_url.startswith("https:"), idle_s=made.idle_s, absolute_s=made.absolute_s),
         Links(SECRET),
         Static(),
         ControlView(),
-        AuditLog({}, "none"),
+        AuditLog({"bootstrap_servers": "127.0.0.1:1"}, "none"),
         {},
         now=lambda: NOW,
     )

@@ -1,0 +1,348 @@
+"""One-time links, cookies, where one goes after the sign-in, and how often one may fail."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from typing import Any
+
+import httpx
+import pytest
+from itsdangerous import URLSafeSerializer
+from starlette.requests import Request
+from starlette.responses import Response
+
+from console.app import application
+from console.attempts import Attempts
+from console.pages import PAGES
+from console.pages.signin import local_target
+from console.people import COOKIE, Cookies, Person
+from console.web import Console
+from service.links import Links, link
+from tests.console.conftest import BASE, SECRET, console_over
+from tests.console.people import cookie, person
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[httpx.AsyncClient]:
+    async for one in client():
+        yield one
+
+
+async def client(
+    console: Console | None = None, address: str = "192.0.2.1", **settings: Any
+) -> AsyncIterator[httpx.AsyncClient]:
+    made = console or console_over("http://127.0.0.1:1", "a key", **settings)
+    transport = httpx.ASGITransport(application(made), client=(address, 1))
+    async with httpx.AsyncClient(transport=transport, base_url=made.settings.base_url) as http:
+        yield http
+
+
+def as_(who: Person, secret: str = SECRET) -> dict[str, str]:
+    return {"cookie": "; ".join(f"{name}={value}" for name, value in cookie(secret, who).items())}
+
+
+# Links
+
+
+async def test_a_link_signs_in_once(http: httpx.AsyncClient) -> None:
+    url = link(BASE, SECRET)
+    answer = await http.get(url)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    said = answer.headers["set-cookie"].lower()
+    assert all(word in said for word in (f"{COOKIE}=", "httponly", "samesite=lax", "path=/"))
+    http.cookies.clear()
+    again = await http.get(url)
+    assert again.status_code == 403
+    assert "used already" in again.text
+    assert "set-cookie" not in again.headers
+
+
+@pytest.mark.parametrize("token", ["", "x", "x.y", "..", "\N{SNOWMAN}", "a" * 10_000])
+async def test_what_is_no_link_says_so(http: httpx.AsyncClient, token: str) -> None:
+    answer = await http.get("/signin/link", params={"token": token})
+    assert answer.status_code == 403
+    assert "This is no sign-in link of this console." in answer.text
+
+
+async def test_a_link_of_another_secret_opens_nothing(http: httpx.AsyncClient) -> None:
+    assert (await http.get(link(BASE, "another secret, long enough as well"))).status_code == 403
+
+
+def token_of(secret: str, now: float) -> str:
+    return link("", secret, now).partition("token=")[2]
+
+
+def test_a_link_is_good_for_ten_minutes_and_never_before_the_start() -> None:
+    now = 1_000_000.0
+    links = Links(SECRET, lambda: now)
+    assert links.use(token_of(SECRET, now - 1)) == "this link is from before the console's last start"
+    early, late = token_of(SECRET, now), token_of(SECRET, now)
+    now += 599
+    assert links.use(early) is None
+    now += 2
+    assert links.use(late) == "this link is older than ten minutes"
+    assert links.use(token_of(SECRET, now + 3600)) is not None
+
+
+# Cookies
+
+
+def read(text: str, *, now: float | None = None, secret: str = SECRET) -> Person | None:
+    cookies = Cookies(secret, secure=False, idle_s=100, absolute_s=1000, clock=lambda: now or time.time())
+    return cookies.read(Request({"type": "http", "headers": [(b"cookie", f"{COOKIE}={text}".encode())]}))
+
+
+def signed(said: Any) -> str:
+    return str(URLSafeSerializer(SECRET, salt="millrace.console.person").dumps(said))
+
+
+def test_a_cookie_says_who_one_is_until_one_is_idle_or_the_day_is_over() -> None:
+    who = person("viewer", tenant="acme")
+    text = signed(asdict(who))
+    assert read(text) == who
+    assert read(text, now=who.seen + 99) == who
+    assert read(text, now=who.seen + 101) is None
+    busy = {**asdict(who), "seen": who.since + 990}
+    assert read(signed(busy), now=who.since + 999) is not None
+    assert read(signed({**busy, "seen": who.since + 1000}), now=who.since + 1001) is None
+
+
+def test_who_goes_on_is_seen_again_but_not_with_every_request() -> None:
+    who = person("viewer", ago_s=0)
+    for later, written in ((30.0, False), (61.0, True)):
+        response = Response()
+        cookies = Cookies(SECRET, secure=False, idle_s=100, absolute_s=1000, clock=lambda later=later: who.seen + later)  # type: ignore[misc]
+        cookies.touch(response, who)
+        assert ("set-cookie" in response.headers) == written
+
+
+def test_a_cookie_that_somebody_made_or_bent_is_nobody() -> None:
+    who = person("viewer", tenant="acme")
+    good = signed(asdict(who))
+    body, _, signature = good.rpartition(".")
+    admin = signed({**asdict(who), "roles": ["admin"], "tenant": None}).rpartition(".")[0]
+    other = cookie("another secret, long enough as well", who)[COOKIE]
+    link_token = token_of(SECRET, time.time())
+    for text in ("", ".", body, good[:-1], good + "A", f"{admin}.{signature}", f"{body}.", other, link_token, "é"):
+        assert read(text) is None, text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"roles": "admin"},
+        {"roles": [1]},
+        {"roles": None},
+        {"since": "now"},
+        {"seen": None},
+        {"csrf": None},
+        {"id": 7},
+        {"tenant": 7},
+        {"more": "of a later version"},
+    ],
+)
+def test_a_cookie_of_another_version_of_ours_is_nobody(change: dict[str, Any]) -> None:
+    assert read(signed({**asdict(person("viewer")), **change})) is None
+
+
+@pytest.mark.parametrize("said", [None, [], "admin", 7, {"id": "ann"}])
+def test_what_we_signed_for_something_else_is_nobody(said: Any) -> None:
+    assert read(signed(said)) is None
+
+
+async def test_after_the_sign_out_the_cookie_is_gone_and_a_copy_of_it_opens_nothing(http: httpx.AsyncClient) -> None:
+    who, other = person("admin"), person("admin")
+    assert (await http.get("/signin", headers=as_(who))).status_code == 303
+    answer = await http.post("/signout", data={"csrf": who.csrf}, headers=as_(who))
+    assert (answer.status_code, answer.headers["location"]) == (303, "/signin")
+    assert f'{COOKIE}=""' in answer.headers["set-cookie"]
+    assert "max-age=0" in answer.headers["set-cookie"].lower()
+    assert (await http.get("/signin", headers=as_(who))).status_code == 200
+    assert (await http.get("/", headers=as_(who))).headers["location"].startswith("/signin")
+    assert (await http.get("/signin", headers=as_(other))).status_code == 303  # the same person elsewhere
+
+
+def test_who_signed_out_is_remembered_in_bounded_memory_until_the_cookie_is_over() -> None:
+    now = time.time()
+    cookies = Cookies(SECRET, secure=False, idle_s=1000, absolute_s=1000, clock=lambda: now)
+    for _ in range(10_050):
+        cookies.end(Response(), person("viewer"))
+    assert len(cookies._ended) == 10_000
+    now += 1001
+    cookies.end(Response(), person("viewer"))
+    assert len(cookies._ended) == 1
+
+
+# Forms of other sites
+
+POSTS = [page.path for page in PAGES if page.changes]
+
+
+@pytest.mark.parametrize("path", POSTS)
+async def test_nothing_changes_for_another_site(http: httpx.AsyncClient, path: str) -> None:
+    path = path.replace("{name}", "viewer")
+    who = person("admin")
+    good = {"csrf": who.csrf}
+    refused: list[tuple[dict[str, str], dict[str, str]]] = [
+        ({}, {}),
+        ({"csrf": ""}, {}),
+        ({"csrf": person("admin").csrf}, {}),
+        ({"csrf": who.csrf + "x"}, {}),
+        ({}, {"x-csrf-token": "made up"}),
+        ({"csrf": "\N{SNOWMAN}"}, {}),
+        (good, {"sec-fetch-site": "cross-site"}),
+        (good, {"sec-fetch-site": "same-site"}),
+        (good, {"origin": "https://evil.example"}),
+        (good, {"origin": "null"}),
+    ]
+    for form, headers in refused:
+        answer = await http.post(path, data=form, headers={**as_(who), **headers})
+        assert answer.status_code == 403, (form, headers)
+        assert "Refused" in answer.text
+    assert (await http.post(path, data=good)).status_code == 401
+    assert (await http.get(path, headers=as_(who))).status_code in (404, 405)
+
+
+async def test_our_own_form_and_our_own_script_may(http: httpx.AsyncClient) -> None:
+    for form, headers in (
+        ("csrf", {"sec-fetch-site": "same-origin", "origin": BASE}),
+        ("", {"x-csrf-token": "csrf", "sec-fetch-site": "same-origin"}),
+    ):
+        who = person("admin")
+        data = {"csrf": who.csrf} if form else {}
+        sent = {name: who.csrf if value == "csrf" else value for name, value in headers.items()}
+        assert (await http.post("/signout", data=data, headers={**as_(who), **sent})).status_code == 303
+
+
+@pytest.mark.parametrize(
+    "headers", [{"content-length": str(2 << 20)}, {"transfer-encoding": "chunked"}, {"content-length": "many"}]
+)
+async def test_a_form_without_a_bound_is_refused(http: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"csrf=x"
+
+    answer = await http.post("/signout", content=body(), headers={**as_(person("admin")), **headers})
+    assert answer.status_code == 413
+
+
+# Where to go
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "//evil.example",
+        "///evil.example",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "/\\/evil.example",
+        "/\t/evil.example",
+        "/\n/evil.example",
+        "\t//evil.example",
+        " //evil.example",
+        "/\r\nset-cookie: millrace=x",
+        "https://evil.example",
+        "https:evil.example",
+        "javascript:alert(1)",
+        "%2f%2fevil.example",
+        "%2F/evil.example",
+        "\uff0f\uff0fevil.example",
+        "/\u2028/evil.example",
+        "\N{ZERO WIDTH SPACE}//evil.example",
+        "evil.example",
+        "",
+        "/" + "a" * 5000,
+        "/\x00",
+    ],
+)
+async def test_nobody_is_sent_to_another_site(http: httpx.AsyncClient, target: str) -> None:
+    assert local_target(target) == "/"
+    answer = await http.get("/signin", params={"next": target}, headers=as_(person("admin")))
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+
+
+@pytest.mark.parametrize(
+    "target", ["/%2f%2fevil.example", "/%5cevil.example", "/\uff0fevil.example", "/@evil.example", "/.//evil.example"]
+)
+async def test_what_only_looks_like_another_site_stays_here(http: httpx.AsyncClient, target: str) -> None:
+    answer = await http.get("/signin", params={"next": target}, headers=as_(person("admin")))
+    assert httpx.URL(BASE).join(answer.headers["location"]).host == "console.test"
+
+
+async def test_a_page_of_ours_is_kept_over_the_sign_in(http: httpx.AsyncClient) -> None:
+    target = "/sessions?range=7d&user=a%26b#top"
+    answer = await http.get("/signin", params={"next": target}, headers=as_(person("admin")))
+    assert answer.headers["location"] == target
+
+
+# How often
+
+
+async def test_who_fails_too_often_waits_and_nobody_else_does() -> None:
+    console = console_over("http://127.0.0.1:1", "a key", signin_failures=3)
+    async for http in client(console):
+        for _ in range(3):
+            assert (await http.get("/signin/link?token=x")).status_code == 403
+        answer = await http.get("/signin/link?token=x")
+        assert answer.status_code == 429
+        assert 0 < int(answer.headers["retry-after"]) <= 300
+        assert "Too many sign-ins failed lately. Try again at" in answer.text
+        # Not even a good one is looked at, and it is not used up.
+        url = link(BASE, SECRET)
+        assert (await http.get(url)).status_code == 429
+        async for other in client(console, address="192.0.2.2"):
+            assert (await other.get(url)).status_code == 303
+
+
+async def test_who_is_let_in_is_not_counted() -> None:
+    async for http in client(signin_failures=2):
+        for _ in range(5):
+            http.cookies.clear()
+            assert (await http.get(link(BASE, SECRET))).status_code == 303
+
+
+def test_failures_are_forgotten_when_their_time_is_over() -> None:
+    now = 0.0
+    attempts = Attempts(by_address=2, in_all=100, window_s=60, clock=lambda: now)
+    attempts.failed("192.0.2.1")
+    now = 10.0
+    attempts.failed("192.0.2.1")
+    assert (attempts.wait_s("192.0.2.1"), attempts.wait_s("192.0.2.2")) == (50.0, 0.0)
+    now = 60.0
+    assert attempts.wait_s("192.0.2.1") == 0.0
+    attempts.failed("192.0.2.1")
+    assert attempts.wait_s("192.0.2.1") == 10.0
+
+
+def test_many_addresses_meet_the_bound_of_all() -> None:
+    now = 0.0
+    attempts = Attempts(by_address=10, in_all=50, window_s=60, clock=lambda: now)
+    for number in range(50):
+        assert attempts.wait_s(f"192.0.2.{number}") == 0.0
+        attempts.failed(f"192.0.2.{number}")
+    assert attempts.wait_s("198.51.100.1") == 60.0
+    now = 61.0
+    assert attempts.wait_s("198.51.100.1") == 0.0
+
+
+def test_addresses_that_one_client_can_choose_from_count_as_one() -> None:
+    attempts = Attempts(by_address=2, in_all=100, window_s=60, clock=lambda: 0.0)
+    attempts.failed("2001:db8::1")
+    attempts.failed("2001:db8::ffff:2")
+    assert attempts.wait_s("2001:db8::3%eth0") == 60.0
+    assert attempts.wait_s("2001:db8:0:1::1") == 0.0
+    attempts.failed("::ffff:192.0.2.1")
+    attempts.failed("192.0.2.1")
+    assert attempts.wait_s("192.0.2.1") == 60.0
+    for text in (None, "unix", ""):
+        attempts.failed(text)
+    assert attempts.wait_s("nonsense") == 60.0
+
+
+def test_addresses_are_remembered_in_bounded_memory() -> None:
+    attempts = Attempts(by_address=2, in_all=100, window_s=60, clock=lambda: 0.0)
+    for number in range(10_000):
+        attempts.failed(f"10.0.{number // 256}.{number % 256}")
+    assert len(attempts._of) == 4096
