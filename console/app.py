@@ -85,8 +85,11 @@ def _door(console: Console, page: Page) -> Callable[[Request], Awaitable[Respons
         person = console.cookies.read(request)
         if page.need != "nobody" and person is None:
             return _sign_in_first(console, request, page)
-        if page.need == "admin" and person is not None and not person.admin:
+        if page.need in ("admin", "root") and person is not None and not person.admin:
             return refusal(console, request, 403, "For admins", "This page needs the role admin.")
+        if page.need == "root" and person is not None and person.tenant is not None:
+            text = f"This is of all tenants, and you are an admin of {person.tenant}."
+            return refusal(console, request, 403, "For admins of all tenants", text)
         form = FormData()
         if page.changes:
             if not _same_origin(request):
@@ -96,8 +99,12 @@ def _door(console: Console, page: Page) -> Callable[[Request], Awaitable[Respons
             if person is not None and not people.csrf_ok(person, given if isinstance(given, str) else None):
                 text = "The form is not of this sign-in. Go back, reload the page, and send it again."
                 return refusal(console, request, 403, "Refused", text)
+        visit = Visit(console, request, person, form)
         try:
-            response = await page.handler(Visit(console, request, person, form))
+            if page.sees is not None and not (await visit.visible()).has(page.sees):
+                text = f"None of your roles gives you anything of {page.sees}. An admin can grant it to one of them."
+                return refusal(console, request, 403, "Not for your role", text)
+            response = await page.handler(visit)
         except FilterFault as fault:
             return refusal(console, request, 400, "This address makes no sense", str(fault))
         except AskFault as fault:

@@ -28,8 +28,8 @@ from service.audit import AuditLog
 from service.control import ControlView
 from service.links import Links
 
-# nobody: also who is not signed in.  person: whoever is.  admin: in the role admin.
-Need = Literal["nobody", "person", "admin"]
+# nobody: also who is not signed in.  person: whoever is.  admin: in the role admin.  root: so, and of all tenants.
+Need = Literal["nobody", "person", "admin", "root"]
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -159,12 +159,16 @@ Handler = Callable[[Visit], Awaitable[Response]]
 
 @dataclass(frozen=True)
 class Page:
-    """A route, and who may use it.  changes: it is no GET, so the form's token is checked."""
+    """A route, and who may use it.
+
+    changes: it is no GET, so the form's token is checked.  sees: SQL name that a role must give one something of.
+    """
 
     path: str
     handler: Handler
     need: Need = "person"
     changes: bool = False
+    sees: str | None = None
 
     @property
     def method(self) -> str:

@@ -75,6 +75,11 @@ class ControlView:
             await self._consumer.stop()
         self._follower = self._consumer = None
 
+    @property
+    def started(self) -> bool:
+        """Whether the topic was read to its end once; before, nothing here says that something is not there."""
+        return self._follower is not None
+
     def keys(self) -> list[api_keys.KeyRecord]:
         """The keys in force, by tenant, kind and id."""
         return sorted(self._keys.values(), key=lambda key: (key.tenant or "", key.kind, key.id))

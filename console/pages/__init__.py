@@ -1,6 +1,6 @@
 """Every page of the console: the one list of routes."""
 
-from console.pages import overview, signin
+from console.pages import admin, overview, signin
 from console.web import Page
 
-PAGES: tuple[Page, ...] = (*signin.PAGES, *overview.PAGES)
+PAGES: tuple[Page, ...] = (*signin.PAGES, *overview.PAGES, *admin.PAGES)

@@ -20,7 +20,9 @@ from console.settings import ConsoleSettings
 from console.static import Static
 from console.web import Console
 from millrace.kafka import Broker
+from schemas.topics import CATALOGUE
 from service.audit import AuditLog
+from service.cluster import ensure_topics
 from service.control import ControlView
 from service.links import Links
 from sinks.query.database import Database
@@ -35,6 +37,7 @@ from tests.sinks.query.conftest import RESOURCES, Sql, fill, serving
 
 SECRET = "a secret of the tests, long enough"
 BASE = "http://console.test"
+NO_KAFKA = {"bootstrap_servers": "127.0.0.1:1"}
 # When the store that was filled by hand has its events.
 NOW = datetime.fromtimestamp(samples.T0 / 1e6, UTC)
 
@@ -73,8 +76,8 @@ def console_over(sql_url: str, key: str, **settings: object) -> Console:
         Links(SECRET),
         Static(),
         ControlView(),
-        AuditLog({"bootstrap_servers": "127.0.0.1:1"}, "none"),
-        {},
+        AuditLog(NO_KAFKA, "none"),
+        NO_KAFKA,
         now=lambda: NOW,
     )
 
@@ -95,6 +98,24 @@ async def pages(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages
             await console.ask.close()
     finally:
         await store.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def plane(pages: Pages, kafka: Broker) -> AsyncIterator[Pages]:
+    """As `pages`, with a control plane and an audit topic of its own: for tests that change something."""
+    prefix = f"c{uuid.uuid4().hex[:8]}"
+    await ensure_topics(kafka.kwargs, [CATALOGUE["control"], CATALOGUE["audit"]], prefix, "local")
+    console = console_over(pages.sql.base, "root-key", prefix=prefix)
+    console.kafka, console.audit = kafka.kwargs, AuditLog(kafka.kwargs, prefix)
+    await console.control.start(kafka.kwargs, prefix)
+    transport = httpx.ASGITransport(application(console), client=("192.0.2.7", 1))
+    try:
+        async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
+            yield Pages(console, http, pages.sql)
+    finally:
+        await console.control.stop()
+        await console.audit.close()
+        await console.ask.close()
 
 
 # The running stack

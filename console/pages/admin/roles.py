@@ -1,0 +1,165 @@
+"""Roles and their scopes: which classes of which datasets and rows a role gives."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from urllib.parse import quote
+
+from starlette.responses import Response
+
+from console.pages.admin.changing import changed, my_keys, or_again, plane, shown, stamp, text, texts
+from console.web import Page, Visit
+from schemas.errors import RoleError
+from schemas.records import CLASSES
+from schemas.roles import ADMIN, CONTROL_KIND, DATASETS, DEFAULTS, RESTRICTED, Grant, Role, shown_rule, without_rows
+from schemas.roles import checked_grant as grant_of
+from service import roles
+from service.changes import last_change
+from service.errors import ChangeRefused
+
+
+async def show(visit: Visit) -> Response:
+    """Every role."""
+    return await _list(visit)
+
+
+async def show_one(visit: Visit) -> Response:
+    """A role, grant by grant."""
+    return await _one(visit, visit.request.path_params["name"])
+
+
+async def create(visit: Visit) -> Response:
+    """A new role, which gives nothing yet."""
+    name = text(visit, "name")
+
+    async def make() -> Response:
+        await changed(visit, CONTROL_KIND, None, lambda kafka, prefix, who: roles.create(kafka, prefix, who, name))
+        await shown(visit, CONTROL_KIND, name)
+        return visit.go(_url(name))
+
+    return await or_again(make(), lambda said, status: _list(visit, said, status))
+
+
+async def grant(visit: Visit) -> Response:
+    """A role gives more."""
+    name = text(visit, "name")
+
+    async def make() -> Response:
+        given = grant_of(text(visit, "class"), texts(visit, "dataset"), text(visit, "where") or None)
+        seen = stamp(visit)
+        await changed(
+            visit,
+            CONTROL_KIND,
+            name,
+            lambda kafka, prefix, who: roles.grant(kafka, prefix, who, name, given, seen=seen),
+        )
+        return visit.go(_url(name))
+
+    return await _on_one(visit, name, make)
+
+
+async def revoke(visit: Visit) -> Response:
+    """A role gives less."""
+    name = text(visit, "name")
+
+    async def make() -> Response:
+        taken = _said(roles.all_of(plane(visit)).get(name), text(visit, "grant"))
+        seen = stamp(visit)
+        await changed(
+            visit,
+            CONTROL_KIND,
+            name,
+            lambda kafka, prefix, who: roles.revoke(kafka, prefix, who, name, taken, seen=seen),
+        )
+        return visit.go(_url(name))
+
+    return await _on_one(visit, name, make)
+
+
+async def delete(visit: Visit) -> Response:
+    """A role ends, or is again as it comes."""
+    name = text(visit, "name")
+
+    async def make() -> Response:
+        seen = stamp(visit)
+        await changed(
+            visit, CONTROL_KIND, name, lambda kafka, prefix, who: roles.delete(kafka, prefix, who, name, seen=seen)
+        )
+        return visit.go(_url(name) if name in DEFAULTS else "/admin/roles")
+
+    return await _on_one(visit, name, make)
+
+
+async def _on_one(visit: Visit, name: str, make: Callable[[], Awaitable[Response]]) -> Response:
+    return await or_again(make(), lambda said, status: _one(visit, name, said, status))
+
+
+def _said(role: Role | None, spelled: str) -> Grant:
+    for one in () if role is None else role.grants:
+        if str(one) == spelled:
+            return one
+    raise RoleError(f"there is no such grant any more: {spelled}")
+
+
+def _url(name: str) -> str:
+    return f"/admin/roles/{quote(name, safe='')}"
+
+
+def _state(name: str, role: Role | None) -> str:
+    if role is None:
+        return "cannot be read"
+    if name not in DEFAULTS:
+        return "custom"
+    return "default" if role == DEFAULTS[name] else "changed"
+
+
+async def _list(visit: Visit, fault: str = "", status: int = 200) -> Response:
+    try:
+        view = plane(visit)
+    except ChangeRefused as error:
+        return visit.render("admin/roles.html", status=503, rows=None, fault=str(error))
+    used = Counter(role for key in my_keys(visit) for role in key.roles)
+    rows = [(name, _state(name, role), role, used[name]) for name, role in roles.all_of(view).items()]
+    return visit.render("admin/roles.html", status=status, rows=rows, fault=fault, form=visit.form)
+
+
+async def _one(visit: Visit, name: str, fault: str = "", status: int = 200) -> Response:
+    try:
+        view = plane(visit)
+    except ChangeRefused as error:
+        return visit.render("admin/roles.html", status=503, rows=None, fault=str(error))
+    known = roles.all_of(view)
+    if name not in known:
+        words = fault or f"There is no role {name}."
+        return visit.render("refusal.html", status=404, title="There is no such role", text=words, again=False)
+    role = known[name]
+    grants = [] if role is None else [(one, shown_rule(one.rule), without_rows(one)) for one in role.grants]
+    return visit.render(
+        "admin/role.html",
+        status=status,
+        fault=fault,
+        name=name,
+        role=role,
+        state=_state(name, role),
+        grants=grants,
+        seen=last_change(view, CONTROL_KIND, name),
+        fixed=name == ADMIN,
+        default=name in DEFAULTS,
+        mine=visit.person.tenant is None,
+        classes=CLASSES,
+        datasets=list(DATASETS),
+        restricted=RESTRICTED,
+        form=visit.form,
+        chosen=texts(visit, "dataset"),
+    )
+
+
+PAGES = (
+    Page("/admin/roles", show, need="admin"),
+    Page("/admin/roles/create", create, need="root", changes=True),
+    Page("/admin/roles/grant", grant, need="root", changes=True),
+    Page("/admin/roles/revoke", revoke, need="root", changes=True),
+    Page("/admin/roles/delete", delete, need="root", changes=True),
+    Page("/admin/roles/{name}", show_one, need="admin"),
+)
