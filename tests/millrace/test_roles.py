@@ -37,10 +37,10 @@ class CommandLine:
         return found
 
 
-async def entries(kafka: Broker, prefix: str) -> list[dict[str, Any]]:
+async def entries(kafka: dict[str, Any], prefix: str) -> list[dict[str, Any]]:
     """The whole audit topic."""
     topic = TopicPartition(full_name(prefix, "audit"), 0)
-    consumer = AIOKafkaConsumer(**kafka.kwargs, auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(**kafka, auto_offset_reset="earliest")
     await consumer.start()
     try:
         consumer.assign([topic])
@@ -100,7 +100,7 @@ async def test_the_audit_has_every_grant_and_every_key(kafka: Broker, prefix: st
     with pytest.raises(ChangeRefused, match="there is no role nobody"):
         await keyring.create(kafka.kwargs, prefix, WHO, tenant="acme", kind="query", name="", roles_=["nobody"])
     await keyring.revoke(kafka.kwargs, prefix, WHO, keys.parse_key(viewer).id)
-    found = await entries(kafka, prefix)
+    found = await entries(kafka.kwargs, prefix)
     assert [(e["action"], e["actor_kind"], e["tenant"], e["outcome"]) for e in found] == [
         ("key.create", "person", "acme", "done"),
         ("key.create", "person", "acme", "done"),
@@ -115,7 +115,7 @@ async def test_the_audit_has_every_grant_and_every_key(kafka: Broker, prefix: st
 async def test_a_change_of_a_default_role_is_told_as_one(kafka: Broker, prefix: str, control: None) -> None:
     grant = roles.checked_grant("content", ("content",), "team = 'platform'")
     changed = await changes.grant(kafka.kwargs, prefix, WHO, "security", grant)
-    (entry,) = await entries(kafka, prefix)
+    (entry,) = await entries(kafka.kwargs, prefix)
     assert (entry["action"], entry["target"], entry["tenant"]) == ("role.grant", "security", None)
     assert json.loads(entry["detail"]) == {
         "default": True,

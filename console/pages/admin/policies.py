@@ -97,7 +97,9 @@ async def _page(visit: Visit, tenant: str | None, fault: str = "", status: int =
         return visit.render("admin/policies.html", status=503, rows=None, fault=str(error))
     chosen = visit.person.tenant or tenant or EVERY_TENANT
     if chosen != EVERY_TENANT and not valid_tenant(chosen):
-        chosen, fault, status = EVERY_TENANT, "A tenant is 1 to 64 letters, digits, dots, dashes and underscores.", 400
+        chosen = EVERY_TENANT
+        if not fault:
+            fault, status = "A tenant is 1 to 64 letters, digits, dots, dashes and underscores.", 400
     own = chosen in view.records(CONTROL_KIND)
     try:
         policy, whose = policies.in_force(view, chosen)
