@@ -35,8 +35,8 @@ _COOKIE_PATH = "/signin"
 _BEGUN_MAX_S = 600
 _NEXT_MAX = 1500  # a cookie has 4096 bytes
 _METADATA_KEPT_S = 3600.0
-# A key that is not known yet may be new; who makes tokens up must not make us ask for ever.
-_KEYS_AGAIN_S = 10.0
+# A key that is not known yet may be new, and a provider away; but who knocks on must not make us ask on.
+_ASKED_AGAIN_S = 10.0
 _LEEWAY_S = 60
 _TEXT_MAX = 200
 # Whoever signs must hold a key that we do not: neither none nor HMAC.
@@ -78,7 +78,8 @@ class Provider:
 
     async def begin(self, next_: str) -> tuple[str, str]:
         """A sign-in. Returns: the provider's page to go to; the cookie to go with. Raises: SignInFault."""
-        metadata = await self._about()
+        # Asked anew, so that a provider that is away is said so here, and not by the browser.
+        metadata = await self._about(kept_s=_ASKED_AGAIN_S)
         begun = _Begun(
             state=secrets.token_urlsafe(32),
             nonce=secrets.token_urlsafe(32),
@@ -151,10 +152,10 @@ class Provider:
         # The way to a provider on this machine leads through no proxy.
         return {"timeout": self._settings.oidc_timeout_s, "trust_env": self.issuer.startswith("https:")}
 
-    async def _about(self) -> Claims:
-        """The provider's metadata. Raises: SignInFault."""
+    async def _about(self, kept_s: float = _METADATA_KEPT_S) -> Claims:
+        """The provider's metadata, at most so old. Raises: SignInFault."""
         kept = self._metadata
-        if kept is not None and self._clock() - kept.at < _METADATA_KEPT_S:
+        if kept is not None and self._clock() - kept.at < kept_s:
             found: Claims = kept.value
             return found
         found = await self._json(f"{self.issuer}/.well-known/openid-configuration")
@@ -226,7 +227,7 @@ class Provider:
                 claims = reader.decode(token["id_token"], keys, CodeIDToken, options, params)
             except (AuthlibBaseError, *_UNREADABLE) as error:
                 # It may be signed with a key that is newer than those we have.
-                if last or self._clock() - at < _KEYS_AGAIN_S:
+                if last or self._clock() - at < _ASKED_AGAIN_S:
                     raise _bad_token(str(error)) from error
                 continue
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 import secrets
@@ -41,7 +42,7 @@ class Issuer:
 
     def new_key(self, kid: str) -> None:
         """Sign with another key from now on; the old one is forgotten."""
-        self.key = JsonWebKey.generate_key("RSA", 2048, {"kid": kid, "use": "sig"}, is_private=True)
+        self.key = _key(kid)
 
     def metadata(self) -> dict[str, Any]:
         return {
@@ -79,6 +80,12 @@ class Issuer:
         header = {"alg": self.alg, "kid": self.key.kid}
         text = JsonWebToken([self.alg]).encode(header, said, key, check=False).decode()
         return 200, {"access_token": "opens userinfo", "token_type": "Bearer", "id_token": text}
+
+
+@functools.cache
+def _key(kid: str) -> Any:
+    """A key is slow to make, and the same for all tests."""
+    return JsonWebKey.generate_key("RSA", 2048, {"kid": kid, "use": "sig"}, is_private=True)
 
 
 @contextmanager

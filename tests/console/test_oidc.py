@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -20,6 +20,7 @@ from console.identity import identity
 from console.people import Person
 from console.settings import ConsoleSettings
 from console.web import Console
+from service.links import link
 from tests.console import issuer as issuers
 from tests.console.conftest import BASE, SECRET, console_over
 from tests.console.issuer import Issuer
@@ -275,10 +276,16 @@ async def test_groups_that_only_userinfo_has_count_and_only_of_the_same_person(
 
 
 async def test_a_provider_that_is_away_says_so_and_the_link_still_works(browser: Browser, issuer: Issuer) -> None:
-    from service.links import link
-
-    browser.console.oidc._metadata = None  # type: ignore[union-attr]
-    browser.console.oidc.issuer = "http://127.0.0.1:1"  # type: ignore[union-attr]
+    provider = browser.console.oidc
+    assert provider is not None
+    now = 1000.0
+    provider._clock = lambda: now
+    back = await browser.begin()
+    provider.issuer = "http://127.0.0.1:1"
+    issuer.metadata_lies = {"token_endpoint": "http://127.0.0.1:1/token"}
+    provider._metadata = replace(provider._metadata, value=issuer.metadata())  # type: ignore[type-var]
+    assert (await browser.http.get(back)).status_code == 503
+    now += 60
     answer = await browser.http.get("/signin/oidc")
     assert answer.status_code == 503
     assert "does not answer" in answer.text
@@ -286,6 +293,8 @@ async def test_a_provider_that_is_away_says_so_and_the_link_still_works(browser:
     url = link(BASE, SECRET)
     assert (await browser.http.get(url)).status_code == 303
     assert browser.person() is not None
+    # It is no fault of who tried.
+    assert browser.console.attempts.wait_s("127.0.0.1") == 0
 
 
 @pytest.mark.parametrize(
