@@ -65,7 +65,11 @@ PROCESSES: Mapping[str, Process] = MappingProxyType(
         "content-reader": Process(
             "may read what was said; no audit tells of it", reads=("content",), group="-content-"
         ),
-        "console": Process("web pages; asks the SQL service and no topic"),
+        "console": Process(
+            "web pages, which ask the SQL service; changes keys, roles and policies as the admin who is signed in",
+            reads=("control",),
+            writes=("control", "audit"),
+        ),
     }
 )
 
@@ -132,6 +136,6 @@ def document() -> str:
         "Kafka tells topics apart, not tenants, classes or rows: who may read `events` reads every tenant's. People\n"
         "get a key of the SQL service instead (`millrace role list`). Whoever holds `content` here reads it past the\n"
         "audit. "
-        "`control` and `audit` are written by `cli` and `sinks` alone; nobody has Alter or Delete on any topic, so\n"
-        "that entries of the audit end by retention only (400 days).\n"
+        "`control` is written by `cli` and `console` alone, `audit` by these and `sinks`; nobody has Alter or Delete\n"
+        "on any topic, so that entries of the audit end by retention only (400 days).\n"
     )

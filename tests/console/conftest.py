@@ -28,7 +28,9 @@ from service.links import Links
 from sinks.query.database import Database
 from sinks.query.store import QueryStore
 from tests.console import browser as browsers
+from tests.console import issuer as issuers
 from tests.console.browser import Window
+from tests.console.issuer import Issuer
 from tests.console.people import cookie, person
 from tests.e2e.requests import Sender, dated, load
 from tests.e2e.stack import Stack, eventually
@@ -131,6 +133,7 @@ class Fed:
 
     stack: Stack
     captures: list[Path]
+    issuer: Issuer
 
     @property
     def base(self) -> str:
@@ -151,15 +154,31 @@ class Fed:
 
 
 @pytest.fixture(scope="package")
-def fed(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fed]:
+def issuer() -> Iterator[Issuer]:
+    """The identity provider of the running stack."""
+    with issuers.running() as one:
+        yield one
+
+
+@pytest.fixture(scope="package")
+def fed(kafka: Broker, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fed]:
     """One running stack for all tests of pages in a browser."""
-    stack = Stack(kafka.bootstrap, f"c{uuid.uuid4().hex[:8]}", tmp_path_factory.mktemp("stack"), MILLRACE_LAKE="false")
+    stack = Stack(
+        kafka.bootstrap,
+        f"c{uuid.uuid4().hex[:8]}",
+        tmp_path_factory.mktemp("stack"),
+        MILLRACE_LAKE="false",
+        MILLRACE_CONSOLE_OIDC_ISSUER=issuer.url,
+        MILLRACE_CONSOLE_OIDC_CLIENT_ID=issuers.CLIENT,
+        MILLRACE_CONSOLE_OIDC_CLIENT_SECRET=issuers.SECRET,
+        MILLRACE_CONSOLE_OIDC_GROUPS='{"eng": ["analyst"]}',
+    )
     days = max(0, (datetime.now(UTC) - CAPTURED_AT).days - 1)
     out = tmp_path_factory.mktemp("captures")
     folders = [dated(folder, out / folder.name, days * 86_400 * 10**9) for folder in CAPTURES]
     try:
         stack.start()
-        found = Fed(stack, folders)
+        found = Fed(stack, folders, issuer)
         for folder in folders:
             found.send(folder, "captures")
         port = stack.ports["GATEWAY_HTTP"]

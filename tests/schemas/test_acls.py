@@ -34,10 +34,14 @@ def test_what_was_said_and_the_control_plane_are_for_few() -> None:
     assert readers == {
         "content": {"sinks", "content-reader"},
         "rejected": {"sinks"},
-        "control": {"gateway", "sinks", "cli"},
+        "control": {"gateway", "sinks", "cli", "console"},
         "audit": {"sinks"},
     }
-    assert {name for name, process in acls.PROCESSES.items() if "audit" in process.writes} == {"sinks", "cli"}
+    writers = {
+        topic: {name for name, process in acls.PROCESSES.items() if topic in process.writes}
+        for topic in ("control", "audit")
+    }
+    assert writers == {"control": {"cli", "console"}, "audit": {"sinks", "cli", "console"}}
     # By no prefix either: topics of one's own begin otherwise than those of the catalogue.
     for process in acls.PROCESSES:
         for acl in acls.acls(process, "claude"):

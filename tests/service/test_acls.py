@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 from millrace.cli import cli
 from millrace.kafka import Broker, cached_jars, free_port
-from schemas import acls
+from schemas import acls, keys
 from schemas.topics import CATALOGUE, full_name
 from service import keyring
 from service.changes import Who
@@ -205,7 +205,7 @@ async def test_each_process_works_with_its_own_acls_and_a_read_ends_in_the_audit
         ("gateway", ("events", "content", "rejected", "audit")),
         ("cli", ("content", "rejected", "audit")),
         ("content-reader", ("events", "rejected", "control", "audit")),
-        ("console", ("events", "content", "rejected", "control", "audit")),
+        ("console", ("events", "content", "rejected", "audit")),
     ],
 )
 async def test_what_is_not_theirs_cannot_be_read(guarded: Guarded, user: str, topics: tuple[str, ...]) -> None:
@@ -225,6 +225,7 @@ async def test_what_is_theirs_can_be_read(guarded: Guarded) -> None:
         ("data-team", ("events", "content", "control", "audit")),
         ("gateway", ("control", "audit", "sessions")),
         ("sinks", ("control", "events", "content")),
+        ("console", ("events", "content", "sessions")),
     ],
 )
 async def test_what_is_not_theirs_cannot_be_written(guarded: Guarded, user: str, topics: tuple[str, ...]) -> None:
@@ -233,8 +234,14 @@ async def test_what_is_not_theirs_cannot_be_written(guarded: Guarded, user: str,
             await guarded.write(user, topic)
 
 
+async def test_the_console_changes_what_an_admin_changes_there(guarded: Guarded) -> None:
+    ann = Who("ann")
+    text = await keyring.create(guarded.kafka("console"), PREFIX, ann, tenant="acme", kind="ingest", name="")
+    await keyring.revoke(guarded.kafka("console"), PREFIX, ann, keys.parse_key(text).id)
+
+
 async def test_the_audit_cannot_be_deleted_or_cut(guarded: Guarded) -> None:
-    for user in ("cli", "sinks"):
+    for user in ("cli", "sinks", "console"):
         admin = AIOKafkaAdminClient(**guarded.kafka(user))
         await admin.start()
         try:

@@ -12,7 +12,18 @@ from console.pages.admin.changing import changed, my_keys, or_again, plane, show
 from console.web import Page, Visit
 from schemas.errors import RoleError
 from schemas.records import CLASSES
-from schemas.roles import ADMIN, CONTROL_KIND, DATASETS, DEFAULTS, RESTRICTED, Grant, Role, shown_rule, without_rows
+from schemas.roles import (
+    ADMIN,
+    CONTROL_KIND,
+    DATASETS,
+    DEFAULTS,
+    RESTRICTED,
+    Grant,
+    Role,
+    actor_of,
+    shown_rule,
+    without_rows,
+)
 from schemas.roles import checked_grant as grant_of
 from service import roles
 from service.changes import last_change
@@ -119,7 +130,7 @@ async def _list(visit: Visit, fault: str = "", status: int = 200) -> Response:
         view = plane(visit)
     except ChangeRefused as error:
         return visit.render("admin/roles.html", status=503, rows=None, fault=str(error))
-    used = Counter(role for key in my_keys(visit) for role in key.roles)
+    used = Counter(role for key in my_keys(visit) if key.kind != "ingest" for role in actor_of(key).roles)
     rows = [(name, _state(name, role), role, used[name]) for name, role in roles.all_of(view).items()]
     return visit.render("admin/roles.html", status=status, rows=rows, fault=fault, form=visit.form)
 
