@@ -1,6 +1,18 @@
 """Every page of the console: the one list of routes."""
 
-from console.pages import admin, overview, signin
+from console.pages import (
+    extensions,
+    overview,
+    reliability,
+    security,
+    signin,
+)
 from console.web import Page
 
-PAGES: tuple[Page, ...] = (*signin.PAGES, *overview.PAGES, *admin.PAGES)
+PAGES: tuple[Page, ...] = (
+    *signin.PAGES,
+    *extensions.PAGES,
+    *overview.PAGES,
+    *reliability.PAGES,
+    *security.PAGES,
+)

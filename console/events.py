@@ -1,0 +1,82 @@
+"""Questions about events: those of a range and its filters, where a single one is shown, and who people are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from console.filters import DIMENSIONS, NONE, Filters, literal, timestamp
+from console.web import Visit, joined
+
+# The dimensions that only some events carry: what an event says itself, else what its session says.
+_OWN: Mapping[str, str] = {
+    "model": "{e}.model",
+    "version": "coalesce({e}.app_version, {e}.service_version)",
+    "entrypoint": "{e}.app_entrypoint",
+}
+VERSION = "coalesce(e.app_version, e.service_version)"
+_NAMES_MAX = 1000
+
+
+def of_range(filters: Filters, *more: str, since: datetime | None = None, table: str = "events") -> str:
+    """FROM and WHERE: the events of the range and the filters, as `e`; the time range comes first.
+
+    Args: more: conditions.  since: begins earlier, or later, than the filters.  table: or spans.
+    """
+    filters = filters if since is None else replace(filters, start=since)
+    when = filters.in_range("e.start_time" if table == "spans" else "e.event_time")
+    return f"FROM {table} e WHERE {joined([when, *more, *conditions(filters)])}"
+
+
+def conditions(filters: Filters) -> list[str]:
+    """Conditions of the filters on events or spans `e`."""
+    return [
+        *filters.conditions("e", hours=True),
+        *(_own(name, filters) for name in filters.values if not DIMENSIONS[name].hours),
+    ]
+
+
+def _own(name: str, filters: Filters) -> str:
+    own = _OWN[name].format(e="e")
+    value = filters.values[name]
+    (of_session,) = replace(filters, values={name: value}).conditions("s")
+    session = f"(e.tenant, e.session_id) IN (SELECT (s.tenant, s.session_id) FROM sessions s WHERE {of_session})"
+    said = "false" if value == NONE else f"{own} = {literal(value)}"
+    return f"({said} OR ({own} IS NULL AND {session}))"
+
+
+def named(*names: str) -> str:
+    """Condition: the event is one of these."""
+    return f"e.event_name IN ({', '.join(map(literal, names))})"
+
+
+def since(filters: Filters) -> str:
+    """For totals beside those of the period before, in one pass over both: condition that an event is of the range."""
+    return f"e.event_time >= {timestamp(filters.start)}"
+
+
+def is_value(column: str, value: str) -> str:
+    """Condition: a column is this; NONE: null."""
+    return f"{column} IS NULL" if value == NONE else f"{column} = {literal(value)}"
+
+
+def session_url(row: Mapping[str, Any]) -> str | None:
+    """Where the session of a row of (tenant, session_id, event_id) is shown, at that event; None without a session."""
+    if not row.get("tenant") or not row.get("session_id"):
+        return None
+    url = f"/sessions/{quote(row['tenant'], safe='')}/{quote(row['session_id'], safe='')}"
+    return f"{url}?event={quote(row['event_id'], safe='')}" if row.get("event_id") else url
+
+
+async def emails(visit: Visit, *answers: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
+    """The e-mails behind rows with (tenant, user_key), as far as the person may see them. Raises: AskFault."""
+    keys = sorted({(row["tenant"], row["user_key"]) for rows in answers for row in rows if row["user_key"]})
+    if not keys or not (await visit.visible()).has("people", "user_email"):
+        return {}
+    listed = ", ".join(literal(key) for key in sorted({key for _, key in keys[:_NAMES_MAX]}))
+    sql = f"SELECT tenant, user_key, user_email FROM people WHERE user_key IN ({listed}) AND user_email IS NOT NULL"
+    found = await visit.ask(sql, limit=_NAMES_MAX)
+    return {(tenant, key): email for tenant, key, email in found.rows}

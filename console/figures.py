@@ -1,0 +1,184 @@
+"""A page of figures as it is asked for: its filters, what is chosen on it, its questions and the links on it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from starlette.responses import Response
+
+from console import events, shown
+from console.ask import Answer, Visible
+from console.errors import AskFault
+from console.filters import FilterFault, literal
+from console.sections import Cell, Column, Section, Stat, Tab, Table
+from console.web import Visit
+
+ROWS = 50
+_TEXT_MAX = 256
+_PAGES_MAX = 200
+NOT_TOLD = "(not told)"
+
+Row = Mapping[str, Any]
+
+
+class Figures:
+    """One request for such a page."""
+
+    def __init__(self, visit: Visit, visible: Visible, path: str, choices: Mapping[str, str] | None = None) -> None:
+        """choices: parameters of the URL that choose what lists show → what they are called. Raises: FilterFault."""
+        self.visit = visit
+        self.visible = visible
+        self.path = path
+        self.filters = visit.filters
+        self._choices = choices or {}
+        self.chosen = {name: value for name in self._choices if (value := _text(visit, name))}
+        self.page = _page(visit)
+        self._emails: Mapping[tuple[str, str], str] = {}
+
+    def sees(self, *columns: str, table: str = "events") -> bool:
+        """Whether the person may see these columns."""
+        return self.visible.has(table, *columns)
+
+    async def ask(self, **questions: str | None) -> dict[str, Any]:
+        """Answers, or the fault in the place of one; and who the people in them are.  None: not asked, no rows."""
+        asked = {name: self.visit.ask(sql) for name, sql in questions.items() if sql is not None}
+        found = {name: Answer((), [], False) for name, sql in questions.items() if sql is None}
+        found |= await self.visit.panels(**asked)
+        rows = [one.objects() for one in found.values() if isinstance(one, Answer) and "user_key" in one.columns]
+        with contextlib.suppress(AskFault):  # then their keys are shown; the parts themselves say what is wrong
+            self._emails = await events.emails(self.visit, *rows)
+        return found
+
+    def url(self, anchor: str = "", **changes: str | None) -> str:
+        """This page with other filters or choices; a change goes back to the first rows."""
+        url = self.filters.url(self.path, **{**self.chosen, **changes})
+        return f"{url}#{anchor}" if anchor else url
+
+    def choose(self, anchor: str, **choices: str | None) -> str:
+        """This page with exactly these choices."""
+        return self.url(anchor, **{**dict.fromkeys(self._choices), **choices})
+
+    def chips(self, anchor: str) -> list[tuple[str, str]]:
+        """What is chosen, each with the URL without it."""
+        return [
+            (f"{self._choices[name]}: {value}", self.url(anchor, **{name: None})) for name, value in self.chosen.items()
+        ]
+
+    def user(self, row: Row) -> Cell:
+        """Who it was, as a link to all of this page about them."""
+        key = row["user_key"]
+        if key is None:
+            return Cell("nobody named")
+        return Cell(self._emails.get((row["tenant"], key)) or shown.short(key), self.url(user=key))
+
+    @property
+    def limit(self) -> str:
+        """LIMIT and OFFSET of the page of a list, one row more than is shown."""
+        return f"LIMIT {ROWS + 1} OFFSET {self.page * ROWS}"
+
+    def listing(
+        self,
+        id_: str,
+        title: str,
+        columns: Sequence[Column],
+        found: Sequence[Row],
+        cells: Callable[[Row], Sequence[Cell]],
+        *,
+        empty: str,
+        note: str = "",
+    ) -> Table:
+        """A list of events that can be paged; its question ended with `limit`."""
+        older = self.url(id_, page=str(self.page + 1)) if len(found) > ROWS and self.page < _PAGES_MAX else None
+        newer = self.url(id_, page=str(self.page - 1) if self.page > 1 else None) if self.page else None
+        rows = [[Cell(row["event_time"], events.session_url(row)), *cells(row)] for row in found[:ROWS]]
+        keys = [str(row["event_id"]) for row in found[:ROWS]]
+        return Table(
+            id_, title, (Column("When", "time"), *columns), rows, empty, note, older, newer, wide=True, keys=keys
+        )
+
+    def render(
+        self, template: str, title: str, tabs: Sequence[Tab], sections: Sequence[Section], *notes: str
+    ) -> Response:
+        """The page."""
+        return self.visit.render(
+            template,
+            title=title,
+            area=title,
+            tabs=tabs,
+            shown=sections,
+            notes=[note for note in notes if note],
+            keep=self.chosen,
+        )
+
+
+async def figures(visit: Visit, path: str, **choices: str) -> Figures:
+    """For a handler. Raises: FilterFault, AskFault."""
+    return Figures(visit, await visit.visible(), path, choices)
+
+
+def part(id_: str, title: str, answers: Sequence[Any], build: Callable[[], Section]) -> Section:
+    """A section of these answers, or the fault of one of them."""
+    fault = next((one for one in answers if isinstance(one, AskFault)), None)
+    return build() if fault is None else Section(id_, title, fault=fault)
+
+
+def counted(since: str, **conditions: str) -> str:
+    """In SQL: how many events of each kind the range has (NAME) and the period before it (NAME_before)."""
+    return ", ".join(
+        f"count(*) FILTER (WHERE {condition} AND {since}) AS {name}, "
+        f"count(*) FILTER (WHERE {condition} AND NOT ({since})) AS {name}_before"
+        for name, condition in conditions.items()
+    )
+
+
+def hidden(what: str, columns: str) -> str:
+    """What to say where a role hides something."""
+    return (
+        f"Your role does not show {what} ({columns}). The counts are complete; "
+        "an admin can give you a role that shows it, such as analyst or security."
+    )
+
+
+def total(title: str, row: Row, name: str, unit: str = "count", **more: Any) -> Stat:
+    """A total of `counted`, beside the one of the period before."""
+    return Stat(title, row[name], unit, row[f"{name}_before"], **more)
+
+
+def outcome(success: bool | None) -> Cell:
+    """Whether something went well."""
+    if success is None:
+        return Cell("unknown")
+    return Cell("done", tone="good") if success else Cell("failed", tone="bad")
+
+
+def told(value: Any, href: str | None = None) -> Cell:
+    """A name that the client, or a role, may hold back."""
+    return Cell(NOT_TOLD if value is None else value, href)
+
+
+def chosen_from(name: str, value: str, known: Collection[str]) -> str:
+    """A choice out of a fixed list. Raises: FilterFault."""
+    if value not in known:
+        raise FilterFault(f"there is no {name} {value[:40]!r}; there are {', '.join(known)}")
+    return value
+
+
+def yes(column: str) -> str:
+    """In SQL: yes, no, or null, of a boolean."""
+    return f"CASE WHEN {column} THEN {literal('yes')} WHEN NOT {column} THEN {literal('no')} END"
+
+
+def _text(visit: Visit, name: str) -> str:
+    value = visit.request.query_params.get(name, "").strip()
+    if len(value) > _TEXT_MAX or "\0" in value:
+        raise FilterFault(f"{name} is longer than {_TEXT_MAX} characters, or not a text")
+    return value
+
+
+def _page(visit: Visit) -> int:
+    text = visit.request.query_params.get("page", "0")
+    if not (text.isascii() and text.isdigit() and int(text[:6]) <= _PAGES_MAX):
+        raise FilterFault(f"page is no number from 0 to {_PAGES_MAX}: {text[:20]!r}; choose a shorter time range")
+    return int(text)

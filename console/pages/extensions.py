@@ -1,0 +1,404 @@
+"""Security, what extends a client: MCP servers and their use, hooks, plugins and skills."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.responses import Response
+
+from console.events import is_value, named, of_range, since
+from console.figures import Figures, Row, counted, figures, hidden, outcome, part, told, total, yes
+from console.filters import NONE
+from console.pages.security import TABS, TITLE
+from console.sections import Cell, Column, Section, Table
+from console.web import Page, Visit
+
+_CONNECTION = "e.event_name = 'mcp_server_connection'"
+# What the gateway derives of a tool's result (schemas/mapping/actions.py).
+_CALL = "e.event_action = 'tool_result.mcp'"
+_UNTOLD = (
+    "Clients tell the names of servers only with OTEL_LOG_TOOL_DETAILS=1; the others stand together as (not told)."
+)
+_USERS = "count(DISTINCT (e.tenant, e.user_key))"
+
+
+async def servers(visit: Visit) -> Response:
+    """MCP servers: how they connect, who calls which of their tools."""
+    page = await figures(visit, "/security/mcp", server="Server", status="Status", error="Error")
+    filters = page.filters
+    seen = page.sees("server_name", "mcp_server", "mcp_tool")
+    server = "coalesce(e.server_name, e.mcp_server)" if seen else "coalesce(e.server_scope, e.mcp_server_scope)"
+    columns = {"server": server, "status": "e.status", "error": "e.error_code"}
+    chosen = [is_value(columns[name], value) for name, value in page.chosen.items()]
+    of_server = [condition for name, condition in zip(page.chosen, chosen, strict=True) if name == "server"]
+    error = ", e.error" if page.sees("error") else ""
+    tool = "coalesce(e.mcp_tool, e.tool_name)" if seen else "e.tool_name"
+    both = f"({_CONNECTION} OR {_CALL})"
+    found = await page.ask(
+        totals="SELECT "
+        + counted(
+            since(filters),
+            connections=f"{_CONNECTION} AND e.status = 'connected'",
+            failed=f"{_CONNECTION} AND e.status = 'failed'",
+            calls=_CALL,
+            call_failures=f"{_CALL} AND NOT e.success",
+        )
+        + f", {_USERS} FILTER (WHERE {_CALL} AND {since(filters)}) AS users "
+        + of_range(filters, named("mcp_server_connection", "tool_result"), both, since=filters.before.start),
+        servers=f"SELECT {server} AS server, count(*) FILTER (WHERE e.status = 'connected') AS connected, "
+        "count(*) FILTER (WHERE e.status = 'failed') AS failed, "
+        "count(*) FILTER (WHERE e.status = 'disconnected') AS disconnected, "
+        f"count(*) FILTER (WHERE {_CALL}) AS calls, "
+        f"count(*) FILTER (WHERE {_CALL} AND NOT e.success) AS call_failures, "
+        f"count(DISTINCT e.tool_name) FILTER (WHERE {_CALL}) AS tools, {_USERS} AS users, max(e.event_time) AS last, "
+        "string_agg(DISTINCT e.transport_type, ', ') AS transports, count(*) AS n "
+        + of_range(filters, named("mcp_server_connection", "tool_result"), both)
+        + " GROUP BY 1 ORDER BY n DESC, server LIMIT 100",
+        tools=f"SELECT {server} AS server, {tool} AS tool, count(*) AS calls, "
+        f"count(*) FILTER (WHERE NOT e.success) AS failures, quantile_cont(e.duration_ms, 0.95) AS p95, "
+        f"{_USERS} AS users {of_range(filters, named('tool_result'), _CALL, *of_server)} GROUP BY ALL ORDER BY calls DESC LIMIT 50",
+        errors=f"SELECT {server} AS server, e.error_code, e.transport_type, count(*) AS n, {_USERS} AS users, "
+        f"max(e.event_time) AS last "
+        + of_range(filters, named("mcp_server_connection"), "e.status = 'failed'")
+        + " GROUP BY ALL ORDER BY n DESC LIMIT 50",
+        latest=f"SELECT e.event_id, e.tenant, e.session_id, e.user_key, e.event_time, {server} AS server, e.status, "
+        f"e.transport_type, e.server_scope, e.error_code, e.duration_ms{error} "
+        f"{of_range(filters, named('mcp_server_connection'), *chosen)} "
+        f"ORDER BY e.event_time DESC, e.event_id {page.limit}",
+    )
+    name = "Server" if seen else "Scope"
+
+    def totals() -> Section:
+        row = found["totals"].one()
+        stats = [
+            total("Connections", row, "connections", href=page.choose("connections", status="connected")),
+            total("Failed connections", row, "failed", better="down", href=page.choose("connections", status="failed")),
+            total("Tool calls", row, "calls", href=page.choose("mcp-tools")),
+            total("Failed calls", row, "call_failures", better="down", href=page.choose("mcp-tools")),
+        ]
+        return Section("totals", "At a glance", stats=stats)
+
+    def use() -> Section:
+        rows = found["servers"].objects()
+        note = _UNTOLD if seen and any(row["server"] is None for row in rows) else ""
+        tables = [_server_table(page, name, rows), _tool_table(page, name, found["tools"].objects(), bool(of_server))]
+        return Section("servers", "Servers and their use", tables=tables, note=note)
+
+    def connections() -> Section:
+        def cells(row: Row) -> list[Cell]:
+            tone = "bad" if row["status"] == "failed" else ""
+            more = [Cell(row[column]) for column in ("transport_type", "server_scope", "error_code")]
+            text = [Cell(row["error"])] if error else []
+            return [
+                page.user(row),
+                told(row["server"]),
+                Cell(row["status"], tone=tone),
+                *more,
+                *text,
+                Cell(row["duration_ms"]),
+            ]
+
+        texts = (name, "Status", "Transport", "Scope", "Error", *(["What it said"] if error else []))
+        latest = page.listing(
+            "connections",
+            "Latest connections",
+            (Column("User"), *map(Column, texts), Column("Took", "ms")),
+            found["latest"].objects(),
+            cells,
+            empty="No such connection in this time range.",
+        )
+        return Section(
+            "connecting",
+            "Connections",
+            tables=[_failure_table(page, name, found["errors"].objects()), latest],
+            chosen=page.chips("connections"),
+        )
+
+    return page.render(
+        "security.html",
+        TITLE,
+        TABS,
+        [
+            part("totals", "At a glance", [found["totals"]], totals),
+            part("servers", "Servers and their use", [found["servers"], found["tools"]], use),
+            part("connecting", "Connections", [found["errors"], found["latest"]], connections),
+        ],
+        "" if seen else hidden("the names of MCP servers", "class detail"),
+    )
+
+
+def _server_table(page: Figures, name: str, rows: Sequence[Row]) -> Table:
+    cells = []
+    for row in rows:
+        server = row["server"] or NONE
+        failed = page.choose("connections", server=server, status="failed") if row["failed"] else None
+        cells.append(
+            (
+                told(row["server"], page.choose("connections", server=server)),
+                Cell(row["transports"]),
+                Cell(row["connected"], page.choose("connections", server=server, status="connected")),
+                Cell(row["failed"], failed, "bad" if row["failed"] else ""),
+                Cell(row["disconnected"], page.choose("connections", server=server, status="disconnected")),
+                Cell(row["calls"], page.choose("mcp-tools", server=server)),
+                Cell(row["call_failures"]),
+                Cell(row["tools"]),
+                Cell(row["users"]),
+                Cell(row["last"]),
+            )
+        )
+    numbers = ("Connected", "Failed", "Disconnected", "Calls", "Failed calls", "Tools", "Users")
+    columns = (
+        Column(name),
+        Column("Transport"),
+        *(Column(one, "count") for one in numbers),
+        Column("Last seen", "time"),
+    )
+    empty = "No client connected to an MCP server, or called one, in this time range."
+    return Table("mcp-servers", f"By {name.lower()}", columns, cells, empty, wide=True)
+
+
+def _tool_table(page: Figures, name: str, rows: Sequence[Row], chosen: bool) -> Table:
+    cells = [
+        (
+            Cell(row["tool"]),
+            told(row["server"], page.choose("mcp-tools", server=row["server"] or NONE)),
+            Cell(row["calls"]),
+            Cell(row["failures"], tone="bad" if row["failures"] else ""),
+            Cell(row["p95"]),
+            Cell(row["users"]),
+        )
+        for row in rows
+    ]
+    columns = (
+        Column("Tool"),
+        Column(name),
+        Column("Calls", "count"),
+        Column("Failed", "count"),
+        Column("95 % within", "ms"),
+        Column("Users", "count"),
+    )
+    title = "Tools called, of the chosen server" if chosen else "Tools called"
+    return Table("mcp-tools", title, columns, cells, "No tool of an MCP server was called.", key_cells=2, wide=True)
+
+
+def _failure_table(page: Figures, name: str, rows: Sequence[Row]) -> Table:
+    cells = []
+    for row in rows:
+        server, code = row["server"] or NONE, row["error_code"] or NONE
+        href = page.choose("connections", server=server, status="failed", error=code)
+        texts = (told(row["server"], href), Cell(row["error_code"]), Cell(row["transport_type"]))
+        cells.append((*texts, Cell(row["n"], href), Cell(row["users"]), Cell(row["last"])))
+    columns = (
+        Column(name),
+        Column("Error"),
+        Column("Transport"),
+        Column("Failures", "count"),
+        Column("Users", "count"),
+        Column("Last", "time"),
+    )
+    return Table("mcp-errors", "Why connections failed", columns, cells, "None failed.", key_cells=3, wide=True)
+
+
+# Hooks, plugins, skills
+
+_HOOK_RUN = "e.event_name = 'hook_execution_complete'"
+_EXTENSIONS = ("hook_registered", "hook_execution_complete", "plugin_loaded", "plugin_installed", "skill_activated")
+_NO_HOOKS = "No client registered a hook in this time range."
+
+
+async def extensions(visit: Visit) -> Response:
+    """The inventory of hooks, plugins and skills: what is there, where it comes from, what it did."""
+    choices = {"kind": "Event", "hook": "Hook", "plugin": "Plugin", "skill": "Skill", "blocked": "Blocked"}
+    page = await figures(visit, "/security/extensions", **choices)
+    filters = page.filters
+    columns = {
+        "kind": "e.event_name",
+        "hook": "coalesce(e.hook_name, e.hook_event)",
+        "plugin": "e.plugin_name",
+        "skill": "e.skill_name",
+        "blocked": yes("coalesce(e.num_blocking, 0) > 0"),
+    }
+    chosen = [is_value(columns[name], value) for name, value in page.chosen.items()]
+    plugin = (
+        "e.plugin_name, e.marketplace_name, e.plugin_version, e.plugin_scope, e.enabled_via, e.has_hooks, e.has_mcp"
+    )
+    found = await page.ask(
+        totals="SELECT "
+        + counted(
+            since(filters),
+            registered="e.event_name = 'hook_registered'",
+            runs=_HOOK_RUN,
+            blocked=f"{_HOOK_RUN} AND e.num_blocking > 0",
+            broken=f"{_HOOK_RUN} AND e.num_non_blocking_error > 0",
+            installed="e.event_name = 'plugin_installed'",
+            skills="e.event_name = 'skill_activated'",
+        )
+        + " "
+        + of_range(filters, named(*_EXTENSIONS), since=filters.before.start),
+        hooks=f"SELECT e.hook_event, e.hook_type, e.hook_source, e.plugin_name, count(*) AS n, {_USERS} AS users, "
+        "count(DISTINCT (e.tenant, e.session_id)) AS sessions, max(e.event_time) AS last "
+        f"{of_range(filters, named('hook_registered'))} GROUP BY ALL ORDER BY n DESC LIMIT 100",
+        runs="SELECT coalesce(e.hook_name, e.hook_event) AS hook, e.hook_source, count(*) AS n, "
+        "sum(e.num_hooks)::BIGINT AS hooks, sum(e.num_success)::BIGINT AS done, "
+        "sum(e.num_blocking)::BIGINT AS blocked, sum(e.num_non_blocking_error)::BIGINT AS broken, "
+        "sum(e.num_cancelled)::BIGINT AS cancelled, quantile_cont(e.total_duration_ms, 0.95) AS p95, "
+        f"{_USERS} AS users {of_range(filters, named('hook_execution_complete'))} GROUP BY ALL "
+        "ORDER BY blocked DESC NULLS LAST, n DESC LIMIT 100",
+        plugins=f"SELECT {plugin}, count(*) FILTER (WHERE e.event_name = 'plugin_loaded') AS loads, "
+        f"count(*) FILTER (WHERE e.event_name = 'plugin_installed') AS installs, {_USERS} AS users, "
+        f"max(e.event_time) AS last {of_range(filters, named('plugin_loaded', 'plugin_installed'))} "
+        "GROUP BY ALL ORDER BY users DESC, loads DESC LIMIT 100",
+        skills=f"SELECT e.skill_name, e.skill_source, e.plugin_name, e.invocation_trigger, count(*) AS n, {_USERS} AS "
+        f"users, max(e.event_time) AS last {of_range(filters, named('skill_activated'))} "
+        "GROUP BY ALL ORDER BY n DESC LIMIT 100",
+        latest="SELECT e.event_id, e.tenant, e.session_id, e.user_key, e.event_time, e.event_name, "
+        "CASE e.event_name WHEN 'skill_activated' THEN e.skill_name WHEN 'plugin_loaded' THEN e.plugin_name "
+        "WHEN 'plugin_installed' THEN e.plugin_name ELSE coalesce(e.hook_name, e.hook_event) END AS name, "
+        "coalesce(e.hook_source, e.skill_source, e.plugin_scope, e.install_trigger) AS source, "
+        "e.num_blocking, e.num_non_blocking_error, e.num_success "
+        f"{of_range(filters, named(*_EXTENSIONS), *chosen)} ORDER BY e.event_time DESC, e.event_id {page.limit}",
+    )
+
+    def totals() -> Section:
+        row = found["totals"].one()
+        runs = "hook_execution_complete"
+        return Section(
+            "totals",
+            "At a glance",
+            stats=[
+                total("Hooks registered", row, "registered", href=page.choose("hooks")),
+                total("Hook runs", row, "runs", href=page.choose("latest", kind=runs)),
+                total("Runs that blocked", row, "blocked", href=page.choose("latest", kind=runs, blocked="yes")),
+                total("Runs with errors", row, "broken", better="down", href=page.choose("hook-runs")),
+                total("Plugins installed", row, "installed", href=page.choose("latest", kind="plugin_installed")),
+                total("Skills activated", row, "skills", href=page.choose("latest", kind="skill_activated")),
+            ],
+        )
+
+    def hooks() -> Section:
+        registered = _hook_table(page, found["hooks"].objects())
+        return Section("of-hooks", "Hooks", tables=[registered, _run_table(page, found["runs"].objects())])
+
+    def plugins() -> Section:
+        return Section("of-plugins", "Plugins", tables=[_plugin_table(page, found["plugins"].objects())])
+
+    def skills() -> Section:
+        return Section("of-skills", "Skills", tables=[_skill_table(page, found["skills"].objects())])
+
+    def latest() -> Section:
+        table = page.listing(
+            "latest",
+            "Latest of all",
+            (Column("User"), Column("Event"), Column("Name"), Column("Source"), Column("Outcome")),
+            found["latest"].objects(),
+            lambda row: [page.user(row), Cell(row["event_name"]), Cell(row["name"]), Cell(row["source"]), _ended(row)],
+            empty="Nothing of this kind in this time range.",
+        )
+        return Section("list", "Which they were", tables=[table], chosen=page.chips("latest"))
+
+    return page.render(
+        "security.html",
+        TITLE,
+        TABS,
+        [
+            part("totals", "At a glance", [found["totals"]], totals),
+            part("of-hooks", "Hooks", [found["hooks"], found["runs"]], hooks),
+            part("of-plugins", "Plugins", [found["plugins"]], plugins),
+            part("of-skills", "Skills", [found["skills"]], skills),
+            part("list", "Which they were", [found["latest"]], latest),
+        ],
+    )
+
+
+def _ended(row: Row) -> Cell:
+    """How a run of hooks ended; nothing for what is no run."""
+    if row["num_blocking"]:
+        return Cell("blocked", tone="warn")
+    if row["num_non_blocking_error"]:
+        return Cell("failed", tone="bad")
+    return outcome(True) if row["num_success"] else Cell(None)
+
+
+def _hook_table(page: Figures, rows: Sequence[Row]) -> Table:
+    cells = []
+    for row in rows:
+        href = page.choose("latest", kind="hook_registered", hook=row["hook_event"] or NONE)
+        texts = [Cell(row[name]) for name in ("hook_type", "hook_source", "plugin_name")]
+        numbers = [Cell(row["n"], href), Cell(row["sessions"]), Cell(row["users"]), Cell(row["last"])]
+        cells.append([Cell(row["hook_event"], href), *texts, *numbers])
+    columns = (
+        *map(Column, ("Listens to", "Kind", "Defined in", "Plugin")),
+        *(Column(name, "count") for name in ("Registered", "Sessions", "Users")),
+        Column("Last", "time"),
+    )
+    return Table("hooks", "Registered", columns, cells, _NO_HOOKS, key_cells=4, wide=True)
+
+
+def _run_table(page: Figures, rows: Sequence[Row]) -> Table:
+    cells = []
+    for row in rows:
+        hook = row["hook"] or NONE
+        href = page.choose("latest", kind="hook_execution_complete", hook=hook)
+        blocked = page.choose("latest", kind="hook_execution_complete", hook=hook, blocked="yes")
+        cells.append(
+            (
+                Cell(row["hook"], href),
+                Cell(row["hook_source"]),
+                Cell(row["n"], href),
+                Cell(row["hooks"]),
+                Cell(row["done"]),
+                Cell(row["blocked"], blocked if row["blocked"] else None, "warn" if row["blocked"] else ""),
+                Cell(row["broken"], tone="bad" if row["broken"] else ""),
+                Cell(row["cancelled"]),
+                Cell(row["p95"]),
+                Cell(row["users"]),
+            )
+        )
+    columns = (
+        Column("Hook"),
+        Column("Defined in"),
+        *(Column(name, "count") for name in ("Runs", "Hooks", "Done", "Blocked", "Errors", "Cancelled")),
+        Column("95 % within", "ms"),
+        Column("Users", "count"),
+    )
+    empty = "No hook ran in this time range."
+    return Table("hook-runs", "Executed", columns, cells, empty, key_cells=2, wide=True)
+
+
+def _plugin_table(page: Figures, rows: Sequence[Row]) -> Table:
+    cells = []
+    for row in rows:
+        href = page.choose("latest", plugin=row["plugin_name"] or NONE)
+        texts = [Cell(row[name]) for name in ("marketplace_name", "plugin_version", "plugin_scope", "enabled_via")]
+        brings = [name for name, column in (("hooks", "has_hooks"), ("MCP servers", "has_mcp")) if row[column]]
+        numbers = [Cell(row["loads"], href), Cell(row["installs"]), Cell(row["users"]), Cell(row["last"])]
+        cells.append([told(row["plugin_name"], href), *texts, Cell(", ".join(brings) or None), *numbers])
+    columns = (
+        *map(Column, ("Plugin", "Marketplace", "Version", "Scope", "Enabled by", "Brings")),
+        *(Column(name, "count") for name in ("Loaded", "Installed", "Users")),
+        Column("Last", "time"),
+    )
+    note = "Without OTEL_LOG_TOOL_DETAILS=1 clients call every plugin of others third-party."
+    empty = "No client loaded or installed a plugin in this time range."
+    return Table("plugins", "Loaded and installed", columns, cells, empty, note, key_cells=6, wide=True)
+
+
+def _skill_table(page: Figures, rows: Sequence[Row]) -> Table:
+    cells: list[Any] = []
+    for row in rows:
+        href = page.choose("latest", kind="skill_activated", skill=row["skill_name"] or NONE)
+        texts = [Cell(row[name]) for name in ("skill_source", "plugin_name", "invocation_trigger")]
+        numbers = [Cell(row["n"], href), Cell(row["users"]), Cell(row["last"])]
+        cells.append([told(row["skill_name"], href), *texts, *numbers])
+    columns = (
+        *map(Column, ("Skill", "Loaded from", "Plugin", "Activated by")),
+        Column("Times", "count"),
+        Column("Users", "count"),
+        Column("Last", "time"),
+    )
+    empty = "No skill was activated in this time range."
+    return Table("skills", "Activated", columns, cells, empty, key_cells=4, wide=True)
+
+
+PAGES = (Page("/security/mcp", servers), Page("/security/extensions", extensions))

@@ -1,0 +1,693 @@
+"""Reliability: what failed and whether work went on, how long things took, and which clients are in use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from starlette.responses import Response
+
+from console.ask import Answer, moment
+from console.charts import Chart, Series, over_time
+from console.events import VERSION, is_value, named, of_range, since
+from console.figures import Figures, Row, counted, figures, hidden, part, told, total
+from console.filters import DAY, NONE, Filters, timestamp
+from console.sections import Cell, Column, Section, Stat, Tab, Table
+from console.web import Page, Visit, joined
+
+TITLE = "Reliability"
+TABS = (
+    Tab("/reliability", "Errors"),
+    Tab("/reliability/latency", "Speed of tools and API"),
+    Tab("/reliability/versions", "Client versions"),
+)
+# So long after an error that nobody can tell yet whether the session goes on.
+_UNDECIDED = timedelta(minutes=5)
+_FAILED = ("api_error", "api_retries_exhausted")
+_QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+_MODELS_MAX = 6
+
+
+# Errors
+
+
+async def errors(visit: Visit) -> Response:
+    """Errors of the API by status and model, retries that were exhausted and what came after, internal errors."""
+    page = await figures(visit, "/reliability", status="HTTP status", failed="Model", after="Afterwards", name="Error")
+    filters = page.filters
+    kinds = named("api_request", *_FAILED, "tool_result", "internal_error", "compaction")
+    chosen = [
+        is_value(column, page.chosen[name])
+        for name, column in (("status", "e.status_code::VARCHAR"), ("failed", "e.model"))
+        if name in page.chosen
+    ]
+    internal = [is_value("e.error_name", page.chosen["name"])] if "name" in page.chosen else []
+    found = await page.ask(
+        totals="SELECT "
+        + counted(
+            since(filters),
+            api_errors="e.event_name = 'api_error'",
+            requests="e.event_name = 'api_request'",
+            exhausted="e.event_name = 'api_retries_exhausted'",
+            tool_failures="e.event_name = 'tool_result' AND NOT e.success",
+            internal="e.event_name = 'internal_error'",
+            compactions="e.event_name = 'compaction'",
+        )
+        + " "
+        + of_range(filters, kinds, since=filters.before.start),
+        sessions=_error_sessions(filters),
+        statuses=f"SELECT date_trunc('{filters.bucket}', e.event_time) AS at, "
+        f"coalesce(e.status_code::VARCHAR, 'no HTTP status') AS status, count(*) AS n "
+        f"{of_range(filters, named('api_error'))} GROUP BY ALL",
+        models="SELECT e.model, count(*) FILTER (WHERE e.event_name = 'api_error') AS failed, "
+        "count(*) FILTER (WHERE e.event_name = 'api_request') AS done, "
+        "count(*) FILTER (WHERE e.event_name = 'api_retries_exhausted') AS exhausted, "
+        "count(DISTINCT (e.tenant, e.session_id)) FILTER (WHERE e.event_name <> 'api_request') AS sessions "
+        f"{of_range(filters, named('api_request', *_FAILED))} GROUP BY 1 ORDER BY failed DESC, done DESC LIMIT 50",
+        codes="SELECT e.status_code, count(*) AS n, count(DISTINCT (e.tenant, e.session_id)) AS sessions, "
+        "count(DISTINCT (e.tenant, e.user_key)) AS users, max(e.event_time) AS last "
+        f"{of_range(filters, named('api_error'))} GROUP BY 1 ORDER BY n DESC LIMIT 50",
+        after=f"{_followed(page, [])} SELECT event_name, after, count(*) AS n, "
+        "quantile_cont(pause_s, 0.5) AS pause_s FROM f GROUP BY ALL",
+        latest=f"{_followed(page, chosen)} SELECT * FROM f {_after(page)} "
+        f"ORDER BY event_time DESC, event_id {page.limit}",
+        internal=f"SELECT e.error_name, e.error_code, {VERSION} AS version, count(*) AS n, "
+        "count(DISTINCT (e.tenant, e.session_id)) AS sessions, count(DISTINCT (e.tenant, e.user_key)) AS users, "
+        f"max(e.event_time) AS last {of_range(filters, named('internal_error'))} "
+        "GROUP BY ALL ORDER BY n DESC LIMIT 50",
+        internals=f"SELECT e.event_id, e.tenant, e.session_id, e.user_key, e.event_time, e.error_name, e.error_code, "
+        f"{VERSION} AS version {of_range(filters, named('internal_error'), *internal)} "
+        f"ORDER BY e.event_time DESC, e.event_id LIMIT 20",
+        compactions='SELECT e."trigger", e.success, count(*) AS n, avg(e.pre_tokens) AS pre, '
+        "avg(e.post_tokens) AS post, quantile_cont(e.duration_ms, 0.95) AS p95, count(DISTINCT (e.tenant, e.session_id)) AS sessions "
+        f"{of_range(filters, named('compaction'))} GROUP BY ALL ORDER BY n DESC LIMIT 20",
+    )
+
+    def totals() -> Section:
+        row = found["totals"].one()
+        sessions = found["sessions"].one()
+        links = filters.url("/sessions", only="errors")
+        now, before = (_share(row[f"api_errors{when}"], row[f"requests{when}"]) for when in ("", "_before"))
+        return Section(
+            "totals",
+            "At a glance",
+            stats=[
+                total("API errors", row, "api_errors", better="down", href=page.choose("failures")),
+                Stat("Share of API requests that failed", now, "percent", before, "down", page.choose("models")),
+                total("Retries exhausted", row, "exhausted", better="down", href=page.choose("after")),
+                total(
+                    "Failed tool calls",
+                    row,
+                    "tool_failures",
+                    better="down",
+                    href=filters.url("/reliability/latency") + "#tools",
+                ),
+                total("Internal errors", row, "internal", better="down", href=page.choose("internal")),
+                Stat("Sessions with errors", sessions["n"], "count", sessions["n_before"], "down", links),
+                total("Compactions", row, "compactions", href=page.choose("compactions")),
+            ],
+        )
+
+    def of_api() -> Section:
+        chart = over_time(
+            "API errors by HTTP status",
+            "count",
+            filters.buckets(),
+            found["statuses"].objects(),
+            name="status",
+            value="n",
+            bucket=filters.bucket,
+        )
+        tables = [_code_table(page, found["codes"].objects()), _model_table(page, found["models"].objects())]
+        return Section("api", "Errors of the API", charts=[chart], tables=tables)
+
+    def after() -> Section:
+        rows = found["after"].objects()
+        text = (
+            "A client gives up after its last attempt. The session recovered if another request of it succeeded later; "
+            "it stalled if none did within a day."
+        )
+        return Section(
+            "after",
+            "Retries exhausted: recovered or stalled",
+            text,
+            tables=[_after_table(page, rows), _failure_list(page, found["latest"].objects())],
+            chosen=[chip for chip in page.chips("failures") if not chip[0].startswith("Error")],
+        )
+
+    def inside() -> Section:
+        tables = [
+            _internal_table(page, found["internal"].objects()),
+            _compaction_table(found["compactions"].objects()),
+            _internal_list(page, found["internals"].objects()),
+        ]
+        chosen = [chip for chip in page.chips("internals") if chip[0].startswith("Error")]
+        return Section("inside", "Inside the client", tables=tables, chosen=chosen)
+
+    return page.render(
+        "reliability.html",
+        TITLE,
+        TABS,
+        [
+            part("totals", "At a glance", [found["totals"], found["sessions"]], totals),
+            part("api", "Errors of the API", [found["statuses"], found["codes"], found["models"]], of_api),
+            part("after", "Retries exhausted: recovered or stalled", [found["after"], found["latest"]], after),
+            part("inside", "Inside the client", [found["internal"], found["internals"], found["compactions"]], inside),
+        ],
+        "" if page.sees("error") else hidden("the text of errors", "class detail"),
+    )
+
+
+def _share(failed: int, done: int) -> float | None:
+    """An event api_request is one that was answered, an api_error one that was not."""
+    return failed / (failed + done) if failed + done else None
+
+
+def _error_sessions(filters: Filters) -> str:
+    """Sessions with an error in the range, and in the one before."""
+    of_session = filters.conditions("s", hours=False)
+    now = f"h.start >= {timestamp(filters.start)}"
+    where = joined(
+        [
+            f"h.start >= {timestamp(filters.before.start)} AND h.start < {timestamp(filters.end)}",
+            "h.errors > 0",
+            "NOT s.ghost",
+            *filters.conditions("h", hours=True),
+            *of_session,
+        ]
+    )
+    return (
+        f"SELECT count(DISTINCT (h.tenant, h.session_id)) FILTER (WHERE {now}) AS n, "
+        f"count(DISTINCT (h.tenant, h.session_id)) FILTER (WHERE NOT ({now})) AS n_before "
+        f"FROM session_hours h JOIN sessions s ON s.tenant = h.tenant AND s.session_id = h.session_id WHERE {where}"
+    )
+
+
+def _followed(page: Figures, chosen: Sequence[str]) -> str:
+    """As `f`: the errors that ended a request, and whether a later request of the same session succeeded."""
+    filters = page.filters
+    # To the minute, so that the answer can be shared.
+    recent = (page.visit.console.now().astimezone(UTC) - _UNDECIDED).replace(second=0, microsecond=0)
+    error = ", e.error" if page.sees("error") else ""
+    until = f"r.event_time >= {timestamp(filters.start)} AND r.event_time < {timestamp(filters.end + DAY)}"
+    return (
+        "WITH x AS (SELECT e.event_id, e.event_name, e.tenant, e.session_id, e.user_key, e.event_time, e.model, "
+        f"e.status_code, coalesce(e.total_attempts, e.attempt) AS attempts, e.total_retry_duration_ms{error} "
+        f"{of_range(filters, named(*_FAILED), *chosen)}), "
+        "r AS (SELECT r.tenant, r.session_id, r.event_time FROM events r "
+        f"WHERE {until} AND r.event_name = 'api_request' "
+        "AND (r.tenant, r.session_id) IN (SELECT (x.tenant, x.session_id) FROM x)), "
+        "f AS (SELECT x.*, date_diff('millisecond', x.event_time, r.event_time) / 1000 AS pause_s, "
+        "CASE WHEN x.session_id IS NULL THEN 'unknown' WHEN r.event_time IS NOT NULL THEN 'recovered' "
+        f"WHEN x.event_time >= {timestamp(recent)} THEN 'too early to say' ELSE 'stalled' END AS after "
+        "FROM x ASOF LEFT JOIN r "
+        "ON x.tenant = r.tenant AND x.session_id = r.session_id AND x.event_time < r.event_time)"
+    )
+
+
+def _after(page: Figures) -> str:
+    conditions = []
+    if "after" in page.chosen:
+        kind, _, after = page.chosen["after"].partition(":")
+        conditions = [is_value("event_name", kind), is_value("after", after)]
+    return f"WHERE {joined(conditions)}"
+
+
+_TONES = {"recovered": "good", "stalled": "bad"}
+_KINDS = {"api_retries_exhausted": "Retries exhausted", "api_error": "API error"}
+
+
+def _after_table(page: Figures, rows: Sequence[Row]) -> Table:
+    names = ("recovered", "stalled", "too early to say", "unknown")
+    cells: list[list[Cell]] = []
+    for kind, title in (("api_retries_exhausted", "Retries exhausted"), ("api_error", "API errors, all")):
+        counts = {row["after"]: row for row in rows if row["event_name"] == kind}
+        if not counts:
+            continue
+        line = [Cell(title), Cell(sum(row["n"] for row in counts.values()), page.choose("failures", after=None))]
+        for name in names[:3]:
+            n = counts[name]["n"] if name in counts else 0
+            href = page.choose("failures", after=f"{kind}:{name}") if n else None
+            line.append(Cell(n, href, _TONES.get(name, "") if n else ""))
+        decided = sum(counts[name]["n"] for name in names[:2] if name in counts)
+        line.append(Cell(counts["recovered"]["n"] / decided if "recovered" in counts else 0.0 if decided else None))
+        pause = counts["recovered"]["pause_s"] if "recovered" in counts else None
+        line.append(Cell(None if pause is None else pause * 1000))
+        cells.append(line)
+    columns = (
+        Column("What ended"),
+        Column("Times", "count"),
+        Column("Recovered", "count"),
+        Column("Stalled", "count"),
+        Column("Too early to say", "count"),
+        Column("Recovered", "percent"),
+        Column("Went on after (median)", "ms"),
+    )
+    empty = "No request failed for good in this time range."
+    return Table("recovery", "Did the session go on?", columns, cells, empty, wide=True)
+
+
+def _failure_list(page: Figures, rows: Sequence[Row]) -> Table:
+    def cells(row: Row) -> list[Cell]:
+        text = [Cell(row["error"])] if "error" in row else []
+        return [
+            page.user(row),
+            Cell(_KINDS[row["event_name"]]),
+            Cell(None if row["status_code"] is None else str(row["status_code"])),
+            Cell(row["model"]),
+            *text,
+            Cell(row["attempts"]),
+            Cell(row["total_retry_duration_ms"]),
+            Cell(row["after"], tone=_TONES.get(row["after"], "")),
+        ]
+
+    text = [Column("What it said")] if page.sees("error") else []
+    columns = (
+        *(Column(name) for name in ("User", "What", "HTTP status", "Model")),
+        *text,
+        Column("Attempts", "count"),
+        Column("Tried for", "ms"),
+        Column("Afterwards", "tag"),
+    )
+    empty = "No such error in this time range."
+    return page.listing("failures", "Latest errors", columns, rows, cells, empty=empty)
+
+
+def _code_table(page: Figures, rows: Sequence[Row]) -> Table:
+    cells = []
+    for row in rows:
+        status = None if row["status_code"] is None else str(row["status_code"])
+        href = page.choose("failures", status=status or NONE)
+        numbers = (Cell(row["n"], href), Cell(row["sessions"]), Cell(row["users"]), Cell(row["last"]))
+        cells.append((Cell(status or "no HTTP status", href), *numbers))
+    columns = (
+        Column("HTTP status"),
+        *(Column(name, "count") for name in ("Errors", "Sessions", "Users")),
+        Column("Last", "time"),
+    )
+    return Table("codes", "By HTTP status", columns, cells, "The API answered every request in this time range.")
+
+
+def _model_table(page: Figures, rows: Sequence[Row]) -> Table:
+    cells = []
+    for row in rows:
+        href = page.choose("failures", failed=row["model"] or NONE) if row["failed"] or row["exhausted"] else None
+        cells.append(
+            (
+                told(row["model"], href),
+                Cell(row["done"], page.filters.url("/sessions", model=row["model"] or NONE)),
+                Cell(row["failed"], href),
+                Cell(_share(row["failed"], row["done"])),
+                Cell(row["exhausted"], href if row["exhausted"] else None),
+                Cell(row["sessions"]),
+            )
+        )
+    columns = (
+        Column("Model"),
+        Column("Requests done", "count"),
+        Column("Errors", "count"),
+        Column("Share failed", "percent"),
+        Column("Retries exhausted", "count"),
+        Column("Sessions hit", "count"),
+    )
+    return Table("models", "By model", columns, cells, "No API request in this time range.")
+
+
+def _internal_table(page: Figures, rows: Sequence[Row]) -> Table:
+    cells = []
+    for row in rows:
+        href = page.choose("internals", name=row["error_name"] or NONE)
+        texts = (told(row["error_name"], href), Cell(row["error_code"]), Cell(row["version"]))
+        cells.append((*texts, Cell(row["n"], href), Cell(row["sessions"]), Cell(row["users"]), Cell(row["last"])))
+    columns = (
+        *map(Column, ("Error", "Code", "Client version")),
+        *(Column(name, "count") for name in ("Times", "Sessions", "Users")),
+        Column("Last", "time"),
+    )
+    empty = "No client failed inside in this time range."
+    return Table("internal", "Internal errors", columns, cells, empty, key_cells=3)
+
+
+def _internal_list(page: Figures, rows: Sequence[Row]) -> Table:
+    return page.listing(
+        "internals",
+        "Latest internal errors",
+        tuple(Column(name) for name in ("User", "Error", "Code", "Client version")),
+        rows,
+        lambda row: [page.user(row), told(row["error_name"]), Cell(row["error_code"]), Cell(row["version"])],
+        empty="No such error in this time range.",
+    )
+
+
+def _compaction_table(rows: Sequence[Row]) -> Table:
+    cells = []
+    for row in rows:
+        ended = "unknown" if row["success"] is None else "done" if row["success"] else "failed"
+        tokens = (Cell(row["pre"]), Cell(row["post"]))
+        cells.append(
+            (
+                told(row["trigger"]),
+                Cell(ended, tone="bad" if ended == "failed" else ""),
+                Cell(row["n"]),
+                Cell(row["sessions"]),
+                *tokens,
+                Cell(row["p95"]),
+            )
+        )
+    columns = (
+        Column("Started by"),
+        Column("Outcome"),
+        Column("Times", "count"),
+        Column("Sessions", "count"),
+        Column("Before (mean)", "tokens"),
+        Column("After (mean)", "tokens"),
+        Column("95 % within", "ms"),
+    )
+    empty = "No context was compacted in this time range."
+    return Table("compactions", "Compactions of the context", columns, cells, empty, key_cells=2)
+
+
+# Speed
+
+
+async def latency(visit: Visit) -> Response:
+    """How often tools succeed and how long they take; time to first token and length of requests, by model."""
+    page = await figures(visit, "/reliability/latency", tool="Tool")
+    filters = page.filters
+    quantiles = f"[{', '.join(map(str, _QUANTILES.values()))}]"
+    chosen = [is_value("e.tool_name", page.chosen["tool"])] if "tool" in page.chosen else []
+    error = ", e.error" if page.sees("error") else ""
+    bucket = f"date_trunc('{filters.bucket}', e.event_time) AS at"
+    first = "quantile_cont(e.ttft_ms, 0.5) AS p50, quantile_cont(e.ttft_ms, 0.95) AS p95, count(e.ttft_ms) AS n"
+    found = await page.ask(
+        tools="SELECT e.tool_name, grouping(e.tool_name) = 1 AS of_all, count(*) AS n, count(*) FILTER (WHERE NOT e.success) AS failed, "
+        f"quantile_cont(e.duration_ms, {quantiles}) AS q, count(DISTINCT (e.tenant, e.user_key)) AS users "
+        f"{of_range(filters, named('tool_result'))} "
+        "GROUP BY GROUPING SETS ((), (e.tool_name)) ORDER BY of_all DESC, n DESC LIMIT 61",
+        before="SELECT count(*) AS n, count(*) FILTER (WHERE NOT e.success) AS failed, "
+        f"quantile_cont(e.duration_ms, {quantiles}) AS q {of_range(filters.before, named('tool_result'))}",
+        requests=f"SELECT e.model, count(*) AS n, quantile_cont(e.duration_ms, {quantiles}) AS q, "
+        f"count(e.ttft_ms) AS first_n, quantile_cont(e.ttft_ms, {quantiles}) AS first "
+        f"{of_range(filters, named('api_request'))} GROUP BY GROUPING SETS ((), (e.model)) ORDER BY n DESC LIMIT 51",
+        over=f"SELECT {bucket}, quantile_cont(e.duration_ms, {quantiles}) AS q "
+        f"{of_range(filters, named('api_request'))} GROUP BY 1",
+        first=f"SELECT {bucket}, e.model, {first} {of_range(filters, named('api_request'), 'e.ttft_ms IS NOT NULL')} "
+        "GROUP BY ALL LIMIT 5000",
+        failures="SELECT e.event_id, e.tenant, e.session_id, e.user_key, e.event_time, e.tool_name, e.error_type, "
+        f"e.duration_ms{error} {of_range(filters, named('tool_result'), 'NOT e.success', *chosen)} "
+        f"ORDER BY e.event_time DESC, e.event_id {page.limit}",
+    )
+    source = "events"
+    spans = isinstance(found["first"], Answer) and not found["first"].rows and page.sees("ttft_ms", table="spans")
+    if spans:  # older clients tell it only in their traces
+        source = "spans"
+        at = f"date_trunc('{filters.bucket}', e.start_time) AS at"
+        sql = of_range(filters, "e.ttft_ms IS NOT NULL", table="spans")
+        traced = await page.ask(
+            first=f"SELECT {at}, e.model, {first} {sql} GROUP BY ALL LIMIT 5000",
+            models=f"SELECT e.model, count(*) AS first_n, quantile_cont(e.ttft_ms, {quantiles}) AS first {sql} "
+            "GROUP BY 1 ORDER BY first_n DESC LIMIT 50",
+        )
+        found["first"], found["traced"] = traced["first"], traced["models"]
+
+    def tools() -> Section:
+        (every, *by_tool), before = found["tools"].objects(), found["before"].one()
+        now_q, before_q = (dict(zip(_QUANTILES, one["q"] or [None] * 3, strict=True)) for one in (every, before))
+        done, done_before = ((one["n"] - one["failed"]) / one["n"] if one["n"] else None for one in (every, before))
+        href = page.choose("tools")
+        stats = [
+            Stat("Tool calls", every["n"], "count", before["n"], href=href),
+            Stat("That succeeded", done, "percent", done_before, "up", page.choose("tool-failures")),
+            *(
+                Stat(f"Tool time, {name}", now_q[name], "ms", before_q[name], "down", href)
+                for name in ("p50", "p95", "p99")
+            ),
+        ]
+        tables = [_tool_table(page, by_tool), _tool_failures(page, found["failures"].objects())]
+        text = "Half of the calls are within p50, 95 of 100 within p95."
+        return Section("of-tools", "Tools", text, stats, tables=tables, chosen=page.chips("tool-failures"))
+
+    def requests() -> Section:
+        rows = found["requests"].objects()
+        over = {
+            row["at"]: dict(zip(_QUANTILES, row["q"] or [None] * 3, strict=True)) for row in found["over"].objects()
+        }
+        chart = lines("How long API requests take", filters, list(over.items()), tuple(_QUANTILES))
+        table = _request_table(page, [row for row in rows if row["n"]])
+        return Section("requests", "API requests", charts=[chart], tables=[table])
+
+    def first_tokens() -> Section:
+        rows = found["first"].objects()
+        sums: dict[str, int] = {}
+        for row in rows:
+            sums[row["model"] or NONE] = sums.get(row["model"] or NONE, 0) + row["n"]
+        models = sorted(sums, key=lambda model: -sums[model])[:_MODELS_MAX]
+        charts = []
+        for quantile, title in (("p50", "Time to first token, median"), ("p95", "Time to first token, 95 % within")):
+            at: dict[str, dict[str, float]] = {}
+            for row in rows:
+                at.setdefault(row["at"], {})[row["model"] or NONE] = row[quantile]
+            charts.append(lines(title, filters, list(at.items()), models))
+        by_model = found["traced"].objects() if spans else found["requests"].objects()
+        of_model = [row for row in by_model if row["first_n"] and row["model"] is not None]
+        text = "From the traces of the clients; their events do not tell it." if source == "spans" and rows else ""
+        note = "" if rows else _NO_FIRST
+        tables = [_first_table(of_model)]
+        return Section(
+            "first-token", "Time to first token", text, charts=charts if rows else [], tables=tables, note=note
+        )
+
+    return page.render(
+        "reliability.html",
+        TITLE,
+        TABS,
+        [
+            part("of-tools", "Tools", [found[name] for name in ("tools", "before", "failures")], tools),
+            part("requests", "API requests", [found["requests"], found["over"]], requests),
+            part(
+                "first-token",
+                "Time to first token",
+                [found["first"], found["requests"], *([found["traced"]] if spans else [])],
+                first_tokens,
+            ),
+        ],
+        "" if page.sees("error") else hidden("the text of errors", "class detail"),
+    )
+
+
+_NO_FIRST = (
+    "No client of this time range tells its time to first token. Newer ones do in each API request; older ones in "
+    "their traces, with CLAUDE_CODE_ENHANCED_TELEMETRY_BETA=1 and OTEL_TRACES_EXPORTER=otlp."
+)
+
+
+def lines(title: str, filters: Filters, rows: Sequence[tuple[str, Mapping[str, Any]]], names: Sequence[str]) -> Chart:
+    """A chart of times in ms, a line for each name; where nothing was measured there is a gap, no zero.
+
+    Args: rows: ISO time of a bucket, name → ms.
+    """
+    at = {}
+    for text, values in rows:
+        start = moment(text)
+        assert start is not None, "a bucket has a start"
+        at[start.astimezone(UTC)] = values
+    buckets: Sequence[datetime] = filters.buckets()
+    series = [Series(name, [at.get(start, {}).get(name) for start in buckets]) for name in names]
+    labels = [start.strftime("%Y-%m-%dT%H:%M:%SZ") for start in buckets]
+    return Chart(title, "lines", "ms", labels, series, times=True, bucket=filters.bucket)
+
+
+def _tool_table(page: Figures, rows: Sequence[Row]) -> Table:
+    cells = []
+    for row in rows:
+        href = page.choose("tool-failures", tool=row["tool_name"] or NONE) if row["failed"] else None
+        cells.append(
+            (
+                told(row["tool_name"]),
+                Cell(row["n"]),
+                Cell((row["n"] - row["failed"]) / row["n"]),
+                Cell(row["failed"], href, "bad" if row["failed"] else ""),
+                *map(Cell, row["q"] or [None] * 3),
+                Cell(row["users"]),
+            )
+        )
+    columns = (
+        Column("Tool"),
+        Column("Calls", "count"),
+        Column("Succeeded", "percent"),
+        Column("Failed", "count"),
+        *(Column(name, "ms") for name in _QUANTILES),
+        Column("Users", "count"),
+    )
+    return Table("tools", "By tool", columns, cells, "No tool was called in this time range.", wide=True)
+
+
+def _tool_failures(page: Figures, rows: Sequence[Row]) -> Table:
+    def cells(row: Row) -> list[Cell]:
+        text = [Cell(row["error"])] if "error" in row else []
+        return [page.user(row), Cell(row["tool_name"]), Cell(row["error_type"]), *text, Cell(row["duration_ms"])]
+
+    text = [Column("What it said")] if page.sees("error") else []
+    columns = (Column("User"), Column("Tool"), Column("Kind of error"), *text, Column("Took", "ms"))
+    empty = "No such call failed in this time range."
+    return page.listing("tool-failures", "Latest calls that failed", columns, rows, cells, empty=empty)
+
+
+def _request_table(page: Figures, rows: Sequence[Row]) -> Table:
+    cells = []
+    for place, row in enumerate(rows):
+        name = Cell("all models") if row["model"] is None and place == 0 else told(row["model"])
+        href = page.filters.url("/sessions", model=row["model"]) if row["model"] else None
+        cells.append((name, Cell(row["n"], href), *map(Cell, row["q"] or [None] * 3)))
+    columns = (Column("Model"), Column("Requests", "count"), *(Column(name, "ms") for name in _QUANTILES))
+    return Table("requests-by-model", "By model", columns, cells, "No API request in this time range.", key_cells=2)
+
+
+def _first_table(rows: Sequence[Row]) -> Table:
+    cells = [(told(row["model"]), Cell(row["first_n"]), *map(Cell, row["first"] or [None] * 3)) for row in rows]
+    columns = (Column("Model"), Column("Measured", "count"), *(Column(name, "ms") for name in _QUANTILES))
+    return Table("first-by-model", "By model", columns, cells, "Nothing was measured in this time range.")
+
+
+# Client versions
+
+
+async def versions(visit: Visit) -> Response:
+    """Which versions of the clients are in use, newest first."""
+    page = await figures(visit, "/reliability/versions")
+    filters = page.filters
+    found = await page.ask(now=_versions(filters), before=_versions(filters.before), client=_clients(filters))
+
+    def totals() -> Section:
+        rows, before = (next(row for row in found[name].objects() if row["of_all"]) for name in ("now", "before"))
+        known = [row["app_version"] for row in found["now"].objects() if not row["of_all"] and row["app_version"]]
+        newest = max(known, key=version_order, default=None)
+        on_newest = next((row for row in found["now"].objects() if newest and row["app_version"] == newest), None)
+        href = filters.url("/sessions", version=newest) if newest else None
+        share = on_newest["sessions"] / rows["sessions"] if on_newest and rows["sessions"] else None
+        return Section(
+            "totals",
+            "At a glance",
+            stats=[
+                Stat("Versions in use", len(known), note=f"newest: {newest}" if newest else ""),
+                Stat("Sessions", rows["sessions"], "count", before["sessions"], href=filters.url("/sessions")),
+                Stat("Users", rows["users"], "count", before["users"]),
+                Stat("Sessions on the newest version", share, "percent", href=href, note=newest or "none is told"),
+            ],
+        )
+
+    def listed() -> Section:
+        rows = [row for row in found["now"].objects() if not row["of_all"]]
+        tables = [_version_table(page, rows), _client_table(page, found["client"].objects())]
+        return Section("versions", "Versions", tables=tables)
+
+    return page.render(
+        "reliability.html",
+        TITLE,
+        TABS,
+        [
+            part("totals", "At a glance", [found["now"], found["before"]], totals),
+            part("versions", "Versions", [found["now"], found["client"]], listed),
+        ],
+    )
+
+
+def _in_use(filters: Filters) -> str:
+    """The sessions that were in use in the range."""
+    used = f"s.last_time >= {timestamp(filters.start)} AND s.start_time < {timestamp(filters.end)}"
+    return f"FROM sessions s WHERE {joined([used, 'NOT s.ghost', *filters.conditions('s')])}"
+
+
+def _versions(filters: Filters) -> str:
+    return (
+        "SELECT s.app_version, grouping(s.app_version) = 1 AS of_all, count(*) AS sessions, "
+        "count(DISTINCT (s.tenant, s.user_key)) AS users, min(s.start_time) AS first, max(s.last_time) AS last, "
+        "count(*) FILTER (WHERE s.errors > 0) AS with_errors, sum(s.api_errors)::BIGINT AS api_errors, "
+        "sum(s.tool_failures)::BIGINT AS tool_failures, sum(s.internal_errors)::BIGINT AS internal_errors "
+        f"{_in_use(filters)} GROUP BY GROUPING SETS ((), (s.app_version)) ORDER BY of_all DESC, sessions DESC LIMIT 200"
+    )
+
+
+def _clients(filters: Filters) -> str:
+    return (
+        "SELECT s.service_name, s.app_entrypoint, s.terminal_type, count(*) AS sessions, "
+        "count(DISTINCT (s.tenant, s.user_key)) AS users, max(s.last_time) AS last "
+        f"{_in_use(filters)} GROUP BY ALL ORDER BY sessions DESC LIMIT 50"
+    )
+
+
+def version_order(version: str | None) -> tuple[Any, ...]:
+    """Sorts versions as people count them: 2.1.99 before 2.1.100, 2.2.0-beta before 2.2.0, none before all."""
+    if version is None:
+        return ()
+    number, _, rest = version.partition("-")
+    parts = [int(part) for part in re.findall(r"[0-9]{1,9}", number)]
+    return (parts, rest == "", rest)
+
+
+def _version_table(page: Figures, rows: Sequence[Row]) -> Table:
+    filters = page.filters
+    cells = []
+    for row in sorted(rows, key=lambda row: version_order(row["app_version"]), reverse=True):
+        version = row["app_version"] or NONE
+        failing = filters.url("/sessions", version=version, only="errors") if row["with_errors"] else None
+        cells.append(
+            (
+                told(row["app_version"], filters.url("/sessions", version=version)),
+                Cell(row["sessions"], filters.url("/sessions", version=version)),
+                Cell(row["users"]),
+                Cell(row["first"]),
+                Cell(row["last"]),
+                Cell(row["with_errors"], failing),
+                Cell(row["with_errors"] / row["sessions"]),
+                Cell(row["api_errors"]),
+                Cell(row["tool_failures"]),
+                Cell(row["internal_errors"]),
+            )
+        )
+    columns = (
+        Column("Version"),
+        Column("Sessions", "count"),
+        Column("Users", "count"),
+        Column("First seen", "time"),
+        Column("Last seen", "time"),
+        Column("Sessions with errors", "count"),
+        Column("Share", "percent"),
+        *(Column(name, "count") for name in ("API errors", "Failed tool calls", "Internal errors")),
+    )
+    note = "Sessions that were in use in the time range, each with all of its errors; first seen is of these sessions."
+    empty = "No session in this time range. Choose a longer one; or see under Sources whether clients are sending."
+    return Table("versions-in-use", "Client versions, newest first", columns, cells, empty, note, wide=True)
+
+
+def _client_table(page: Figures, rows: Sequence[Row]) -> Table:
+    cells = [
+        (
+            told(row["service_name"]),
+            told(
+                row["app_entrypoint"],
+                page.filters.url("/reliability/versions", entrypoint=row["app_entrypoint"] or NONE),
+            ),
+            Cell(row["terminal_type"]),
+            Cell(row["sessions"], page.filters.url("/sessions", entrypoint=row["app_entrypoint"] or NONE)),
+            Cell(row["users"]),
+            Cell(row["last"]),
+        )
+        for row in rows
+    ]
+    columns = (
+        *map(Column, ("Program", "Entrypoint", "Terminal")),
+        Column("Sessions", "count"),
+        Column("Users", "count"),
+        Column("Last seen", "time"),
+    )
+    return Table("clients", "Kinds of client", columns, cells, "No session in this time range.", key_cells=3, wide=True)
+
+
+PAGES = (
+    Page("/reliability", errors),
+    Page("/reliability/latency", latency),
+    Page("/reliability/versions", versions),
+)

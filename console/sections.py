@@ -1,0 +1,97 @@
+"""What a page of figures consists of, as plain values: sections of totals, charts and tables."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from console.charts import Chart
+from console.errors import AskFault
+
+Form = Literal["text", "code", "tag", "time", "count", "tokens", "ms", "percent", "usd"]
+_NUMBERS = frozenset({"count", "tokens", "ms", "percent", "usd"})
+
+
+@dataclass(frozen=True)
+class Stat:
+    """A total.  before: of the period before.  better: whether it should rise ("up") or fall ("down")."""
+
+    title: str
+    value: float | None
+    unit: str = "count"
+    before: float | None = None
+    better: Literal["", "up", "down"] = ""
+    href: str | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """Of a table.  form: of its cells."""
+
+    title: str
+    form: Form = "text"
+
+    @property
+    def number(self) -> bool:
+        """Whether it stands at the right."""
+        return self.form in _NUMBERS
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Of a row.  href: what is behind it.  tone: good, bad, warn.  marks: (name, reason) of what to look at."""
+
+    value: Any
+    href: str | None = None
+    tone: str = ""
+    marks: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.  id: of the page's element.  empty: what to say without rows.  older, newer: where there is more."""
+
+    id: str
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    empty: str
+    note: str = ""
+    older: str | None = None
+    newer: str | None = None
+    wide: bool = False
+    # A row is known by its first cells, so that what is opened or focused stays where it is when rows come and go.
+    key_cells: int = 1
+    keys: Sequence[str] = ()
+
+    def row_id(self, place: int) -> str:
+        """Of the page's element."""
+        key = self.keys[place] if self.keys else repr([cell.value for cell in self.rows[place][: self.key_cells]])
+        return f"{self.id}-{hashlib.blake2b(key.encode(), digest_size=8).hexdigest()}"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page under one heading.  fault: shown instead of the rest, where its question had no answer."""
+
+    id: str
+    title: str
+    text: str = ""
+    stats: Sequence[Stat] = ()
+    charts: Sequence[Chart] = ()
+    tables: Sequence[Table] = ()
+    note: str = ""
+    fault: AskFault | None = None
+    # Chosen for its tables: (what, the URL without it).
+    chosen: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True)
+class Tab:
+    """A page of several under one name."""
+
+    path: str
+    name: str
