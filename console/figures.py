@@ -35,7 +35,7 @@ class Figures:
         self._choices = choices or {}
         self.chosen = {name: value for name in self._choices if (value := _text(visit, name))}
         self.page = _page(visit)
-        self._emails: Mapping[tuple[str, str], str] = {}
+        self._emails: dict[tuple[str, str], str] = {}
 
     def sees(self, *columns: str, table: str = "events") -> bool:
         """Whether the person may see these columns."""
@@ -48,7 +48,7 @@ class Figures:
         found |= await self.visit.panels(**asked)
         rows = [one.objects() for one in found.values() if isinstance(one, Answer) and "user_key" in one.columns]
         with contextlib.suppress(AskFault):  # then their keys are shown; the parts themselves say what is wrong
-            self._emails = await events.emails(self.visit, *rows)
+            self._emails |= await events.emails(self.visit, *rows)
         return found
 
     def url(self, anchor: str = "", **changes: str | None) -> str:

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from console.charts import Chart
 from console.errors import AskFault
 
-Form = Literal["text", "code", "tag", "time", "count", "tokens", "ms", "percent", "usd"]
+# text: a name, kept on one line if it is short.  words: a sentence.
+Form = Literal["text", "words", "code", "tag", "time", "count", "tokens", "ms", "percent", "usd"]
 _NUMBERS = frozenset({"count", "tokens", "ms", "percent", "usd"})
 
 

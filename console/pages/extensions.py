@@ -57,7 +57,8 @@ async def servers(visit: Visit) -> Response:
         + " GROUP BY 1 ORDER BY n DESC, server LIMIT 100",
         tools=f"SELECT {server} AS server, {tool} AS tool, count(*) AS calls, "
         f"count(*) FILTER (WHERE NOT e.success) AS failures, quantile_cont(e.duration_ms, 0.95) AS p95, "
-        f"{_USERS} AS users {of_range(filters, named('tool_result'), _CALL, *of_server)} GROUP BY ALL ORDER BY calls DESC LIMIT 50",
+        f"{_USERS} AS users {of_range(filters, named('tool_result'), _CALL, *of_server)} "
+        "GROUP BY ALL ORDER BY calls DESC LIMIT 50",
         errors=f"SELECT {server} AS server, e.error_code, e.transport_type, count(*) AS n, {_USERS} AS users, "
         f"max(e.event_time) AS last "
         + of_range(filters, named("mcp_server_connection"), "e.status = 'failed'")
@@ -99,11 +100,11 @@ async def servers(visit: Visit) -> Response:
                 Cell(row["duration_ms"]),
             ]
 
-        texts = (name, "Status", "Transport", "Scope", "Error", *(["What it said"] if error else []))
+        said = [Column("What it said", "words")] if error else []
         latest = page.listing(
             "connections",
             "Latest connections",
-            (Column("User"), *map(Column, texts), Column("Took", "ms")),
+            (*map(Column, ("User", name, "Status", "Transport", "Scope", "Error")), *said, Column("Took", "ms")),
             found["latest"].objects(),
             cells,
             empty="No such connection in this time range.",

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from console.ask import Answer, moment
 from console.charts import Chart, Series, over_time
 from console.events import VERSION, is_value, named, of_range, since
-from console.figures import Figures, Row, counted, figures, hidden, part, told, total
+from console.figures import ROWS, Figures, Row, counted, figures, hidden, part, told, total
 from console.filters import DAY, NONE, Filters, timestamp
 from console.sections import Cell, Column, Section, Stat, Tab, Table
 from console.web import Page, Visit, joined
@@ -61,14 +61,15 @@ async def errors(visit: Visit) -> Response:
         statuses=f"SELECT date_trunc('{filters.bucket}', e.event_time) AS at, "
         f"coalesce(e.status_code::VARCHAR, 'no HTTP status') AS status, count(*) AS n "
         f"{of_range(filters, named('api_error'))} GROUP BY ALL",
-        models="SELECT e.model, count(*) FILTER (WHERE e.event_name = 'api_error') AS failed, "
+        api="SELECT e.model, e.status_code, grouping(e.model) = 1 AS of_status, "
+        "count(*) FILTER (WHERE e.event_name = 'api_error') AS failed, "
         "count(*) FILTER (WHERE e.event_name = 'api_request') AS done, "
         "count(*) FILTER (WHERE e.event_name = 'api_retries_exhausted') AS exhausted, "
-        "count(DISTINCT (e.tenant, e.session_id)) FILTER (WHERE e.event_name <> 'api_request') AS sessions "
-        f"{of_range(filters, named('api_request', *_FAILED))} GROUP BY 1 ORDER BY failed DESC, done DESC LIMIT 50",
-        codes="SELECT e.status_code, count(*) AS n, count(DISTINCT (e.tenant, e.session_id)) AS sessions, "
-        "count(DISTINCT (e.tenant, e.user_key)) AS users, max(e.event_time) AS last "
-        f"{of_range(filters, named('api_error'))} GROUP BY 1 ORDER BY n DESC LIMIT 50",
+        "count(DISTINCT (e.tenant, e.session_id)) FILTER (WHERE e.event_name <> 'api_request') AS sessions, "
+        "count(DISTINCT (e.tenant, e.user_key)) FILTER (WHERE e.event_name <> 'api_request') AS users, "
+        "max(e.event_time) FILTER (WHERE e.event_name = 'api_error') AS last "
+        f"{of_range(filters, named('api_request', *_FAILED))} "
+        "GROUP BY GROUPING SETS ((e.model), (e.status_code)) ORDER BY failed DESC, done DESC LIMIT 200",
         after=f"{_followed(page, [])} SELECT event_name, after, count(*) AS n, "
         "quantile_cont(pause_s, 0.5) AS pause_s FROM f GROUP BY ALL",
         latest=f"{_followed(page, chosen)} SELECT * FROM f {_after(page)} "
@@ -79,10 +80,13 @@ async def errors(visit: Visit) -> Response:
         "GROUP BY ALL ORDER BY n DESC LIMIT 50",
         internals=f"SELECT e.event_id, e.tenant, e.session_id, e.user_key, e.event_time, e.error_name, e.error_code, "
         f"{VERSION} AS version {of_range(filters, named('internal_error'), *internal)} "
-        f"ORDER BY e.event_time DESC, e.event_id LIMIT 20",
+        f"ORDER BY e.event_time DESC, e.event_id LIMIT {ROWS}"
+        if internal
+        else None,
         compactions='SELECT e."trigger", e.success, count(*) AS n, avg(e.pre_tokens) AS pre, '
-        "avg(e.post_tokens) AS post, quantile_cont(e.duration_ms, 0.95) AS p95, count(DISTINCT (e.tenant, e.session_id)) AS sessions "
-        f"{of_range(filters, named('compaction'))} GROUP BY ALL ORDER BY n DESC LIMIT 20",
+        "avg(e.post_tokens) AS post, quantile_cont(e.duration_ms, 0.95) AS p95, "
+        f"count(DISTINCT (e.tenant, e.session_id)) AS sessions {of_range(filters, named('compaction'))} "
+        "GROUP BY ALL ORDER BY n DESC LIMIT 20",
     )
 
     def totals() -> Section:
@@ -120,7 +124,9 @@ async def errors(visit: Visit) -> Response:
             value="n",
             bucket=filters.bucket,
         )
-        tables = [_code_table(page, found["codes"].objects()), _model_table(page, found["models"].objects())]
+        rows = found["api"].objects()
+        codes = [row for row in rows if row["of_status"] and row["failed"]]
+        tables = [_code_table(page, codes), _model_table(page, [row for row in rows if not row["of_status"]])]
         return Section("api", "Errors of the API", charts=[chart], tables=tables)
 
     def after() -> Section:
@@ -141,8 +147,9 @@ async def errors(visit: Visit) -> Response:
         tables = [
             _internal_table(page, found["internal"].objects()),
             _compaction_table(found["compactions"].objects()),
-            _internal_list(page, found["internals"].objects()),
         ]
+        if internal:
+            tables.append(_internal_list(page, found["internals"].objects()))
         chosen = [chip for chip in page.chips("internals") if chip[0].startswith("Error")]
         return Section("inside", "Inside the client", tables=tables, chosen=chosen)
 
@@ -152,7 +159,7 @@ async def errors(visit: Visit) -> Response:
         TABS,
         [
             part("totals", "At a glance", [found["totals"], found["sessions"]], totals),
-            part("api", "Errors of the API", [found["statuses"], found["codes"], found["models"]], of_api),
+            part("api", "Errors of the API", [found["statuses"], found["api"]], of_api),
             part("after", "Retries exhausted: recovered or stalled", [found["after"], found["latest"]], after),
             part("inside", "Inside the client", [found["internal"], found["internals"], found["compactions"]], inside),
         ],
@@ -263,7 +270,7 @@ def _failure_list(page: Figures, rows: Sequence[Row]) -> Table:
             Cell(row["after"], tone=_TONES.get(row["after"], "")),
         ]
 
-    text = [Column("What it said")] if page.sees("error") else []
+    text = [Column("What it said", "words")] if page.sees("error") else []
     columns = (
         *(Column(name) for name in ("User", "What", "HTTP status", "Model")),
         *text,
@@ -280,7 +287,7 @@ def _code_table(page: Figures, rows: Sequence[Row]) -> Table:
     for row in rows:
         status = None if row["status_code"] is None else str(row["status_code"])
         href = page.choose("failures", status=status or NONE)
-        numbers = (Cell(row["n"], href), Cell(row["sessions"]), Cell(row["users"]), Cell(row["last"]))
+        numbers = (Cell(row["failed"], href), Cell(row["sessions"]), Cell(row["users"]), Cell(row["last"]))
         cells.append((Cell(status or "no HTTP status", href), *numbers))
     columns = (
         Column("HTTP status"),
@@ -379,10 +386,11 @@ async def latency(visit: Visit) -> Response:
     quantiles = f"[{', '.join(map(str, _QUANTILES.values()))}]"
     chosen = [is_value("e.tool_name", page.chosen["tool"])] if "tool" in page.chosen else []
     error = ", e.error" if page.sees("error") else ""
-    bucket = f"date_trunc('{filters.bucket}', e.event_time) AS at"
+    bucket = f"date_trunc('{filters.bucket}', e.event_time) AS start"
     first = "quantile_cont(e.ttft_ms, 0.5) AS p50, quantile_cont(e.ttft_ms, 0.95) AS p95, count(e.ttft_ms) AS n"
     found = await page.ask(
-        tools="SELECT e.tool_name, grouping(e.tool_name) = 1 AS of_all, count(*) AS n, count(*) FILTER (WHERE NOT e.success) AS failed, "
+        tools="SELECT e.tool_name, grouping(e.tool_name) = 1 AS of_all, count(*) AS n, "
+        "count(*) FILTER (WHERE NOT e.success) AS failed, "
         f"quantile_cont(e.duration_ms, {quantiles}) AS q, count(DISTINCT (e.tenant, e.user_key)) AS users "
         f"{of_range(filters, named('tool_result'))} "
         "GROUP BY GROUPING SETS ((), (e.tool_name)) ORDER BY of_all DESC, n DESC LIMIT 61",
@@ -391,26 +399,24 @@ async def latency(visit: Visit) -> Response:
         requests=f"SELECT e.model, count(*) AS n, quantile_cont(e.duration_ms, {quantiles}) AS q, "
         f"count(e.ttft_ms) AS first_n, quantile_cont(e.ttft_ms, {quantiles}) AS first "
         f"{of_range(filters, named('api_request'))} GROUP BY GROUPING SETS ((), (e.model)) ORDER BY n DESC LIMIT 51",
-        over=f"SELECT {bucket}, quantile_cont(e.duration_ms, {quantiles}) AS q "
-        f"{of_range(filters, named('api_request'))} GROUP BY 1",
-        first=f"SELECT {bucket}, e.model, {first} {of_range(filters, named('api_request'), 'e.ttft_ms IS NOT NULL')} "
-        "GROUP BY ALL LIMIT 5000",
+        over=f"SELECT {bucket}, e.model, grouping(e.model) = 1 AS of_all, "
+        f"quantile_cont(e.duration_ms, {quantiles}) AS q, {first} {of_range(filters, named('api_request'))} "
+        "GROUP BY GROUPING SETS ((start), (start, e.model)) ORDER BY of_all DESC, n DESC LIMIT 5000",
         failures="SELECT e.event_id, e.tenant, e.session_id, e.user_key, e.event_time, e.tool_name, e.error_type, "
         f"e.duration_ms{error} {of_range(filters, named('tool_result'), 'NOT e.success', *chosen)} "
         f"ORDER BY e.event_time DESC, e.event_id {page.limit}",
     )
-    source = "events"
-    spans = isinstance(found["first"], Answer) and not found["first"].rows and page.sees("ttft_ms", table="spans")
-    if spans:  # older clients tell it only in their traces
-        source = "spans"
-        at = f"date_trunc('{filters.bucket}', e.start_time) AS at"
+    told_by_events = found["over"].objects() if isinstance(found["over"], Answer) else []
+    first_by_time = [one for one in told_by_events if one["n"] and not one["of_all"]]
+    traced: dict[str, Any] = {}
+    if not first_by_time and page.sees("ttft_ms", table="spans"):  # older clients tell it only in their traces
+        start = f"date_trunc('{filters.bucket}', e.start_time) AS start"
         sql = of_range(filters, "e.ttft_ms IS NOT NULL", table="spans")
         traced = await page.ask(
-            first=f"SELECT {at}, e.model, {first} {sql} GROUP BY ALL LIMIT 5000",
+            over=f"SELECT {start}, e.model, {first} {sql} GROUP BY ALL ORDER BY n DESC LIMIT 5000",
             models=f"SELECT e.model, count(*) AS first_n, quantile_cont(e.ttft_ms, {quantiles}) AS first {sql} "
             "GROUP BY 1 ORDER BY first_n DESC LIMIT 50",
         )
-        found["first"], found["traced"] = traced["first"], traced["models"]
 
     def tools() -> Section:
         (every, *by_tool), before = found["tools"].objects(), found["before"].one()
@@ -431,15 +437,14 @@ async def latency(visit: Visit) -> Response:
 
     def requests() -> Section:
         rows = found["requests"].objects()
-        over = {
-            row["at"]: dict(zip(_QUANTILES, row["q"] or [None] * 3, strict=True)) for row in found["over"].objects()
-        }
+        every = [row for row in found["over"].objects() if row["of_all"]]
+        over = {row["start"]: dict(zip(_QUANTILES, row["q"] or [None] * 3, strict=True)) for row in every}
         chart = lines("How long API requests take", filters, list(over.items()), tuple(_QUANTILES))
         table = _request_table(page, [row for row in rows if row["n"]])
         return Section("requests", "API requests", charts=[chart], tables=[table])
 
     def first_tokens() -> Section:
-        rows = found["first"].objects()
+        rows = traced["over"].objects() if traced else first_by_time
         sums: dict[str, int] = {}
         for row in rows:
             sums[row["model"] or NONE] = sums.get(row["model"] or NONE, 0) + row["n"]
@@ -448,11 +453,11 @@ async def latency(visit: Visit) -> Response:
         for quantile, title in (("p50", "Time to first token, median"), ("p95", "Time to first token, 95 % within")):
             at: dict[str, dict[str, float]] = {}
             for row in rows:
-                at.setdefault(row["at"], {})[row["model"] or NONE] = row[quantile]
+                at.setdefault(row["start"], {})[row["model"] or NONE] = row[quantile]
             charts.append(lines(title, filters, list(at.items()), models))
-        by_model = found["traced"].objects() if spans else found["requests"].objects()
+        by_model = traced["models"].objects() if traced else found["requests"].objects()
         of_model = [row for row in by_model if row["first_n"] and row["model"] is not None]
-        text = "From the traces of the clients; their events do not tell it." if source == "spans" and rows else ""
+        text = "From the traces of the clients; their events do not tell it." if traced and rows else ""
         note = "" if rows else _NO_FIRST
         tables = [_first_table(of_model)]
         return Section(
@@ -469,7 +474,7 @@ async def latency(visit: Visit) -> Response:
             part(
                 "first-token",
                 "Time to first token",
-                [found["first"], found["requests"], *([found["traced"]] if spans else [])],
+                [found["over"], found["requests"], *traced.values()],
                 first_tokens,
             ),
         ],
@@ -529,7 +534,7 @@ def _tool_failures(page: Figures, rows: Sequence[Row]) -> Table:
         text = [Cell(row["error"])] if "error" in row else []
         return [page.user(row), Cell(row["tool_name"]), Cell(row["error_type"]), *text, Cell(row["duration_ms"])]
 
-    text = [Column("What it said")] if page.sees("error") else []
+    text = [Column("What it said", "words")] if page.sees("error") else []
     columns = (Column("User"), Column("Tool"), Column("Kind of error"), *text, Column("Took", "ms"))
     empty = "No such call failed in this time range."
     return page.listing("tool-failures", "Latest calls that failed", columns, rows, cells, empty=empty)
@@ -653,9 +658,9 @@ def _version_table(page: Figures, rows: Sequence[Row]) -> Table:
         Column("Users", "count"),
         Column("First seen", "time"),
         Column("Last seen", "time"),
-        Column("Sessions with errors", "count"),
+        Column("With errors", "count"),
         Column("Share", "percent"),
-        *(Column(name, "count") for name in ("API errors", "Failed tool calls", "Internal errors")),
+        *(Column(name, "count") for name in ("API errors", "Tool failures", "Internal errors")),
     )
     note = "Sessions that were in use in the time range, each with all of its errors; first seen is of these sessions."
     empty = "No session in this time range. Choose a longer one; or see under Sources whether clients are sending."

@@ -274,14 +274,14 @@ def _by_risk(page: Figures) -> str:
 
 def _risk_table(page: Figures, counts: dict[str, Row]) -> Table:
     rows = []
-    for risk in sorted(risks.RISKS, key=lambda risk: -(counts[risk.name]["runs"] if risk.name in counts else 0)):
-        row = counts.get(risk.name)
-        href = page.choose("latest", risk=risk.name) if row else None
-        cells = (Cell(risk.name, href), Cell(risk.why), Cell(row["runs"] if row else 0, href))
-        rows.append((*cells, Cell(row["users"] if row else 0)))
-    columns = (Column("Mark"), Column("Why to look"), Column("Commands", "count"), Column("Users", "count"))
+    for risk in sorted(risks.RISKS, key=lambda risk: -counts[risk.name]["runs"] if risk.name in counts else 0):
+        if row := counts.get(risk.name):
+            href = page.choose("latest", risk=risk.name)
+            rows.append((Cell(risk.name, href), Cell(risk.why), Cell(row["runs"], href), Cell(row["users"])))
+    columns = (Column("Mark"), Column("Why to look", "words"), Column("Commands", "count"), Column("Users", "count"))
     note = "A mark is a reason to look, no judgement. A command can have several."
-    return Table("by-risk", "What looks risky", columns, rows, "", note, wide=True)
+    empty = f"No command looks risky. Looked for: {', '.join(risks.BY_NAME)}."
+    return Table("by-risk", "What looks risky", columns, rows, empty, note, wide=True)
 
 
 def _program_table(page: Figures, rows: Sequence[Row]) -> Table:
@@ -357,7 +357,7 @@ async def permissions(visit: Visit) -> Response:
         modes=_modes(page, 50),
         transitions="SELECT e.from_mode, e.to_mode, e.trigger, count(*) AS n, count(DISTINCT (e.tenant, e.user_key)) "
         f"AS users, max(e.event_time) AS last {of_range(filters, changes)} GROUP BY ALL "
-        f"ORDER BY e.to_mode IS NOT DISTINCT FROM '{BYPASS}' DESC, n DESC LIMIT 100",
+        "ORDER BY n DESC LIMIT 100",
         latest="SELECT e.event_id, e.tenant, e.session_id, e.user_key, e.event_time, e.tool_name, e.decision, e.source"
         f"{line} {of_range(filters, _DECISION, *chosen)} ORDER BY e.event_time DESC, e.event_id {page.limit}",
     )
@@ -480,7 +480,7 @@ def _transition_table(rows: Sequence[Row]) -> Table:
             Cell(row["users"]),
             Cell(row["last"]),
         )
-        for row in rows
+        for row in sorted(rows, key=lambda row: row["to_mode"] != BYPASS)
     ]
     return Table("transitions", "By mode", columns, cells, "Nobody changed the permission mode.", key_cells=3)
 

@@ -1,0 +1,124 @@
+"""The reliability pages, over a store in which something happened. (What holds for every such page: test_security.)"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.console.conftest import Pages
+from tests.console.incidents import HOSTILE, VIEWER, incidents, number, shown
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def watched(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages]:
+    """Pages over a store in which something happened."""
+    async with incidents(tmp_path_factory.mktemp("incidents")) as pages:
+        yield pages
+
+
+# Errors
+
+
+async def test_errors_of_the_api_stand_by_status_and_by_model(watched: Pages) -> None:
+    page = await shown(watched, "/reliability")
+    assert (number(page, "API errors"), number(page, "Share of API requests that failed")) == ("4", "50.0 %")
+    assert [row[:4] for row in page.rows("codes")] == [["529", "3", "3", "2"], ["400", "1", "1", "1"]]
+    assert page.rows("models") == [
+        ["opus", "3", "3", "50.0 %", "3", "3"],
+        [HOSTILE, "0", "1", "100.0 %", "0", "1"],
+        ["haiku", "1", "0", "0.0 %", "0", "0"],
+    ]
+    assert '"name": "529"' in page.text  # of the chart
+
+
+async def test_a_session_that_went_on_after_its_retries_recovered_and_one_that_did_not_stalled(watched: Pages) -> None:
+    page = await shown(watched, "/reliability")
+    assert page.rows("recovery") == [
+        ["Retries exhausted", "3", "1", "1", "1", "50.0 %", "30.0 s"],
+        ["API errors, all", "4", "2", "1", "1", "66.7 %", "27.5 s"],
+    ]
+    stalled = await shown(watched, page.link("/reliability?after=api_retries_exhausted%3Astalled"))
+    assert [row[1:] for row in stalled.rows("failures")] == [
+        ["bob@acme.example", "Retries exhausted", "529", "opus", HOSTILE, "11", "1 min 30 s", "stalled"]
+    ]
+    assert any(link.startswith("/sessions/acme/s2?event=") for link in stalled.links)
+
+
+async def test_the_errors_of_one_status_or_model_can_be_listed(watched: Pages) -> None:
+    assert len((await shown(watched, "/reliability?status=400")).rows("failures")) == 1
+    assert len((await shown(watched, "/reliability?status=529")).rows("failures")) == 6
+    assert len((await shown(watched, "/reliability?failed=opus")).rows("failures")) == 6
+
+
+async def test_who_may_not_see_the_texts_of_errors_sees_that_there_were_errors(watched: Pages) -> None:
+    page = await shown(watched, "/reliability", VIEWER)
+    assert "bad request" not in page.text
+    assert "the text of errors" in page.text
+    assert number(page, "API errors") == "4"
+
+
+async def test_sessions_with_errors_leave_ghosts_out_and_lead_to_their_list(watched: Pages) -> None:
+    page = await shown(watched, "/reliability?team=core")
+    (row,) = await watched.sql.ask("SELECT count(*) AS n FROM sessions WHERE errors > 0 AND NOT ghost")
+    assert row["n"] == 2
+    assert number(await shown(watched, "/reliability"), "Sessions with errors") == "2"
+    assert "/sessions?team=core&only=errors" in page.links
+
+
+async def test_internal_errors_and_compactions_are_counted(watched: Pages) -> None:
+    page = await shown(watched, "/reliability")
+    assert [row[:6] for row in page.rows("internal")] == [[HOSTILE, "E1", "2.1.100", "1", "1", "1"]]
+    assert page.rows("compactions") == [["auto", "done", "2", "1", "2.00 k", "500", "50 ms"]]
+    link = next(link for link in page.links if "name=" in link)
+    assert [row[1:] for row in (await shown(watched, link)).rows("internals")] == [
+        ["bob@acme.example", HOSTILE, "E1", "2.1.100"]
+    ]
+
+
+# Speed
+
+
+async def test_tools_have_their_success_and_their_percentiles(watched: Pages) -> None:
+    page = await shown(watched, "/reliability/latency")
+    rows = {row[0]: row[1:] for row in page.rows("tools")}
+    assert rows["Read"] == ["10", "90.0 %", "1", "550 ms", "955 ms", "991 ms", "1"]
+    assert rows["Bash"][:3] == ["8", "87.5 %", "1"]
+    failed = await shown(watched, "/reliability/latency?tool=Read")
+    assert [row[1:] for row in failed.rows("tool-failures")] == [["ada@acme.example", "Read", "–", HOSTILE, "1.0 s"]]
+
+
+async def test_requests_and_the_time_to_their_first_token_have_percentiles_by_model(watched: Pages) -> None:
+    page = await shown(watched, "/reliability/latency")
+    assert page.rows("requests-by-model") == [
+        ["all models", "4", "2.5 s", "3.8 s", "4.0 s"],
+        ["opus", "3", "3.0 s", "3.9 s", "4.0 s"],
+        ["haiku", "1", "1.0 s", "1.0 s", "1.0 s"],
+    ]
+    assert page.rows("first-by-model") == [
+        ["opus", "3", "300 ms", "390 ms", "398 ms"],
+        ["haiku", "1", "100 ms", "100 ms", "100 ms"],
+    ]
+    assert "Time to first token, median" in page.text
+
+
+async def test_without_times_to_the_first_token_it_says_how_to_get_them(watched: Pages) -> None:
+    page = await shown(watched, "/reliability/latency?from=2020-01-01&to=2020-01-02")
+    assert "CLAUDE_CODE_ENHANCED_TELEMETRY_BETA=1" in page.text
+
+
+# Versions
+
+
+async def test_versions_in_use_stand_newest_first(watched: Pages) -> None:
+    page = await shown(watched, "/reliability/versions")
+    assert [row[:3] for row in page.rows("versions-in-use")] == [
+        ["2.1.100", "1", "1"],
+        ["2.1.99", "1", "1"],
+        [HOSTILE, "1", "1"],
+    ]
+    assert page.stats["Sessions"] == ("3", "+200 % before: 1")
+    assert "/sessions?version=2.1.100&only=errors" in page.links
