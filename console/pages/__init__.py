@@ -6,6 +6,8 @@ from console.pages import (
     reliability,
     security,
     signin,
+    sources,
+    start,
 )
 from console.web import Page
 
@@ -15,4 +17,6 @@ PAGES: tuple[Page, ...] = (
     *overview.PAGES,
     *reliability.PAGES,
     *security.PAGES,
+    *sources.PAGES,
+    *start.PAGES,
 )

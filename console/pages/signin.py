@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from console import oidc
 from console.errors import SignInFault
+from console.pages.start import landing
 from console.people import Person, signed_in
 from console.web import Page, Visit
 from schemas.errors import MillraceError
@@ -39,7 +40,8 @@ async def by_link(visit: Visit) -> Response:
         fault = visit.console.links.use(visit.request.query_params.get("token", ""))
         if fault is not None:
             raise SignInFault(f"{fault[:1].upper()}{fault[1:]}.", reason="bad_link", status=403)
-        return await _welcome(visit, signed_in("local", "local admin", None, (ADMIN,), time.time()), "/")
+        person = signed_in("local", "local admin", None, (ADMIN,), time.time())
+        return await _welcome(visit, person, await landing(visit.console, person, visit.address))
 
     return await _attempted(visit, attempt)
 

@@ -1,0 +1,352 @@
+"""Source health: who sends what, how much, since when not, and what of it was not taken."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Any
+
+from starlette.responses import Response
+
+from console.ask import Visible, moment
+from console.charts import Chart, over_time
+from console.errors import AskFault
+from console.filters import DAY, HOUR, FilterFault, literal, timestamp
+from console.pages import start
+from console.web import Page, Visit
+from schemas import keys, routing
+from schemas.errors import PermanentError
+
+PATH = "/sources"
+SIGNALS: Mapping[str, str] = MappingProxyType({"events": "Events", "metrics": "Metrics", "spans": "Spans"})
+# When a record happened: a point's end, a span's end.
+_HAPPENED = {"events": "event_time", "metrics": "event_time", "spans": "coalesce(end_time, start_time)"}
+FRESH = timedelta(minutes=15)
+"""Less than this since its last record, and a source counts as sending: clients export metrics once a minute."""
+LATE_S = 600
+"""An event this much older than its receipt is called late, as streams do by default."""
+SILENT_DAYS = (1, 3, 7, 14)
+_SILENT_DEFAULT = 7
+_KNOWN = timedelta(days=30)
+_REJECTED = timedelta(days=7)
+_SOURCES_MAX = 200
+_ROWS_MAX = 100
+# What to do about a reason that the gateway gives.
+ADVICE: Mapping[str, str] = MappingProxyType(
+    {
+        "malformed_record": "The client, or a collector between, sends what is no OTLP record: read the error, update "
+        "it, or take the processor out that changes it.",
+        "invalid_id": "A session id that is too long or has control characters: something between client and gateway "
+        "rewrites it.",
+        "too_large": "Larger than Kafka takes. With API bodies open, lower CLAUDE_CODE_OTEL_CONTENT_MAX_LENGTH at the "
+        "client, or send fewer records a request from the collector.",
+    }
+)
+_NOTHING = Visible({}, {}, [])
+_ADVICE_ELSE = "Read the error; the record's length and SHA-256 tell whether it is always the same."
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One signal of one source.  last: its newest record's receipt.  hour, day: records received in that time."""
+
+    last: datetime | None = None
+    hour: int = 0
+    day: int = 0
+    late: int = 0
+    suspect: int = 0
+    broken: int = 0
+
+
+@dataclass
+class Source:
+    """Whoever shares tenant, service and kind of client; records tell no more of where they come from."""
+
+    tenant: str
+    service: str | None
+    client: str | None
+    flows: dict[str, Flow] = field(default_factory=dict)
+    last_session: datetime | None = None
+
+    @property
+    def last(self) -> datetime | None:
+        """The newest record of any signal."""
+        return max((flow.last for flow in self.flows.values() if flow.last), default=self.last_session)
+
+    def state(self, now: datetime) -> str:
+        """sending, quiet (within a day) or silent."""
+        last = self.last
+        if last is None or now - last > DAY:
+            return "silent"
+        return "sending" if now - last <= FRESH else "quiet"
+
+    @property
+    def id(self) -> str:
+        """Of its row in the page."""
+        return "-".join((self.tenant, self.service or "", self.client or ""))
+
+
+async def sources(visit: Visit) -> Response:
+    """All of it; a part that keeps itself up to date asks only for what it shows."""
+    now = visit.console.now()
+    days = _silent_days(visit.request.query_params.get("silent"))
+    part = visit.request.headers.get("hx-target")
+    shown: dict[str, Any] = dict.fromkeys(("flow", "hours", "silent_sources", "versions", "silent", "rejected"))
+    try:
+        if part is None and visit.person.admin and not (await visit.ask(start.ANYTHING)).one()["any"]:
+            return visit.go(start.PATH)
+        visible = await visit.visible()
+    except AskFault as fault:
+        visible = _NOTHING
+        shown = dict.fromkeys(shown, fault)
+    else:
+        shown |= await visit.panels(**_asked(visit, visible, now, days, part))
+    listed = _listed(shown["flow"], shown["silent_sources"])
+    return visit.render(
+        "sources.html",
+        **shown,
+        listed=listed,
+        totals=None if isinstance(listed, AskFault) else _totals(listed, now),
+        keys=_keys(visit, listed) if visit.person.admin else None,
+        dropping=_dropping(visit) if visit.person.admin else None,
+        visible=visible,
+        now=now,
+        signals=SIGNALS,
+        days=days,
+        silent_days=SILENT_DAYS,
+        advice=lambda reason: ADVICE.get(reason, _ADVICE_ELSE),
+        ago=lambda at: ago(at, now),
+        late_minutes=LATE_S // 60,
+    )
+
+
+def _asked(
+    visit: Visit, visible: Visible, now: datetime, days: int, part: str | None
+) -> dict[str, Coroutine[Any, Any, Any]]:
+    """The questions behind a part of the page; None: behind all of it."""
+    asked: dict[str, Coroutine[Any, Any, Any]] = {}
+    if part != "fleet":
+        asked["flow"] = _flow(visit, visible, now)
+        asked["hours"] = _hours(visit, visible, now)
+        asked["silent_sources"] = _sessions_of(visit, visible, now)
+    if part != "flow":
+        asked["versions"] = _versions(visit, visible, now)
+        asked["silent"] = _silent(visit, visible, now, days)
+    # Every read of it is told to the audit: never by itself, only for who asks.
+    if part is None and visit.request.query_params.get("rejected") and visible.has("rejected", "reason"):
+        asked["rejected"] = _rejected(visit, visible, now)
+    return asked
+
+
+def ago(at: datetime | str | None, now: datetime) -> str:
+    """How long ago, in words: 12 s ago, 3 min ago, 5 h ago, 2 d ago."""
+    found = moment(at) if isinstance(at, str) else at
+    if found is None:
+        return "never"
+    seconds = max(0, int((now - found).total_seconds()))
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return f"{seconds} s ago"
+
+
+def _minute(at: datetime) -> datetime:
+    """Questions that are the same for a minute have the same answer for everybody who asks within it."""
+    return at.astimezone(UTC).replace(second=0, microsecond=0)
+
+
+def _shown_signals(visible: Visible) -> list[str]:
+    return [name for name in SIGNALS if visible.has(name, "tenant", "received_time", "service_name", "client")]
+
+
+async def _flow(visit: Visit, visible: Visible, now: datetime) -> list[dict[str, Any]]:
+    """What each source sent within a day, by signal."""
+    hour, day = timestamp(_minute(now) - HOUR), timestamp(_minute(now) - DAY)
+    parts = [
+        f"SELECT '{name}' AS signal, tenant, service_name, client, max(received_time) AS last, count(*) AS day, "
+        f"count(*) FILTER (received_time >= {hour}) AS hour, count(*) FILTER (clock_suspect) AS suspect, "
+        f"count(*) FILTER (received_time - {_HAPPENED[name]} > INTERVAL {LATE_S} SECOND) AS late, "
+        f"count(*) FILTER (pipeline_error IS NOT NULL) AS broken "
+        f"FROM {name} WHERE received_time >= {day} GROUP BY ALL"
+        for name in _shown_signals(visible)
+    ]
+    if not parts:
+        return []
+    sql = f"SELECT * FROM ({' UNION ALL '.join(parts)}) ORDER BY last DESC LIMIT {_SOURCES_MAX * len(parts)}"
+    return (await visit.ask(sql)).objects()
+
+
+async def _hours(visit: Visit, visible: Visible, now: datetime) -> Chart | None:
+    """Records received, by signal and hour."""
+    first = _minute(now).replace(minute=0) - 23 * HOUR
+    parts = [
+        f"SELECT '{name}' AS signal, date_trunc('hour', received_time) AS at, count(*) AS records "
+        f"FROM {name} WHERE received_time >= {timestamp(first)} GROUP BY ALL"
+        for name in _shown_signals(visible)
+    ]
+    if not parts:
+        return None
+    rows = (await visit.ask(" UNION ALL ".join(parts))).objects()
+    return over_time(
+        "Records received an hour",
+        "count",
+        [first + n * HOUR for n in range(24)],
+        rows,
+        name="signal",
+        value="records",
+        names=SIGNALS,
+    )
+
+
+async def _sessions_of(visit: Visit, visible: Visible, now: datetime) -> list[dict[str, Any]]:
+    """Which services had sessions within 30 days, for those that sent nothing since."""
+    if not visible.has("sessions", "tenant", "service_name", "last_time"):
+        return []
+    known = timestamp(_minute(now) - _KNOWN)
+    sql = (
+        "SELECT tenant, service_name, max(last_time) AS last FROM sessions "
+        f"WHERE last_time >= {known} GROUP BY ALL ORDER BY last DESC LIMIT {_SOURCES_MAX}"
+    )
+    return (await visit.ask(sql)).objects()
+
+
+async def _versions(visit: Visit, visible: Visible, now: datetime) -> list[dict[str, Any]]:
+    """Clients by version, those most used first."""
+    columns = ("tenant", "user_key", "app_version", "service_name", "app_entrypoint", "last_time", "ghost")
+    if not visible.has("sessions", *columns):
+        return []
+    sql = (
+        "SELECT service_name, app_version, app_entrypoint, count(*) AS sessions, "
+        "count(DISTINCT (tenant, user_key)) AS users, max(last_time) AS last FROM sessions "
+        f"WHERE NOT ghost AND last_time >= {timestamp(_minute(now) - _KNOWN)} GROUP BY ALL "
+        f"ORDER BY sessions DESC, last DESC LIMIT {_ROWS_MAX}"
+    )
+    return (await visit.ask(sql)).objects()
+
+
+@dataclass(frozen=True)
+class Silent:
+    """Users who had sessions and have none any more.  total: how many; users: the latest of them."""
+
+    total: int
+    users: Sequence[Mapping[str, Any]]
+
+
+async def _silent(visit: Visit, visible: Visible, now: datetime, days: int) -> Silent | None:
+    """None: this person sees no users."""
+    if not visible.has("sessions", "tenant", "user_key", "team", "last_time", "ghost"):
+        return None
+    at = _minute(now)
+    sql = (
+        "SELECT tenant, user_key, max(last_time) AS last, max_by(team, last_time) AS team, count(*) AS sessions, "
+        "count(*) OVER () AS total FROM sessions "
+        f"WHERE NOT ghost AND user_key IS NOT NULL AND last_time >= {timestamp(at - _KNOWN)} "
+        f"GROUP BY tenant, user_key HAVING max(last_time) < {timestamp(at - days * DAY)} "
+        f"ORDER BY last DESC LIMIT {_ROWS_MAX}"
+    )
+    users = (await visit.ask(sql)).objects()
+    if users and visible.has("people", "tenant", "user_key", "user_email"):
+        pairs = ", ".join(f"({literal(one['tenant'])}, {literal(one['user_key'])})" for one in users)
+        found = await visit.ask(
+            f"SELECT tenant, user_key, user_email FROM people WHERE (tenant, user_key) IN ({pairs}) LIMIT {_ROWS_MAX}"
+        )
+        emails = {(row["tenant"], row["user_key"]): row["user_email"] for row in found.objects()}
+        users = [{**one, "user_email": emails.get((one["tenant"], one["user_key"]))} for one in users]
+    return Silent(users[0]["total"] if users else 0, users)
+
+
+async def _rejected(visit: Visit, visible: Visible, now: datetime) -> list[dict[str, Any]]:
+    """What was not taken, by reason. The audit is told of every look."""
+    error = "max_by(error, received_at)" if visible.has("rejected", "error") else "NULL::VARCHAR"
+    sql = (
+        "SELECT tenant, signal, stage, reason, count(*) AS week, "
+        f"count(*) FILTER (received_at >= {timestamp(_minute(now) - DAY)}) AS day, max(received_at) AS last, "
+        f"{error} AS error FROM rejected WHERE received_at >= {timestamp(_minute(now) - _REJECTED)} "
+        f"GROUP BY tenant, signal, stage, reason ORDER BY last DESC LIMIT {_ROWS_MAX}"
+    )
+    return (await visit.ask_now(sql)).objects()
+
+
+def _listed(flow: Any, sessions: Any) -> list[Source] | AskFault | None:
+    """Every source, the one heard last first."""
+    if flow is None or isinstance(flow, AskFault):
+        return flow
+    found: dict[tuple[str, str | None, str | None], Source] = {}
+    for row in flow:
+        key = (row["tenant"], row["service_name"], row["client"])
+        source = found.setdefault(key, Source(*key))
+        source.flows[row["signal"]] = Flow(
+            moment(row["last"]), row["hour"], row["day"], row["late"], row["suspect"], row["broken"]
+        )
+    sending = {(one.tenant, one.service) for one in found.values()}
+    for row in [] if isinstance(sessions, AskFault) or sessions is None else sessions:
+        if (row["tenant"], row["service_name"]) not in sending:
+            found[row["tenant"], row["service_name"], None] = Source(
+                row["tenant"], row["service_name"], None, last_session=moment(row["last"])
+            )
+    oldest = datetime.min.replace(tzinfo=UTC)
+    return sorted(found.values(), key=lambda one: one.last or oldest, reverse=True)[:_SOURCES_MAX]
+
+
+def _totals(listed: Iterable[Source] | None, now: datetime) -> dict[str, Any]:
+    flows = [flow for source in listed or () for flow in source.flows.values()]
+    states = [source.state(now) for source in listed or ()]
+    day = sum(flow.day for flow in flows)
+    return {
+        "sending": states.count("sending"),
+        "silent": states.count("silent"),
+        "last": max((flow.last for flow in flows if flow.last), default=None),
+        "hour": sum(flow.hour for flow in flows),
+        "day": day,
+        "late": sum(flow.late for flow in flows),
+        "suspect": sum(flow.suspect for flow in flows),
+        "broken": sum(flow.broken for flow in flows),
+    }
+
+
+def _keys(visit: Visit, listed: Any) -> list[dict[str, Any]]:
+    """The ingest keys in force with what their tenant sent; of one alone in its tenant that is its own."""
+    person, control = visit.person, visit.console.control
+    in_force = control.keys()
+    found = [k for k in in_force if k.kind == "ingest" and person.tenant in (None, k.tenant)]
+    made = control.records(keys.CONTROL_KIND)
+    alone = [key.tenant for key in found]
+    by_tenant: dict[str, list[Source]] = {}
+    for source in listed if isinstance(listed, list) else []:
+        by_tenant.setdefault(source.tenant, []).append(source)
+    return [
+        {
+            "id": key.id,
+            "tenant": key.tenant,
+            "name": key.name,
+            "made": datetime.fromtimestamp(made[key.id]["updated_at"] / 1e6, UTC) if key.id in made else None,
+            "last": max((s.last for s in by_tenant.get(key.tenant or "", []) if s.last), default=None),
+            "day": sum(f.day for s in by_tenant.get(key.tenant or "", []) for f in s.flows.values()),
+            "sharing": alone.count(key.tenant),
+        }
+        for key in found[:_SOURCES_MAX]
+    ]
+
+
+def _dropping(visit: Visit) -> list[str]:
+    """The routing rules in force that store nothing of what they take."""
+    record = visit.console.control.records(routing.CONTROL_KIND).get(routing.CONTROL_ID)
+    if record is None:
+        return []
+    try:
+        return [rule.name for rule in routing.from_control(record).rules if rule.route == routing.DROP]
+    except PermanentError:
+        return []
+
+
+def _silent_days(text: str | None) -> int:
+    if not text:
+        return _SILENT_DEFAULT
+    if text not in {str(days) for days in SILENT_DAYS}:
+        raise FilterFault(f"silent is one of {', '.join(map(str, SILENT_DAYS))} days, not {text[:20]!r}")
+    return int(text)
+
+
+PAGES = (Page(PATH, sources),)
