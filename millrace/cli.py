@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from millrace import command, local_keys, query, stack, status
+from millrace import command, doctor, local_keys, query, stack, status
 from millrace import config as config_
 from millrace import policy as policy_
 from millrace import restart as restart_
@@ -254,6 +254,16 @@ def status_(seconds: float, as_json: bool) -> None:
     rows = status.wait(settings, seconds)
     _write(json.dumps(rows, indent=2) + "\n" if as_json else status.table(rows))
     if not all(row["ready"] for row in rows):
+        raise SystemExit(1)
+
+
+@cli.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="One array of objects: level, what, text, todo.")
+def doctor_(as_json: bool) -> None:
+    """Look at every part of this machine's stack, and say what to do; exits 1 when something is bad."""
+    found = doctor.look(load(StackSettings))
+    _write(json.dumps(doctor.objects(found), indent=2) + "\n" if as_json else doctor.render(found))
+    if any(one.level == "bad" for one in found):
         raise SystemExit(1)
 
 

@@ -141,8 +141,8 @@ def _days(topic: str) -> int:
 
 
 _CONTENT = (
-    f"Topic content: {_days('content')} days in Kafka, and apart from everything else in tables and lake, there until you "
-    "delete it. Admins read it; others only by a grant. Every read is audited."
+    f"Topic content: {_days('content')} days in Kafka, and apart from everything else in tables and lake, there until "
+    "you delete it. Admins read it; others only by a grant. Every read is audited."
 )
 _TRACES = {"CLAUDE_CODE_ENHANCED_TELEMETRY_BETA": "1", "OTEL_TRACES_EXPORTER": "otlp"}
 
@@ -183,8 +183,8 @@ GATES: Mapping[str, Gate] = MappingProxyType(
                 _TRACES,
                 "Spans: what ran inside of what, and for how long; which subagent did it. Without the other gates they "
                 "carry no text of prompts, tools or commands.",
-                f"Topic spans: {_days('spans')} days in Kafka, in tables and lake until you delete it; class usage, so seen "
-                "by every role.",
+                f"Topic spans: {_days('spans')} days in Kafka, in tables and lake until you delete it; class usage, so "
+                "every role sees it.",
                 sensitive=False,
             ),
             Gate(
@@ -209,14 +209,27 @@ GATES: Mapping[str, Gate] = MappingProxyType(
                 "Managed settings in force",
                 {"OTEL_LOG_MANAGED_SETTINGS": "1"},
                 "Which managed settings a client found, redacted by it, with a digest: to see that a roll-out arrived.",
-                f"On events, class detail: {_days('events')} days in Kafka, in tables and lake until you delete it; read "
-                "by the roles analyst, security and admin.",
+                f"On events, class detail: {_days('events')} days in Kafka, in tables and lake until you delete it; "
+                "read by the roles analyst, security and admin.",
                 since="2.1.274",
                 sensitive=False,
             ),
         )
     }
 )
+
+# What to do about a reason for which the gateway rejects records; anything else: REJECTED_ELSE.
+REJECTED: Mapping[str, str] = MappingProxyType(
+    {
+        "malformed_record": "the client, or a collector between, sends what is no OTLP record: read the error, update "
+        "it, or take the processor out that changes it",
+        "invalid_id": "a session id that is too long or has control characters: something between client and gateway "
+        "rewrites it",
+        "too_large": "larger than Kafka takes: with API bodies open, lower CLAUDE_CODE_OTEL_CONTENT_MAX_LENGTH at the "
+        "client, or let the collector send fewer records a request",
+    }
+)
+REJECTED_ELSE = "read the error; length and SHA-256 in the table rejected tell whether it is always the same record"
 
 
 def with_needs(gates: Collection[str]) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from console.pages import start
 from console.web import Page, Visit
 from schemas import keys, routing
 from schemas.errors import PermanentError
+from service import client
 
 PATH = "/sources"
 SIGNALS: Mapping[str, str] = MappingProxyType({"events": "Events", "metrics": "Metrics", "spans": "Spans"})
@@ -33,19 +34,7 @@ _KNOWN = timedelta(days=30)
 _REJECTED = timedelta(days=7)
 _SOURCES_MAX = 200
 _ROWS_MAX = 100
-# What to do about a reason that the gateway gives.
-ADVICE: Mapping[str, str] = MappingProxyType(
-    {
-        "malformed_record": "The client, or a collector between, sends what is no OTLP record: read the error, update "
-        "it, or take the processor out that changes it.",
-        "invalid_id": "A session id that is too long or has control characters: something between client and gateway "
-        "rewrites it.",
-        "too_large": "Larger than Kafka takes. With API bodies open, lower CLAUDE_CODE_OTEL_CONTENT_MAX_LENGTH at the "
-        "client, or send fewer records a request from the collector.",
-    }
-)
 _NOTHING = Visible({}, {}, [])
-_ADVICE_ELSE = "Read the error; the record's length and SHA-256 tell whether it is always the same."
 
 
 @dataclass(frozen=True)
@@ -116,7 +105,7 @@ async def sources(visit: Visit) -> Response:
         signals=SIGNALS,
         days=days,
         silent_days=SILENT_DAYS,
-        advice=lambda reason: ADVICE.get(reason, _ADVICE_ELSE),
+        advice=lambda reason: client.REJECTED.get(reason, client.REJECTED_ELSE),
         ago=lambda at: ago(at, now),
         late_minutes=LATE_S // 60,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -107,7 +107,6 @@ def parse(said: ImmutableMultiDict[str, Any], person: Person, *, default_tenant:
     resource = {name: text(name) for name in _RESOURCE}
     if any(len(value) > _RESOURCE_MAX for value in resource.values()):
         raise FilterFault(f"team, department and cost center have at most {_RESOURCE_MAX} characters")
-    key = text("key")
     return Choice(
         kind,
         protocol,
@@ -115,7 +114,6 @@ def parse(said: ImmutableMultiDict[str, Any], person: Person, *, default_tenant:
         resource,
         tenant,
         _since(text("since"), now),
-        key if key and _is_ingest(key) else None,
     )
 
 
@@ -126,7 +124,7 @@ async def start(visit: Visit) -> Response:
 
 async def start_with_key(visit: Visit) -> Response:
     """The same with a key that was just made, which stands in the form and in no URL."""
-    return await _page(visit, _choice(visit, visit.form))
+    return await _page(visit, _with_key(visit))
 
 
 async def make_key(visit: Visit) -> Response:
@@ -138,7 +136,7 @@ async def make_key(visit: Visit) -> Response:
         text = await create_key(visit, tenant=choice.tenant, name=name or f"for {choice.client.label}")
     except MillraceError as error:
         return await _page(visit, choice, fault=str(error))
-    return await _page(visit, Choice(**{**vars(choice), "key": text}), made=True)
+    return await _page(visit, replace(choice, key=text), made=True)
 
 
 async def create_key(visit: Visit, *, tenant: str, name: str) -> str:
@@ -178,7 +176,7 @@ async def create_key(visit: Visit, *, tenant: str, name: str) -> str:
 
 async def download(visit: Visit) -> Response:
     """One of the files for a fleet, with the key that the form brings."""
-    choice = _choice(visit, visit.form)
+    choice = _with_key(visit)
     name = visit.form.get("file")
     file = FILES.get(name) if isinstance(name, str) else None
     if file is None or not choice.client.files:
@@ -205,6 +203,12 @@ async def landing(console: Console, person: Person, address: str | None) -> str:
 def _choice(visit: Visit, said: ImmutableMultiDict[str, Any]) -> Choice:
     console = visit.console
     return parse(said, visit.person, default_tenant=console.settings.tenant, now=console.now())
+
+
+def _with_key(visit: Visit) -> Choice:
+    """The choices of a form with the key that it brings; only forms may, since URLs are logged and kept."""
+    text = visit.form.get("key")
+    return replace(_choice(visit, visit.form), key=text if isinstance(text, str) and _is_ingest(text) else None)
 
 
 async def _page(visit: Visit, choice: Choice, *, made: bool = False, fault: str = "") -> Response:

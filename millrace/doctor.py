@@ -1,0 +1,266 @@
+"""`millrace doctor`: what a stack's processes, keys, tables and topics say, judged, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from millrace import command, local_keys, preflight, query, status
+from millrace.errors import Fault, QueryFault
+from millrace.settings import StackSettings
+from schemas.errors import MillraceError
+from service import client
+
+Level = Literal["ok", "warn", "bad"]
+_MARKS: Mapping[Level, str] = {"ok": "ok  ", "warn": "WARN", "bad": "BAD "}
+
+# The lake commits once a minute; what waits three times as long is late, and ten times that, something stands.
+LAG_WARN_S, LAG_BAD_S = 180.0, 1800.0
+# Fleets sleep at night and over a weekend's day; a whole day without a record is worth a look.
+SILENT_S = 86_400.0
+_KNOWN_DAYS = 30
+_TENANTS_MAX = 50
+_SIGNALS = {"events": "event", "metrics": "metric", "spans": "span"}
+_MISSING = {
+    "events": "its clients send no events: they need OTEL_LOGS_EXPORTER=otlp",
+    "metrics": "its clients send no metrics: they need OTEL_METRICS_EXPORTER=otlp",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.  what: its name.  text: how it is.  todo: what to do; empty when it is well."""
+
+    level: Level
+    what: str
+    text: str
+    todo: str = ""
+
+
+def look(settings: StackSettings) -> list[Finding]:
+    """Everything, in the order of the flow. What cannot be asked is a finding, never an error."""
+    rows = status.collect(settings)
+    found = [*processes(rows, str(settings.data.absolute() / "logs")), *folder(settings)]
+    found += lags(rows)
+    tenants: list[str] = []
+    if rows[0]["ready"]:
+        keys, tenants = _keys()
+        found += keys
+    return [*found, *_asked(settings, tenants), *routing(rows)]
+
+
+def processes(rows: Iterable[Mapping[str, Any]], logs: str) -> Iterator[Finding]:
+    """Of the rows of `millrace status`: who does its work."""
+    for row in rows:
+        what = f"process {row['process']}"
+        if not row["ready"]:
+            todo = f"start it (make run); else its log says why: {logs}/{row['process']}.log"
+            yield Finding("bad", what, f"not ready: {_line(row['why']) or 'it does not say why'}", todo)
+        elif row["restarts"]:
+            times = "once" if row["restarts"] == 1 else f"{row['restarts']} times"
+            text = f"ready, but was started again {times}: {_line(row['last_error'])}"
+            yield Finding("warn", what, text, f"its log says more: {logs}/{row['process']}.log")
+        else:
+            yield Finding("ok", what, ", ".join(filter(None, ("ready", _line(row["why"])))))
+
+
+def folder(settings: StackSettings) -> Iterator[Finding]:
+    """The data folder: room, and who may enter it."""
+    if not settings.data.is_dir():
+        yield Finding("bad", "data folder", f"{settings.data} is not there", "set MILLRACE_DATA to the stack's folder")
+        return
+    free_mb = shutil.disk_usage(settings.data).free >> 20
+    text = f"{settings.data}, {free_mb / 1024:.1f} GiB free"
+    if free_mb < settings.disk_free_min_mb:
+        yield Finding("bad", "data folder", text, f"free some: the stack needs {settings.disk_free_min_mb} MiB")
+    elif (open_to := preflight.exposure(settings.data)) is not None:
+        yield Finding("warn", "data folder", open_to.partition(": chmod")[0], f"chmod 700 {settings.data}")
+    else:
+        yield Finding("ok", "data folder", text)
+
+
+def lags(rows: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
+    """How far streams and sinks are behind Kafka, by topic."""
+    for row in rows:
+        if not row["ready"] or not row["lag"]:
+            continue
+        details = row["details"]
+        waits = [one["waiting_s"] for one in details.values() if isinstance(one, dict) and "waiting_s" in one]
+        waited = max([*waits, row["lag_s"] or 0.0], key=lambda seconds: seconds or 0.0) or 0.0
+        topics = ", ".join(f"{topic} {lag:,}" for topic, lag in row["lag"].items() if lag)
+        text = f"{row['lag_total']:,} records wait, {waited:.1f} s at most" + (f" ({topics})" if topics else "")
+        level: Level = "bad" if waited > LAG_BAD_S else "warn" if waited > LAG_WARN_S else "ok"
+        todo = "" if level == "ok" else "if it grows, it is too slow or stands: look at its last error and its log"
+        yield Finding(level, f"lag of {row['process']}", text, todo)
+
+
+def routing(rows: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
+    """What rules dropped since the gateway was started: on purpose, but whoever misses records should see it."""
+    for row in rows:
+        for rule, counts in sorted((row["details"].get("dropped_by_rule") or {}).items()):
+            said = ", ".join(f"{n:,} {what}" for what, n in sorted(counts.items()))
+            yield Finding("ok", "routing", f"rule {rule} dropped {said} since {row['process']} was started")
+
+
+def arrivals(
+    seen: Mapping[str, Mapping[str, Mapping[str, Any]]], tenants: Sequence[str], now: datetime
+) -> Iterator[Finding]:
+    """What came last, by tenant and signal.
+
+    Args: seen: tenant → signal → last (its receipt), day (records within 24 h).  tenants: with an ingest key in force.
+    """
+    everybody = sorted({*seen, *tenants})
+    for tenant in everybody[:_TENANTS_MAX]:
+        what, signals = f"tenant {tenant}", seen.get(tenant, {})
+        if not signals:
+            text = f"has an ingest key, and sent nothing in {_KNOWN_DAYS} days"
+            yield Finding("warn", what, text, "connect a client: the console's page /start says how")
+            continue
+        said = ", ".join(
+            f"last {noun} {_age(now - signals[signal]['last'])} ago ({signals[signal]['day']:,} in 24 h)"
+            for signal, noun in _SIGNALS.items()
+            if signal in signals
+        )
+        silent = now - max(one["last"] for one in signals.values())
+        missing = [todo for signal, todo in _MISSING.items() if signal not in signals]
+        if silent.total_seconds() > SILENT_S:
+            todo = "do its people still work? was its key revoked (millrace key list), or its managed settings changed?"
+            yield Finding("warn", what, f"silent for {_age(silent)}: {said}", todo)
+        elif missing:
+            yield Finding("warn", what, said, missing[0])
+        else:
+            yield Finding("ok", what, said)
+    if len(everybody) > _TENANTS_MAX:
+        yield Finding(
+            "ok", "tenants", f"{len(everybody) - _TENANTS_MAX:,} more are not shown; the console's Sources are"
+        )
+
+
+def rejections(rows: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    """What was not taken within a day.  rows: tenant, signal, stage, reason, n, error."""
+    if not rows:
+        yield Finding("ok", "rejected", "nothing in 24 h")
+    for row in rows:
+        text = f"{row['n']:,} {row['signal'] or ''} of tenant {row['tenant'] or 'unknown'} at {row['stage']} in 24 h: "
+        error = f" ({_line(row['error'])[:200]})" if row["error"] else ""
+        advice = client.REJECTED.get(row["reason"], client.REJECTED_ELSE)
+        yield Finding("warn", "rejected", " ".join(f"{text}{row['reason']}{error}".split()), advice)
+
+
+def oddities(row: Mapping[str, Any]) -> Iterator[Finding]:
+    """Events of a day whose time or content is not as it should be.  row: events, suspect, late, broken."""
+    if row["suspect"]:
+        text = f"{row['suspect']:,} of {row['events']:,} events in 24 h have a time that cannot be"
+        yield Finding(
+            "warn", "clocks", text, "set the clocks of those machines: they count in the hour of their receipt"
+        )
+    else:
+        yield Finding("ok", "clocks", f"{row['late']:,} of {row['events']:,} events in 24 h came over 10 min late")
+    if row["broken"]:
+        text = f"{row['broken']:,} events in 24 h have JSON inside that cannot be read"
+        yield Finding(
+            "warn", "content", text, "select pipeline_error, count(*) from events group by 1: which client is it?"
+        )
+
+
+def render(found: Sequence[Finding]) -> str:
+    """For a terminal."""
+    width = max(len(one.what) for one in found)
+    lines = []
+    for one in found:
+        lines.append(f"{_MARKS[one.level]}  {one.what:{width}}  {one.text}")
+        if one.todo:
+            lines.append(f"{'':4}  {'':{width}}  → {one.todo}")
+    counts = Counter(one.level for one in found)
+    if counts["bad"] or counts["warn"]:
+        lines.append(f"{counts['bad']} bad, {counts['warn']} to look at, {counts['ok']} well")
+    else:
+        lines.append(f"all {counts['ok']} are well")
+    return "\n".join(lines) + "\n"
+
+
+def objects(found: Sequence[Finding]) -> list[dict[str, str]]:
+    """For --json."""
+    return [asdict(one) for one in found]
+
+
+def _keys() -> tuple[list[Finding], list[str]]:
+    """The keys in force, and the tenants that have one to send with."""
+    try:
+        settings, kafka = command.kafka()
+        keys = asyncio.run(local_keys.in_force(kafka, settings.prefix))
+    except MillraceError as error:
+        return [Finding("bad", "keys", f"cannot be read: {_line(error)}", "see: millrace topics list")], []
+    kinds = Counter(str(key["kind"]) for key in keys)
+    tenants = sorted({str(key["tenant"]) for key in keys if key["kind"] == "ingest"})
+    text = ", ".join(f"{kinds[kind]} {kind}" for kind in ("ingest", "query", "admin")) + " in force"
+    if not tenants:
+        todo = "millrace key create --tenant T, or the console's page /start"
+        return [Finding("bad", "keys", f"{text}: nobody can send", todo)], []
+    return [Finding("ok", "keys", f"{text}; tenants that may send: {len(tenants)}")], tenants
+
+
+def _asked(settings: StackSettings, tenants: Sequence[str]) -> list[Finding]:
+    """What the SQL service knows."""
+    url = settings.sql_url or f"http://127.0.0.1:{settings.sql_port}"
+    try:
+        key = settings.key.get_secret_value() if settings.key else local_keys.read_key(settings.data, "admin")
+        seen = _seen(url, key)
+    except Fault as error:
+        return [Finding("bad", "SQL", _line(error.cause), error.cure or "see: millrace status")]
+    found = [Finding("ok", "SQL", f"{url} answers"), *arrivals(seen, tenants, datetime.now(UTC))]
+    try:
+        found += oddities(_rows(url, key, _ODDITIES)[0])
+        found += rejections(_rows(url, key, _REJECTIONS))
+    except QueryFault as error:
+        found.append(Finding("warn", "rejected", f"cannot be read with this key: {_line(error)}", "use an admin key"))
+    return found
+
+
+_ODDITIES = (
+    "SELECT count(*) AS events, count(*) FILTER (clock_suspect) AS suspect, "
+    "count(*) FILTER (received_time - event_time > INTERVAL 10 MINUTE) AS late, "
+    "count(*) FILTER (pipeline_error IS NOT NULL) AS broken "
+    "FROM events WHERE received_time >= now() - INTERVAL 1 DAY"
+)
+_REJECTIONS = (
+    "SELECT tenant, signal, stage, reason, count(*) AS n, max_by(error, received_at) AS error FROM rejected "
+    "WHERE received_at >= now() - INTERVAL 1 DAY GROUP BY tenant, signal, stage, reason ORDER BY n DESC LIMIT 20"
+)
+
+
+def _seen(url: str, key: str) -> dict[str, dict[str, dict[str, Any]]]:
+    sql = " UNION ALL ".join(
+        f"SELECT '{signal}' AS signal, tenant, max(received_time) AS last, "
+        f"count(*) FILTER (received_time >= now() - INTERVAL 1 DAY) AS day FROM {signal} "
+        f"WHERE received_time >= now() - INTERVAL {_KNOWN_DAYS} DAY GROUP BY tenant"
+        for signal in _SIGNALS
+    )
+    seen: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in _rows(url, key, sql):
+        last = datetime.fromisoformat(row["last"])
+        seen.setdefault(row["tenant"], {})[row["signal"]] = {"last": last, "day": row["day"]}
+    return seen
+
+
+def _rows(url: str, key: str, sql: str) -> list[dict[str, Any]]:
+    answer = query.ask(url, key, sql, None)
+    return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+
+
+def _age(length: timedelta) -> str:
+    seconds = max(0, int(length.total_seconds()))
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def _line(value: object) -> str:
+    """On one line, without what could move a terminal's cursor: errors quote what clients sent."""
+    return "".join(char if char.isprintable() else " " for char in " ".join(str(value or "").split()))
