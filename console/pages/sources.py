@@ -236,13 +236,14 @@ async def _silent(visit: Visit, visible: Visible, now: datetime, days: int) -> S
         f"ORDER BY last DESC LIMIT {_ROWS_MAX}"
     )
     users = (await visit.ask(sql)).objects()
+    emails: dict[tuple[str, str], str | None] = {}
     if users and visible.has("people", "tenant", "user_key", "user_email"):
         pairs = ", ".join(f"({literal(one['tenant'])}, {literal(one['user_key'])})" for one in users)
         found = await visit.ask(
             f"SELECT tenant, user_key, user_email FROM people WHERE (tenant, user_key) IN ({pairs}) LIMIT {_ROWS_MAX}"
         )
         emails = {(row["tenant"], row["user_key"]): row["user_email"] for row in found.objects()}
-        users = [{**one, "user_email": emails.get((one["tenant"], one["user_key"]))} for one in users]
+    users = [{**one, "user_email": emails.get((one["tenant"], one["user_key"]))} for one in users]
     return Silent(users[0]["total"] if users else 0, users)
 
 
