@@ -1,6 +1,6 @@
 # Needs make and a Python 3.11, 3.12 or 3.13 with venv; everything else is fetched by the first target that needs it.
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check fmt unit chaos bench clean
+.PHONY: help run demo test check fmt unit chaos bench clean browser
 SHELL := /bin/sh
 
 VENV := .venv
@@ -17,7 +17,7 @@ run: $(INSTALLED) ## start Kafka and all of Millrace on this machine; BOOTSTRAP=
 demo: $(INSTALLED) ## the same, fed by a small synthetic fleet
 	@$(if $(BOOTSTRAP),MILLRACE_BOOTSTRAP="$(BOOTSTRAP)") exec $(BIN)/python -m millrace run --demo
 
-test: check ## check, then every test: unit, real Kafka, kill -9; JOBS=n files at a time (2)
+test: check browser ## check, then every test: unit, real Kafka, kill -9; JOBS=n files at a time (2)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 check: $(INSTALLED) ## formatting, lint, types, the schemas' compatibility and documents; changes nothing
@@ -31,6 +31,25 @@ check: $(INSTALLED) ## formatting, lint, types, the schemas' compatibility and d
 fmt: $(INSTALLED) ## format and mend what lint can mend
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+# The console's pages are tested with a real Chromium. Where none is found, it is installed where nobody has to be asked
+# (root on a system with apt-get); else those tests are skipped. Never a reason for `make test` to fail.
+browser:
+	@if [ -n "$$MILLRACE_TEST_CHROMIUM" ]; then exit 0; fi; \
+	for name in chromium chromium-browser google-chrome google-chrome-stable chrome; do \
+	  if command -v $$name >/dev/null 2>&1; then exit 0; fi; \
+	done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	  echo "installing Chromium for the tests of the console's pages (once; a few hundred MB)"; \
+	  said=$$(mktemp); \
+	  if DEBIAN_FRONTEND=noninteractive timeout 900 sh -c 'apt-get -qq -o Acquire::Retries=1 update; \
+	      apt-get -qq -y --no-install-recommends -o DPkg::Lock::Timeout=60 install chromium' >"$$said" 2>&1 </dev/null; then \
+	    rm -f "$$said"; exit 0; \
+	  fi; \
+	  tail -n 1 "$$said"; rm -f "$$said"; \
+	fi; \
+	echo "make: no Chromium was found: the tests of pages in a browser are skipped. Install one (Debian: apt-get install chromium;"; \
+	echo "      elsewhere Chromium or Chrome as the system has it), or set MILLRACE_TEST_CHROMIUM to its path"
 
 unit: $(INSTALLED) ## the tests that need no Kafka, in seconds
 	@$(BIN)/python -m pytest -m "not broker and not slow"
