@@ -208,7 +208,7 @@ async def _versions(visit: Visit, visible: Visible, now: datetime) -> list[dict[
         return []
     sql = (
         "SELECT service_name, app_version, app_entrypoint, count(*) AS sessions, "
-        "count(DISTINCT (tenant, user_key)) AS users, max(last_time) AS last FROM sessions "
+        "count(DISTINCT user_key) AS users, max(last_time) AS last FROM sessions "
         f"WHERE NOT ghost AND last_time >= {timestamp(_minute(now) - _KNOWN)} GROUP BY ALL "
         f"ORDER BY sessions DESC, last DESC LIMIT {_ROWS_MAX}"
     )

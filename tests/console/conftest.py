@@ -199,11 +199,15 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def window(fed: Fed, browser: Browser) -> Iterator[Callable[..., Window]]:
-    """Opens windows: window(person, viewport=...); whatever a browser complained of fails the test."""
+    """Opens windows: window(person, viewport=...); whatever a browser complained of fails the test.
+
+    stranger: for who is not signed in.
+    """
     opened: list[Window] = []
 
-    def open_(who: Person | None = None, **options: object) -> Window:
-        opened.append(Window(browser, fed.base, fed.secret, who or person("admin"), **options))
+    def open_(who: Person | None = None, *, stranger: bool = False, **options: object) -> Window:
+        who = None if stranger else who or person("admin")
+        opened.append(Window(browser, fed.base, fed.secret, who, **options))
         return opened[-1]
 
     yield open_
