@@ -12,13 +12,14 @@
     Object.entries(forms).map(([name, form]) => [name, new Intl.DateTimeFormat(undefined, form)]),
   );
 
+  function localTime(element) {
+    const at = new Date(element.getAttribute("datetime"));
+    if (Number.isNaN(at.getTime())) return;
+    const text = (spelled[element.dataset.form] || spelled.minute).format(at);
+    if (element.textContent !== text) element.textContent = text;
+  }
   function localTimes(root) {
-    for (const element of root.querySelectorAll("time[datetime]")) {
-      const at = new Date(element.getAttribute("datetime"));
-      if (Number.isNaN(at.getTime())) continue;
-      const text = (spelled[element.dataset.form] || spelled.minute).format(at);
-      if (element.textContent !== text) element.textContent = text;
-    }
+    for (const element of root.querySelectorAll("time[datetime]")) localTime(element);
   }
 
   // Charts: the library is loaded when the first one is there, and never again.
@@ -56,6 +57,8 @@
     Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node, change) =>
       !(name === "open" && node instanceof HTMLDetailsElement) && !(name === "style" || name.startsWith("_echarts"));
     Idiomorph.defaults.callbacks.beforeNodeMorphed = (before, after) => {
+      // Else a time is the server's until all has settled, at every turn.
+      if (after instanceof HTMLTimeElement) localTime(after);
       if (!(before instanceof Element) || !before.matches?.("[data-chart]")) return true;
       const script = before.querySelector("script"), news = after.querySelector?.("script");
       if (script && news && script.textContent !== news.textContent) {
@@ -64,6 +67,10 @@
         before.dataset.stale = "1";
       }
       return false;
+    };
+    Idiomorph.defaults.callbacks.beforeNodeAdded = (node) => {
+      if (node instanceof Element) localTimes(node);
+      return true;
     };
     Idiomorph.defaults.callbacks.beforeNodeRemoved = (node) =>
       !(node instanceof Element && node.closest("[data-chart]") && node.closest("[data-chart]") !== node);
@@ -85,6 +92,9 @@
   setInterval(() => {
     if (document.visibilityState === "visible") document.body.dispatchEvent(new CustomEvent("tick"));
   }, TICK_MS);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    document.dispatchEvent(new CustomEvent("millrace:theme"));
+  });
   document.addEventListener("visibilitychange", () => {
     if (document.visibilityState === "visible") document.body.dispatchEvent(new CustomEvent("tick"));
   });
