@@ -139,6 +139,11 @@ async def make_key(visit: Visit) -> Response:
     return await _page(visit, replace(choice, key=text), made=True)
 
 
+async def start_again(visit: Visit) -> Response:
+    """Who comes back to the address of a key that was made has no form to send again."""
+    return visit.go(PATH)
+
+
 async def create_key(visit: Visit, *, tenant: str, name: str) -> str:
     """A new ingest key, in force when this returns; its text, which is stored nowhere.
 
@@ -327,5 +332,6 @@ PAGES = (
     Page(PATH, start),
     Page(PATH, start_with_key, changes=True),
     Page(f"{PATH}/key", make_key, need="admin", changes=True),
+    Page(f"{PATH}/key", start_again),
     Page(f"{PATH}/file", download, changes=True),
 )

@@ -47,7 +47,9 @@ async def empty(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages
 
 
 async def signed_in(pages: Pages) -> httpx.Response:
-    return await pages.http.get(link(BASE, SECRET).removeprefix(BASE))
+    answer = await pages.http.get(link(BASE, SECRET).removeprefix(BASE))
+    pages.http.cookies.clear()  # other tests come as strangers
+    return answer
 
 
 async def test_who_signs_in_to_an_empty_system_is_led_to_the_onboarding(empty: Pages, pages: Pages) -> None:
@@ -140,6 +142,11 @@ async def test_only_an_admin_makes_keys(pages: Pages) -> None:
         who = person(role, tenant="acme")
         assert "Create a key" not in (await pages.get("/start", who)).text
         assert (await pages.post("/start/key", {"tenant": "acme"}, who)).status_code == 403
+
+
+async def test_the_address_of_a_new_key_leads_back_to_the_page(pages: Pages) -> None:
+    answer = await pages.get("/start/key")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/start")
 
 
 async def test_a_key_that_cannot_be_made_is_no_key(pages: Pages) -> None:

@@ -33,13 +33,13 @@ READERS: dict[str, Person | None] = {
 
 
 def readable(fed: Fed, path: str, who: Person | None) -> bool:
-    """Whether it is a page for this reader: no redirect, no refusal, no file to download."""
+    """Whether it is a page for this reader: no redirect, no refusal, no file to download, no mere part of a page."""
     cookies = {} if who is None else cookie(fed.secret, who)
     answer = httpx.get(fed.base + path, cookies=cookies, timeout=30)
     assert answer.status_code < 500, f"{path}: {answer.status_code}"
     if who is not None and who.admin and not path.startswith("/signin"):
         assert answer.status_code < 400, f"{path}: an admin is refused"
-    return answer.status_code == 200 and answer.headers["content-type"].startswith("text/html")
+    return answer.status_code == 200 and answer.text.lstrip().startswith("<!doctype html>")
 
 
 TOO_WIDE = """() => {
@@ -72,11 +72,13 @@ def test_a_page_is_well_on_every_screen(fed: Fed, window: Callable[..., Window],
         one.page.set_viewport_size({"width": width, "height": 900})
         page = one.go(path)
         if page.locator("[data-chart]").count():
-            page.locator("canvas").first.wait_for()
+            page.locator("canvas").first.wait_for(state="attached")
         assert page.locator("h1").count() == 1
         for scheme in SCHEMES:
             page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-            faults += [f"{width} px, {scheme}: {fault}" for fault in one.accessibility()]
+            # Colours do not depend on the width, and all else not on colours.
+            if scheme == "light" or width == 1280:
+                faults += [f"{width} px, {scheme}: {fault}" for fault in one.accessibility()]
             if sticks_out := page.evaluate(TOO_WIDE):
                 faults.append(f"{width} px, {scheme}: {sticks_out}")
             keep(one, path, reader, width, scheme)
