@@ -16,9 +16,10 @@ def usd(value: float | None) -> str:
     """$1,234.50; small amounts with the digits that matter."""
     if value is None:
         return NOTHING
+    sign = "−" if value < 0 else ""
     if value and abs(value) < 0.01:
-        return f"${value:.4f}"
-    return f"${value:,.2f}"
+        return f"{sign}${abs(value):.4f}"
+    return f"{sign}${abs(value):,.2f}"
 
 
 def count(value: float | None) -> str:

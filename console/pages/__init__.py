@@ -1,6 +1,7 @@
 """Every page of the console: the one list of routes."""
 
 from console.pages import (
+    cost,
     extensions,
     overview,
     reliability,
@@ -13,6 +14,7 @@ from console.web import Page
 
 PAGES: tuple[Page, ...] = (
     *signin.PAGES,
+    *cost.PAGES,
     *extensions.PAGES,
     *overview.PAGES,
     *reliability.PAGES,
