@@ -1,10 +1,12 @@
 """Every page of the console: the one list of routes."""
 
 from console.pages import (
+    adoption,
     cost,
     extensions,
     overview,
     reliability,
+    report,
     security,
     signin,
     sources,
@@ -14,10 +16,12 @@ from console.web import Page
 
 PAGES: tuple[Page, ...] = (
     *signin.PAGES,
+    *adoption.PAGES,
     *cost.PAGES,
     *extensions.PAGES,
     *overview.PAGES,
     *reliability.PAGES,
+    *report.PAGES,
     *security.PAGES,
     *sources.PAGES,
     *start.PAGES,

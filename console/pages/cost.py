@@ -314,7 +314,7 @@ def _rows(by: By, filters: Filters, visible: Visible, limit: int) -> str:
     """name, tenant (of users), usd, before_usd, sessions, tokens; the largest first."""
     order = f"ORDER BY usd DESC NULLS LAST, before_usd DESC NULLS LAST, name LIMIT {limit}"
     if by.of == "requests":
-        now, before = filters.in_range("at"), filters.before.in_range("at")
+        now, before = filters.in_range("told.at"), filters.before.in_range("told.at")
         return (
             f"{_told(by, filters, before=True)} SELECT name, sum(usd) FILTER ({now}) AS usd, "
             f"sum(usd) FILTER ({before}) AS before_usd, "
@@ -344,7 +344,7 @@ def _cells(by: By, filters: Filters) -> str:
     bucket = filters.bucket
     if by.of == "requests":
         head = _told(by, filters) + ", cells AS ("
-        body = f"SELECT date_trunc('{bucket}', at) AS at, name, sum(usd) AS usd FROM told GROUP BY ALL"
+        body = f"SELECT date_trunc('{bucket}', told.at) AS at, name, sum(usd) AS usd FROM told GROUP BY ALL"
     else:
         column = f"{'s' if by.of == 'sessions' else 'h'}.{by.column}"
         head = "WITH cells AS ("

@@ -1,0 +1,255 @@
+"""What a month cost, for each cost center or all, to be printed and filed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from starlette.responses import Response
+
+from console.ask import Answer, Visible, moment
+from console.download import csv_file
+from console.errors import AskFault
+from console.filters import DAY, DIMENSIONS, HOUR, NONE, FilterFault, Filters, timestamp
+from console.pages.cost import when
+from console.web import Page, Visit, joined
+
+NOT_TOLD = "(not told)"
+_MONTH = re.compile(r"(20\d\d|[3-8]\d\d\d)-(0[1-9]|1[0-2])")
+_MONTHS = 14
+_ROWS_MAX = 1000
+_FILE_ROWS_MAX = 100_000
+# The filters that days of users have; a report is of nothing else.
+_FILTERS = ("tenant", "team", "department", "cost_center")
+_SUMS = {
+    "cost_usd": "sum(d.spend_usd)",
+    "input_tokens": "sum(d.input_tokens)",
+    "output_tokens": "sum(d.output_tokens)",
+    "cache_tokens": "sum(d.cache_read_tokens + d.cache_creation_tokens)",
+    "users": "count(DISTINCT (d.tenant, d.user_key))",
+    "commits": "sum(d.commits)",
+    "pull_requests": "sum(d.pull_requests)",
+    "lines_added": "sum(d.lines_added)",
+    "lines_removed": "sum(d.lines_removed)",
+}
+COLUMNS = ("section", "name", "key", *_SUMS)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table of the report.  lines: name, key and the sums of COLUMNS; None: not told so."""
+
+    title: str
+    name: str
+    lines: Sequence[Mapping[str, Any]] | AskFault
+    note: str = ""
+    cut: bool = False
+
+
+async def report(visit: Visit) -> Response:
+    """The page, made to be printed."""
+    filters, month = _asked(visit)
+    visible = await visit.visible()
+    found = await visit.panels(
+        sections=_sections(visit, filters, visible, _ROWS_MAX),
+        totals=visit.ask(_totals(filters)),
+        started=visit.ask(_started(filters)),
+        centers=visit.ask(_centers(filters)),
+    )
+    centers = [] if isinstance(found["centers"], AskFault) else [one["name"] for one in found["centers"].objects()]
+    totals, now = found["totals"], visit.console.now()
+    return visit.render(
+        "report.html",
+        filters=filters,
+        month=month,
+        months=_months(now, month),
+        centers=[(NONE, NONE) if name is None else (name, name) for name in centers],
+        center=filters.values.get("cost_center"),
+        last=filters.end - DAY,
+        now=now,
+        closed=filters.end <= now,
+        totals=totals if isinstance(totals, AskFault) else totals.one(),
+        started=found["started"] if isinstance(found["started"], AskFault) else found["started"].one()["sessions"],
+        sections=found["sections"],
+        query=filters.query(month=month, **_NO_RANGE),
+        labels={name: DIMENSIONS[name].label for name in _FILTERS},
+        many=_ROWS_MAX,
+        emails=visible.has("people", "user_email"),
+    )
+
+
+async def report_file(visit: Visit) -> Response:
+    """GET /report.csv: all tables of the report, one below the other, told apart by their section."""
+    filters, month = _asked(visit)
+    visible = await visit.visible()
+    totals = (await visit.ask(_totals(filters))).one()
+    lines = [["total", "", "", *(totals[name] for name in _SUMS)]]
+    for section in await _sections(visit, filters, visible, _FILE_ROWS_MAX):
+        if isinstance(section.lines, AskFault):
+            raise section.lines
+        lines += [[section.name, one["name"], one["key"], *(one[name] for name in _SUMS)] for one in section.lines]
+    center = re.sub(r"[^A-Za-z0-9._-]+", "-", filters.values.get("cost_center", "all"))
+    return csv_file(f"report-{month}-{center}", COLUMNS, lines)
+
+
+_NO_RANGE: Mapping[str, str | None] = {"from": None, "to": None}
+
+
+def _asked(visit: Visit) -> tuple[Filters, str]:
+    """The month (UTC) as a range, with the filters that a report has. Raises: FilterFault."""
+    now = visit.console.now()
+    month = visit.request.query_params.get("month", "").strip() or f"{now:%Y-%m}"
+    if not _MONTH.fullmatch(month):
+        raise FilterFault(f"{month[:20]!r} is no month; write 2026-11")
+    start = datetime(int(month[:4]), int(month[5:]), 1, tzinfo=UTC)
+    values = {name: value for name, value in visit.filters.values.items() if name in _FILTERS}
+    return Filters(start, _next_month(start), None, values), month
+
+
+def _next_month(start: datetime) -> datetime:
+    return (start + timedelta(days=31)).replace(day=1)
+
+
+def _months(now: datetime, chosen: str) -> list[str]:
+    """The months to choose from, the newest first."""
+    start, found = now.astimezone(UTC).replace(day=1), []
+    for _ in range(_MONTHS):
+        found.append(f"{start:%Y-%m}")
+        start = (start - DAY).replace(day=1)
+    return found if chosen in found else [*found, chosen]
+
+
+# SQL. `d` is user_days, which is kept longest; `p` people; `e` an event.
+
+
+def _days(filters: Filters) -> str:
+    return f"FROM user_days d WHERE {joined([filters.in_range('d.start'), *filters.conditions('d')])}"
+
+
+def _sums() -> str:
+    return ", ".join(f"{sql} AS {name}" for name, sql in _SUMS.items())
+
+
+def _totals(filters: Filters) -> str:
+    """The sums; as_of: receipt of the newest record in them; after: user days changed by records of after the month."""
+    return (
+        f"SELECT {_sums()}, max(d.received_time) AS as_of, "
+        f"count(*) FILTER (d.received_time >= {timestamp(filters.end)}) AS after, "
+        f"sum(d.sessions) AS day_sessions {_days(filters)}"
+    )
+
+
+def _started(filters: Filters) -> str:
+    where = joined([filters.in_range("s.start_time"), "NOT s.ghost", *filters.conditions("s")])
+    return f"SELECT count(*) AS sessions FROM sessions s WHERE {where}"
+
+
+def _centers(filters: Filters) -> str:
+    every = replace(filters, values={name: v for name, v in filters.values.items() if name != "cost_center"})
+    return f"SELECT DISTINCT d.cost_center AS name {_days(every)} ORDER BY 1 LIMIT 500"
+
+
+def _by(column: str, filters: Filters, limit: int) -> str:
+    return (
+        f"SELECT d.{column} AS key, {_sums()} {_days(filters)} GROUP BY 1 ORDER BY cost_usd DESC, key LIMIT {limit + 1}"
+    )
+
+
+def _by_user(filters: Filters, visible: Visible, limit: int) -> str:
+    order = f"ORDER BY cost_usd DESC, key LIMIT {limit + 1}"
+    grouped = f"SELECT d.tenant AS tenant, d.user_key AS key, {_sums()} {_days(filters)} GROUP BY ALL {order}"
+    if not visible.has("people", "user_email"):
+        return grouped
+    return (
+        f"WITH spent AS ({grouped}) SELECT spent.*, p.user_email AS shown FROM spent "
+        f"LEFT JOIN people p ON p.tenant = spent.tenant AND p.user_key = spent.key {order}"
+    )
+
+
+def _by_week(filters: Filters) -> str:
+    return f"SELECT date_trunc('week', d.start) AS key, {_sums()} {_days(filters)} GROUP BY 1 ORDER BY 1"
+
+
+def _by_model(filters: Filters) -> str:
+    """From the events, which alone tell the model of a request."""
+    at = when("e")
+    where = [
+        "e.event_name = 'api_request'",
+        f"{at} >= {timestamp(filters.start)}",
+        f"{at} < {timestamp(filters.end)}",
+        f"e.received_time >= {timestamp(filters.start - HOUR)}",
+    ]
+    if filters.values:
+        sessions = joined([f"s.last_time >= {timestamp(filters.start)}", *filters.conditions("s")])
+        where.append(f"(e.tenant, e.session_id) IN (SELECT s.tenant, s.session_id FROM sessions s WHERE {sessions})")
+    return (
+        "SELECT e.model AS key, sum(e.cost_usd) AS cost_usd, sum(e.input_tokens) AS input_tokens, "
+        "sum(e.output_tokens) AS output_tokens, "
+        "sum(coalesce(e.cache_read_tokens, 0) + coalesce(e.cache_creation_tokens, 0)) AS cache_tokens, "
+        "count(DISTINCT (e.tenant, e.user_key)) AS users "
+        f"FROM events e WHERE {joined(where)} AND e.model IS NOT NULL GROUP BY 1 ORDER BY cost_usd DESC, key LIMIT 200"
+    )
+
+
+# From answers to tables.
+
+
+async def _sections(visit: Visit, filters: Filters, visible: Visible, limit: int) -> list[Section]:
+    asked = {
+        **({} if "cost_center" in filters.values else {"cost_center": visit.ask(_by("cost_center", filters, limit))}),
+        "team": visit.ask(_by("team", filters, limit)),
+        "week": visit.ask(_by_week(filters)),
+        "model": visit.ask(_by_model(filters)),
+        "user": visit.ask(_by_user(filters, visible, limit), limit=limit + 1),
+        "totals": visit.ask(_totals(filters)),
+    }
+    found = await visit.panels(**asked)
+    totals = found.pop("totals")
+    if isinstance(totals, AskFault):
+        raise totals
+    return [_section(name, answer, totals.one(), filters, limit) for name, answer in found.items()]
+
+
+_TITLES = {
+    "cost_center": "By cost center",
+    "team": "By team",
+    "user": "By user",
+    "model": "By model",
+    "week": "By week",
+}
+_NOTES = {
+    "model": f"{NOT_TOLD}: what no stored request names a model for (cost by metrics only, or archived events).",
+    "week": "Weeks begin on Monday (UTC); only their days in this month count.",
+}
+
+
+def _section(name: str, answer: Answer | AskFault, totals: Mapping[str, Any], filters: Filters, limit: int) -> Section:
+    if isinstance(answer, AskFault):
+        return Section(_TITLES[name], name, answer)
+    empty = dict.fromkeys(_SUMS)
+    lines = [{**empty, **one, "name": _named(name, one, filters)} for one in answer.objects()]
+    cut = len(lines) > limit
+    lines = lines[:limit]
+    if name == "model":
+        rest = {one: (totals[one] or 0) - sum(line[one] or 0 for line in lines) for one in _ADDED}
+        if any(abs(value) > 5e-7 for value in rest.values()):
+            lines.append({**empty, **rest, "name": NOT_TOLD, "key": None})
+    return Section(_TITLES[name], name, lines, _NOTES.get(name, ""), cut)
+
+
+_ADDED = ("cost_usd", "input_tokens", "output_tokens", "cache_tokens")
+
+
+def _named(section: str, one: Mapping[str, Any], filters: Filters) -> str:
+    if section == "week":
+        start = moment(one["key"])
+        assert start is not None, "grouped by it"
+        first, last = max(start, filters.start), min(start + 6 * DAY, filters.end - DAY)
+        return f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
+    return NONE if one["key"] is None else str(one.get("shown") or one["key"])
+
+
+PAGES = (Page("/report", report), Page("/report.csv", report_file))
