@@ -84,10 +84,15 @@ class Ask:
         key = ("sql", actor.tenant, actor.roles, text, limit)
         return await self._kept.get(key, self._kept_s, lambda: self.fresh(actor, text, limit=limit))
 
-    async def fresh(self, actor: Actor, text: str, *, limit: int | None = None) -> Answer:
-        """An answer of now; what is read is told to the audit as this person's. Raises: AskFault."""
+    async def fresh(
+        self, actor: Actor, text: str, *, limit: int | None = None, timeout_s: float | None = None
+    ) -> Answer:
+        """An answer of now; what is read is told to the audit as this person's. Cancelling it stops the query.
+
+        Args: timeout_s: instead of the page's own.  Raises: AskFault.
+        """
         question = {"sql": text} if limit is None else {"sql": text, "limit": limit}
-        body, size = await self._send("POST", "/sql", actor, question)
+        body, size = await self._send("POST", "/sql", actor, question, timeout_s)
         return Answer(tuple(body["columns"]), body["rows"], body["truncated"], size)
 
     async def visible(self, actor: Actor) -> Visible:
@@ -101,13 +106,16 @@ class Ask:
 
         return await self._kept.get(("schema", actor.tenant, actor.roles), _SCHEMA_KEPT_S, ask)
 
-    async def _send(self, method: str, path: str, actor: Actor, question: Any) -> tuple[Any, int]:
+    async def _send(
+        self, method: str, path: str, actor: Actor, question: Any, timeout_s: float | None = None
+    ) -> tuple[Any, int]:
         try:
             answer = await self._http.request(
                 method,
                 path,
                 content=None if question is None else orjson.dumps(question),
                 headers={ACTOR_HEADER: stated(actor)},
+                timeout=httpx.USE_CLIENT_DEFAULT if timeout_s is None else httpx.Timeout(timeout_s, connect=2.0),
             )
         except httpx.TimeoutException as error:
             raise AskFault(

@@ -119,9 +119,9 @@ class Visit:
         """An answer of at most some seconds' age, never of content. Raises: AskFault."""
         return await self.console.ask.sql(self.person.actor(self.address), sql, limit=limit)
 
-    async def ask_now(self, sql: str, *, limit: int | None = None) -> Answer:
+    async def ask_now(self, sql: str, *, limit: int | None = None, timeout_s: float | None = None) -> Answer:
         """An answer of now, told to the audit if it reads content. Raises: AskFault."""
-        return await self.console.ask.fresh(self.person.actor(self.address), sql, limit=limit)
+        return await self.console.ask.fresh(self.person.actor(self.address), sql, limit=limit, timeout_s=timeout_s)
 
     async def visible(self) -> Visible:
         """What the person may see. Raises: AskFault."""

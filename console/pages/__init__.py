@@ -10,6 +10,7 @@ from console.pages import (
     security,
     signin,
     sources,
+    sql,
     start,
 )
 from console.web import Page
@@ -24,5 +25,6 @@ PAGES: tuple[Page, ...] = (
     *report.PAGES,
     *security.PAGES,
     *sources.PAGES,
+    *sql.PAGES,
     *start.PAGES,
 )

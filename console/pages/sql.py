@@ -1,0 +1,279 @@
+"""The SQL page: questions of one's own, in the roles that one has everywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+import orjson
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from console.ask import Answer
+from console.charts import Chart, Series
+from console.download import csv_file, json_file
+from console.errors import AskFault
+from console.questions import QUESTIONS
+from console.web import Page, Visit
+
+LIMITS = (100, 1000, 5000)
+_LIMIT = LIMITS[0]
+_FILE_ROWS_MAX = 100_000
+# The service itself ends a query after 30 s, and then says so; this only keeps a page from waiting for good.
+_TIMEOUT_S = 40.0
+_SQL_MAX = 100_000
+# What all servers and proxies take as an address.
+_SHARED_MAX = 6000
+_CELL_MAX = 2000
+_POINTS_MAX = 500
+_PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value as the table shows it.  kind: null, number, bool, text or json; cut: characters that are left out."""
+
+    kind: Literal["null", "number", "bool", "text", "json"]
+    text: str
+    cut: int = 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a query.
+
+    numeric: of each column, whether all its values are numbers.  chart: if there is one; along the column x.
+    data: what it may be drawn of instead.
+    """
+
+    columns: Sequence[str]
+    numeric: Sequence[bool]
+    rows: Sequence[Sequence[Cell]]
+    truncated: bool
+    seconds: float
+    chart: Chart | None
+    x: str
+    data: Mapping[str, Any]
+
+    @property
+    def numbers(self) -> list[str]:
+        """The columns that have a height."""
+        return [name for name, number in zip(self.columns, self.numeric, strict=True) if number]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a chart is drawn of: columns by name; empty: whatever suits."""
+
+    x: str = ""
+    y: str = ""
+    kind: str = ""
+
+
+async def editor(visit: Visit) -> Response:
+    """The page; the SQL of its address is shown and not run, as a link must not read in someone's name."""
+    query = visit.request.query_params
+    return await _page(visit, _clean(query.get("q", "")), _limit(query.get("limit")), _choice(query))
+
+
+async def run(visit: Visit) -> Response:
+    """The page with the answer of a query."""
+    sql, limit, choice = _clean(_said(visit, "q")), _limit(_said(visit, "limit")), _choice(visit.form)
+    began = time.perf_counter()
+    try:
+        answer = await while_there(visit.request, visit.ask_now(_checked(sql), limit=limit, timeout_s=_TIMEOUT_S))
+    except AskFault as fault:
+        return await _page(visit, sql, limit, choice, fault=fault)
+    return await _page(visit, sql, limit, choice, result=shown(answer, time.perf_counter() - began, choice))
+
+
+async def csv(visit: Visit) -> Response:
+    """The answer as a file; the query is asked again, without the page's limit."""
+    return await _download(visit, csv_file)
+
+
+async def json(visit: Visit) -> Response:
+    """The same as JSON."""
+    return await _download(visit, json_file)
+
+
+async def while_there(request: Request, asked: Coroutine[Any, Any, Answer]) -> Answer:
+    """An answer, unless the browser leaves before: then the question is cancelled, which stops it in the service too.
+
+    Raises: ClientDisconnect.
+    """
+
+    async def left() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    asking, leaving = asyncio.ensure_future(asked), asyncio.ensure_future(left())
+    try:
+        await asyncio.wait({asking, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not asking.done():
+            raise ClientDisconnect
+        return asking.result()
+    finally:
+        leaving.cancel()
+        asking.cancel()
+        await asyncio.gather(asking, leaving, return_exceptions=True)
+
+
+def shown(answer: Answer, seconds: float, choice: Choice) -> Result:
+    """An answer as the page shows it."""
+    columns = answer.columns
+    numeric = [_numeric([row[place] for row in answer.rows]) for place in range(len(columns))]
+    x, chart = _chart(answer, numeric, choice)
+    data: dict[str, Any] = {}
+    if chart is not None:
+        rows = [[_scalar(value) for value in row] for row in answer.rows[:_POINTS_MAX]]
+        data = {"columns": columns, "numeric": numeric, "rows": rows}
+    cells = [[cell(value) for value in row] for row in answer.rows]
+    return Result(columns, numeric, cells, answer.truncated, seconds, chart, x, data)
+
+
+def cell(value: Any) -> Cell:
+    """A JSON value for a table."""
+    if value is None:
+        return Cell("null", "null")
+    if isinstance(value, bool):
+        return Cell("bool", "true" if value else "false")
+    if isinstance(value, int | float):
+        return Cell("number", str(value))
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    kind: Literal["text", "json"] = "text" if isinstance(value, str) else "json"
+    return Cell(kind, text[:_CELL_MAX], max(0, len(text) - _CELL_MAX))
+
+
+def quoted(name: str) -> str:
+    """A column's name as it stands in SQL."""
+    return name if _PLAIN_NAME.fullmatch(name) else '"' + name.replace('"', '""') + '"'
+
+
+def excerpt(sql: str, fault: AskFault) -> str:
+    """The line of a fault with a mark below it; empty where it has none."""
+    lines = sql.split("\n")
+    if fault.line is None or fault.column is None or not 1 <= fault.line <= len(lines):
+        return ""
+    line, column = lines[fault.line - 1], max(1, fault.column)
+    start = max(0, column - 60)
+    head = f"{fault.line}: "
+    return f"{head}{line[start : column + 60]}\n{' ' * (len(head) + column - 1 - start)}^"
+
+
+async def _page(
+    visit: Visit,
+    sql: str,
+    limit: int,
+    choice: Choice,
+    *,
+    status: int = 200,
+    result: Result | None = None,
+    fault: AskFault | None = None,
+) -> Response:
+    found = await visit.panels(visible=visit.visible())
+    visible = found["visible"]
+    # A question that is too long for an address cannot be shared; it can be run all the same.
+    query = urlencode({"q": sql, **({"limit": str(limit)} if limit != _LIMIT else {})}) if sql else ""
+    return visit.render(
+        "sql.html",
+        status=status,
+        sql=sql,
+        limit=limit,
+        limits=LIMITS,
+        choice=choice,
+        result=result,
+        fault=fault,
+        excerpt=excerpt(sql, fault) if fault is not None else "",
+        share=f"/sql?{query}" if 0 < len(query) <= _SHARED_MAX else "",
+        tables=visible if isinstance(visible, AskFault) else visible.listed,
+        questions=[(one.title, f"/sql?{urlencode({'q': one.sql})}") for one in QUESTIONS],
+        quoted=quoted,
+        file_rows=_FILE_ROWS_MAX,
+    )
+
+
+async def _download(visit: Visit, file: Any) -> Response:
+    sql = _clean(_said(visit, "q"))
+    try:
+        asked = visit.ask_now(_checked(sql), limit=_FILE_ROWS_MAX, timeout_s=_TIMEOUT_S)
+        answer = await while_there(visit.request, asked)
+    except AskFault as fault:
+        return await _page(visit, sql, _LIMIT, Choice(), status=400, fault=fault)
+    made: Response = file("query", answer.columns, answer.rows)
+    return made
+
+
+def _said(visit: Visit, name: str) -> str:
+    value = visit.form.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _clean(sql: str) -> str:
+    """As it was typed: forms send lines with \\r\\n."""
+    return sql.replace("\r\n", "\n").replace("\r", "\n")[: _SQL_MAX + 1]
+
+
+def _checked(sql: str) -> str:
+    if not sql.strip():
+        raise AskFault("write a query first, or take one of the examples", reason="empty", status=400)
+    if len(sql) > _SQL_MAX:
+        raise AskFault(f"the query is longer than {_SQL_MAX:,} characters", reason="too_large", status=413)
+    return sql
+
+
+def _limit(text: str | None) -> int:
+    return next((limit for limit in LIMITS if str(limit) == text), _LIMIT)
+
+
+def _choice(said: Mapping[str, Any]) -> Choice:
+    x, y, kind = (str(said.get(name) or "") for name in ("x", "y", "kind"))
+    return Choice(x, y, kind if kind in ("bars", "lines") else "")
+
+
+def _numeric(values: Sequence[Any]) -> bool:
+    there = [value for value in values if value is not None]
+    return bool(there) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in there)
+
+
+def _scalar(value: Any) -> Any:
+    return value if value is None or isinstance(value, bool | int | float) else cell(value).text[:100]
+
+
+def _chart(answer: Answer, numeric: Sequence[bool], choice: Choice) -> tuple[str, Chart | None]:
+    """The column along which it is drawn, and the chart.
+
+    By the columns that were chosen, else by the first name or time and the first number beside it.
+    """
+    names = answer.columns
+    numbers = [name for name, number in zip(names, numeric, strict=True) if number]
+    if len(answer.rows) < 2 or len(names) < 2 or not numbers:
+        return "", None
+    others = [name for name in names if name not in numbers]
+    x = choice.x if choice.x in names else (others or [name for name in names if name != numbers[-1]])[0]
+    y = choice.y if choice.y in numbers else next((name for name in numbers if name != x), numbers[0])
+    at, of = names.index(x), names.index(y)
+    points = [(_scalar(row[at]), row[of]) for row in answer.rows[:_POINTS_MAX]]
+    times = all(isinstance(label, str) and _TIME.fullmatch(label) for label, _ in points)
+    if times:
+        points.sort(key=lambda point: str(point[0]))
+    kind: Literal["bars", "lines"] = "lines" if choice.kind == "lines" or (times and not choice.kind) else "bars"
+    labels = ["null" if label is None else str(label) for label, _ in points]
+    whole = times and all("T00:00:00" in label for label in labels)
+    series = [Series(y, [value for _, value in points])]
+    bucket = "day" if whole else "hour"
+    return x, Chart(f"{y} by {x}", kind, "count", labels, series, times=times, bucket=bucket)
+
+
+PAGES = (
+    Page("/sql", editor),
+    Page("/sql", run, changes=True),
+    Page("/sql/csv", csv, changes=True),
+    Page("/sql/json", json, changes=True),
+)
