@@ -1,0 +1,338 @@
+"""The SQL page: the same roles as everywhere, nothing runs by itself, and a query ends when it is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+import pytest_asyncio
+from playwright.sync_api import Page
+from starlette.requests import ClientDisconnect, Request
+
+from console.ask import Answer
+from console.errors import AskFault
+from console.pages.sql import Choice, cell, excerpt, quoted, shown, while_there
+from console.questions import QUESTIONS
+from schemas.roles import DEFAULTS
+from sinks.query.service import Door
+from tests.console import spending
+from tests.console.browser import Window
+from tests.console.conftest import Fed, Pages
+from tests.console.people import person
+from tests.console.spending import FORMULA, SCRIPT
+from tests.e2e.stack import eventually
+from tests.sinks.query.conftest import KEYS
+
+quick = pytest.mark.asyncio(loop_scope="module")
+README = Path(__file__).parents[2] / "README.md"
+# It counts for far longer than any test waits, and reads nothing.
+ENDLESS = "with recursive t(n) as (select 1 union all select n + 1 from t where n < 1000000000) select count(*) from t"
+TOLD: list[Mapping[str, Any]] = []
+
+
+async def told(entries: Sequence[Mapping[str, Any]]) -> None:
+    """An audit that keeps what it is told."""
+    TOLD.extend(entries)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def spent(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages]:
+    door = Door(KEYS.get, DEFAULTS.get, told)
+    async with spending.spending(tmp_path_factory.mktemp("spent"), door=door) as pages:
+        yield pages
+
+
+def test_the_examples_are_readmes_questions() -> None:
+    text = README.read_text()
+    section = text[text.index("## Ask it questions") : text.index("## Where the data is")]
+    asked = re.findall(r"\*\*(.+?)\*\*\n\n((?:    .+\n)+)", section)
+    assert [(one.title, one.sql) for one in QUESTIONS] == [
+        (title, "\n".join(line[4:] for line in sql.splitlines())) for title, sql in asked
+    ]
+
+
+@quick
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda one: one.title)
+async def test_every_example_runs(spent: Pages, question: Any) -> None:
+    page = (await spent.post("/sql", {"q": question.sql})).text
+    assert 'id="sql-summary"' in page, page[page.find("sql-fault") :][:400]
+
+
+@quick
+async def test_a_link_shows_its_query_and_runs_nothing(spent: Pages) -> None:
+    TOLD.clear()
+    sql = "select text from content"
+    page = (await spent.get(f"/sql?q={quote(sql)}")).text
+    assert sql in page
+    assert "has not been run" in page
+    assert 'id="sql-summary"' not in page
+    assert TOLD == []
+
+
+@quick
+async def test_running_needs_our_own_form(spent: Pages) -> None:
+    for path in ("/sql", "/sql/csv", "/sql/json"):
+        assert (await spent.post(path, {"q": "select 1", "csrf": "another"})).status_code == 403
+
+
+@quick
+async def test_a_read_of_content_is_told_to_the_audit_as_this_person(spent: Pages) -> None:
+    TOLD.clear()
+    who = person("admin", id_="reader@example.com")
+    await spent.post("/sql", {"q": "select count(*) from content"}, who)
+    assert [(one["actor"], one["action"], one["target"]) for one in TOLD] == [
+        ("reader@example.com", "content.read", "content")
+    ]
+
+
+@quick
+async def test_roles_are_those_of_everywhere(spent: Pages) -> None:
+    viewer = person("viewer", tenant="acme")
+    page = (await spent.post("/sql", {"q": "select user_email from sessions"}, viewer)).text
+    assert "Not for your role." in page
+    assert "a@example.com" not in page
+    schema = (await spent.get("/sql", viewer)).text
+    assert 'data-column="user_key"' in schema
+    assert 'data-column="user_email"' not in schema
+    assert 'data-table="content"' not in schema
+    assert 'data-column="user_email"' in (await spent.get("/sql", person("analyst", tenant="acme"))).text
+    other = (
+        await spent.post("/sql", {"q": "select count(*) as n from sessions"}, person("analyst", tenant="globex"))
+    ).text
+    assert '<td class="cell-number number">0</td>' in other
+
+
+@quick
+async def test_values_are_shown_as_what_they_are(spent: Pages) -> None:
+    sql = "select 1.5 as n, null as nothing, true as yes, map{'a': 1} as m, [1, null] as l, 'x' as t from (select 1)"
+    page = (await spent.post("/sql", {"q": sql})).text
+    for text in (
+        '<td class="cell-number number">1.5</td>',
+        '<td class="cell-null">null</td>',
+        '<td class="cell-bool">true</td>',
+        '<td class="cell-json">{&#34;a&#34;:1}</td>',
+        '<td class="cell-json">[1,null]</td>',
+        '<td class="cell-text">x</td>',
+        '<th scope="col" class="number">n</th>',
+        "1 row, ",
+    ):
+        assert text in page
+
+
+@quick
+async def test_more_rows_than_the_limit_are_said_to_be_there(spent: Pages) -> None:
+    page = (
+        await spent.post(
+            "/sql",
+            {"q": "select e.event_id from events e, (values (1), (2), (3), (4), (5), (6), (7), (8)) b", "limit": "100"},
+        )
+    ).text
+    assert "100 rows <strong>of more</strong>: the limit cut the answer" in page
+
+
+@quick
+async def test_a_fault_is_shown_at_its_place(spent: Pages) -> None:
+    page = (await spent.post("/sql", {"q": "select *\r\nfrom sessions\r\nwhere nose = 1"})).text
+    assert 'data-line="3" data-column="7"' in page
+    assert "3: where nose = 1\n         ^" in page
+
+
+@quick
+async def test_hostile_values_and_names_are_text(spent: Pages) -> None:
+    hostile = SCRIPT.replace("'", "''")
+    sql = f"select team, '{hostile}' as \"<script>alert(2)\", spend_usd from session_hours"
+    page = (await spent.post("/sql", {"q": sql})).text
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page  # in the table
+    assert "\\u003cscript\\u003ealert(1)" in page  # in what the chart draws
+    again = (await spent.get(f"/sql?q={quote(SCRIPT)}</textarea><script>alert(3)")).text
+    assert "<script>alert" not in again
+
+
+@quick
+async def test_files_have_every_row_and_no_formula(spent: Pages) -> None:
+    sql = "select cost_center, spend_usd, null as n, map{'a': 1} as m from session_hours where session_id = 'b'"
+    file = await spent.post("/sql/csv", {"q": sql})
+    assert file.headers["content-disposition"] == 'attachment; filename="query.csv"'
+    rows = list(csv.reader(io.StringIO(file.text)))
+    assert rows == [["cost_center", "spend_usd", "n", "m"], [f"'{FORMULA}", str(spending.B_USD), "", '{"a":1}']]
+    answer = await spent.post("/sql/json", {"q": sql})
+    assert json.loads(answer.text) == [{"cost_center": FORMULA, "spend_usd": spending.B_USD, "n": None, "m": {"a": 1}}]
+    refused = await spent.post("/sql/csv", {"q": "select nose"})
+    assert (refused.status_code, "nose" in refused.text) == (400, True)
+
+
+@quick
+async def test_who_leaves_takes_the_query_along(spent: Pages) -> None:
+    leaving = asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        await leaving.wait()
+        return {"type": "http.disconnect"}
+
+    request = Request({"type": "http", "method": "POST", "path": "/sql", "headers": []}, receive)
+    actor = person("admin").actor()
+    asked = asyncio.create_task(while_there(request, spent.console.ask.fresh(actor, ENDLESS)))
+    runner = spent.sql.service._runner
+    assert runner is not None
+    while not runner._jobs:
+        await asyncio.sleep(0.01)
+    leaving.set()
+    with pytest.raises(ClientDisconnect):
+        await asked
+    async with asyncio.timeout(10):  # the query itself would take far longer
+        while runner._jobs:
+            await asyncio.sleep(0.01)
+
+
+def test_columns_are_quoted_where_sql_needs_it() -> None:
+    assert [quoted(name) for name in ("team", "event.action", 'a"b')] == ["team", '"event.action"', '"a""b"']
+
+
+def test_a_long_text_is_cut_in_the_table_and_says_so() -> None:
+    assert (len(cell("x" * 5000).text), cell("x" * 5000).cut) == (2000, 3000)
+
+
+def test_a_mark_stands_below_a_fault_in_a_long_line() -> None:
+    fault = AskFault("no", reason="bind_error", status=400, line=1, column=101)
+    line, mark = excerpt("x" * 100 + "!" + "y" * 100, fault).split("\n")
+    assert line[mark.index("^")] == "!"
+    assert excerpt("select", AskFault("no", reason="x", status=400)) == ""
+
+
+def test_a_chart_is_drawn_along_times_or_names() -> None:
+    rows = [["b", 2, "2026-11-02T00:00:00.000000Z"], ["a", 1, "2026-11-01T00:00:00.000000Z"]]
+    answer = Answer(("name", "n", "at"), rows, False)
+    bars = shown(answer, 0.1, Choice()).chart
+    assert bars is not None
+    assert (bars.kind, bars.labels, bars.series[0].values) == ("bars", ["b", "a"], [2, 1])
+    line = shown(answer, 0.1, Choice(x="at")).chart
+    assert line is not None
+    assert (line.kind, line.times, line.bucket, line.series[0].values) == ("lines", True, "day", [1, 2])
+    assert shown(Answer(("a", "b"), [["x", "y"], ["x", "y"]], False), 0.1, Choice()).chart is None
+
+
+# In a browser, over the running stack
+
+
+def running(fed: Fed) -> dict[str, float]:
+    """What the store says of its queries."""
+    text = httpx.get(f"http://127.0.0.1:{fed.stack.ports['SINKS_HEALTH']}/metrics", trust_env=False).text
+    found = re.findall(r'^sinks_query_(running|requests_total\{outcome="cancelled"\}) (\S+)$', text, re.MULTILINE)
+    return {name.partition("{")[0]: float(value) for name, value in found}
+
+
+def ask(page: Page, sql: str) -> None:
+    page.fill("#sql-text", sql)
+    page.press("#sql-text", "Control+Enter")
+
+
+@pytest.mark.slow
+def test_the_rows_on_the_page_are_those_of_sql(fed: Fed, window: Callable[..., Window]) -> None:
+    sql = "select team, count(*) as sessions, round(sum(spend_usd), 6) as usd from sessions group by 1 order by 3 desc"
+    expected = fed.stack.sql(fed.stack.admin_key())(sql)
+    page = window().go("/sql")
+    ask(page, sql)
+    page.wait_for_selector("#sql-summary")
+    rows = [[one.inner_text() for one in row.locator("td").all()] for row in page.locator(".sql-table tbody tr").all()]
+    assert rows == [["null" if v is None else str(v) for v in row.values()] for row in expected]
+    assert page.url.startswith(f"{fed.base}/sql?q=select+team")
+    page.wait_for_selector("#sql-drawing canvas")
+    page.select_option("#sql-y", "sessions")
+    drawn = json.loads(page.locator("#sql-drawing script").text_content() or "")
+    assert drawn["series"][0]["values"] == [row["sessions"] for row in expected]
+
+
+@pytest.mark.slow
+def test_cancel_stops_the_query_in_the_store(fed: Fed, window: Callable[..., Window]) -> None:
+    one = window()
+    page = one.go("/sql")
+    before = running(fed).get("requests_total", 0)
+    ask(page, ENDLESS)
+    eventually(lambda: running(fed)["running"] != 1, timeout_s=20)
+    page.click("#sql-cancel")
+    page.wait_for_function("document.getElementById('sql-status').textContent.startsWith('Cancelled')")
+    # Far sooner than its time limit, and said to be cancelled and not out of time.
+    eventually(lambda: running(fed) != {"running": 0.0, "requests_total": before + 1}, timeout_s=15)
+    assert all(text.startswith("htmx:") for text in one.complaints)  # htmx says that the request was aborted
+    one.complaints.clear()
+    ask(page, "select 41 + 1 as n")
+    page.wait_for_selector("td:text-is('42')")
+
+
+@pytest.mark.slow
+def test_by_keyboard_alone_from_the_schema_to_a_mended_query(window: Callable[..., Window]) -> None:
+    page = window().go("/sql")
+    page.focus("#sql-text")
+    page.keyboard.type("select nosession from sessions")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector("#sql-fault")
+    page.wait_for_function(
+        "(t => t.value.slice(t.selectionStart, t.selectionEnd) === 'nosession')(document.getElementById('sql-text'))"
+    )
+    assert page.evaluate("document.activeElement.id") == "sql-text"
+    assert page.get_attribute("#sql-text", "aria-describedby") == "sql-hint sql-fault"
+    page.keyboard.type("count(*) as n")  # over what is marked
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "sql-run"  # the editor holds nobody
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#sql-summary")
+    assert page.input_value("#sql-text") == "select count(*) as n from sessions"
+    page.fill("#sql-text", "select ")
+    page.fill("#sql-find", "retries_exh")
+    page.locator("li[data-column=retries_exhausted] button").first.focus()
+    page.keyboard.press("Enter")
+    assert page.input_value("#sql-text") == "select retries_exhausted"
+
+
+@pytest.mark.slow
+def test_the_history_stays_in_this_browser_and_can_be_forgotten(window: Callable[..., Window]) -> None:
+    one = window()
+    page = one.go("/sql")
+    for number in range(52):
+        page.evaluate("([q]) => { document.getElementById('sql-text').value = q }", [f"select {number} as n"])
+        page.press("#sql-text", "Control+Enter")
+        page.wait_for_selector(f".sql-table td:text-is('{number}')")
+    page = one.go("/sql")
+    assert page.inner_text("#sql-history-count") == "50"
+    page.locator("summary", has_text="Last queries").click()
+    page.locator("#sql-history button").first.click()
+    assert page.input_value("#sql-text") == "select 51 as n"
+    page.click("#sql-history-clear")
+    assert page.inner_text("#sql-history-count") == "0"
+    assert page.evaluate("localStorage.length") == 0
+
+
+@pytest.mark.slow
+def test_hostile_results_run_nothing(window: Callable[..., Window]) -> None:
+    page = window().go("/sql")
+    image, script = '<img src=x onerror="document.title=1">', "</script><script>document.title=3</script>"
+    ask(page, f"select '{image}' as \"<script>document.title=2</script>\", 1 as n union all select '{script}', 2")
+    page.wait_for_selector("#sql-drawing canvas")
+    assert page.title() == "SQL · Millrace"
+    assert "<img src=x" in page.inner_text(".sql-table")
+
+
+@pytest.mark.slow
+def test_nothing_is_wrong_for_who_cannot_see_or_use_a_mouse(window: Callable[..., Window]) -> None:
+    for scheme in ("light", "dark"):
+        for width in (390, 1280):
+            one = window(color_scheme=scheme, viewport={"width": width, "height": 900})
+            page = one.go("/sql")
+            ask(page, "select team, count(*) as n from sessions group by team")
+            page.wait_for_selector("#sql-drawing canvas")
+            page.locator(".sql-table-of summary").first.click()
+            assert one.accessibility() == []
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            ask(page, "select nose")
+            page.wait_for_selector("#sql-fault")
+            assert one.accessibility() == []
