@@ -20,7 +20,8 @@ from console.filters import HOUR, NONE, FilterFault, Filters, literal, timestamp
 from console.web import Page, Visit, joined
 
 NOT_TOLD, OTHERS = "(not told)", "(others)"
-_ROWS_MAX, _FILE_ROWS_MAX = 200, 100_000
+# Lines of the table: at first, for who asks for more, and in a file.
+_ROWS, _MORE_ROWS, _FILE_ROWS_MAX = 20, 200, 100_000
 _SERIES_MAX = 7
 _TOP_SESSIONS = 20
 # As long as the streams keep hours; older ones are in the users' days only, which the month report adds up.
@@ -161,16 +162,18 @@ async def cost(visit: Visit) -> Response:
     filters, visible = visit.filters, await visit.visible()
     choices = _choices(visit, visible)
     by = _by(visit, choices)
+    more = visit.request.query_params.get("more") == "1"
+    most = _MORE_ROWS if more else _ROWS
     found = await visit.panels(
         totals=visit.ask(_totals(filters)),
-        rows=visit.ask(_rows(by, filters, visible, _ROWS_MAX + 1)),
+        rows=visit.ask(_rows(by, filters, visible, _MORE_ROWS + 2)),
         cells=visit.ask(_cells(by, filters)),
         cells_total=visit.ask(_cells_total(filters)),
         top=visit.ask(_top(filters, visible)),
         cache=visit.ask(_cache(filters)),
         check=visit.ask(_check(filters)),
     )
-    rows: Any = _fault(found, "rows", "totals") or _table(by, found["rows"], found["totals"], filters, _ROWS_MAX)
+    rows: Any = _fault(found, "rows", "totals") or _table(by, found["rows"], found["totals"], filters, most)
     names = {row.value: row.name for row in rows if row.value is not None} if isinstance(rows, list) else {}
     over_time: Any = _fault(found, "cells", "cells_total") or _chart(
         by, filters, found["cells"].objects(), found["cells_total"].objects(), names
@@ -187,8 +190,10 @@ async def cost(visit: Visit) -> Response:
         cache=_fault(found, "cache") or _cached(found["cache"]),
         check=_fault(found, "check") or found["check"].one(),
         weights=prices,
-        keep={"by": by.name},
-        many=_ROWS_MAX,
+        keep={"by": by.name, "more": "1" if more else None},
+        more=more,
+        cut=not isinstance(rows, AskFault) and bool(rows) and rows[-1].name == OTHERS and rows[-1].rest,
+        many=_MORE_ROWS,
         short_of_hours=filters.before.start < visit.console.now() - HOURS_KEPT,
         emails=visible.has("people", "user_email"),
         report_url=_report_url(filters, visit.console.now()),
