@@ -1,0 +1,334 @@
+"""One session: what it was, and its timeline by turn down to every event. Beside the list, or as a page of its own.
+
+/sessions/{tenant}/{session_id} takes the parameters of the list that it was opened from (console/pages/sessions.py),
+to go back to, and:
+
+    turns   the page of turns, from 1
+    event   an event's id: the page of turns that has it is shown, with the event open
+
+/sessions/{tenant}/{session_id}/turn?turn=KEY&from=N shows the events of one turn, from the N-th on.
+/sessions/{tenant}/{session_id}/events/{event_id} shows one event whole; POST …/content reads what is content of it, by
+`ask_now`, so that the audit has who read it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+from console import timeline
+from console.ask import Visible
+from console.errors import AskFault
+from console.filters import FilterFault, literal
+from console.listing import listing, state
+from console.timeline import Turn
+from console.turns import COLUMNS, NEEDED, SPAN_COLUMNS, Session, mark, numbered_sql, outline_sql
+from console.web import Page, Visit
+from console.wording import words
+
+TURNS = 50
+EVENTS = 200
+# Events of turns that are shown at once; later turns get theirs when they are opened.
+_EVENTS_AT_ONCE = 400
+# With more turns than that, only those that matter now are open.
+_OPEN_TURNS = 8
+_SPANS_MAX = 5000
+_TEXTS_MAX = 20
+_TEXT_SHOWN_MAX = 200_000
+_MAPS = (("attributes", "attributes_json"), ("resource_attributes", "resource_attributes_json"))
+# The first block of text in a body that the client cut, so that it is no JSON any more.
+_FIRST_TEXT = re.compile(r'"type"\s*:\s*"text"\s*,\s*"text"\s*:\s*"((?:[^"\\]|\\.)*)')
+
+
+async def session(visit: Visit) -> Response:
+    """The session, with the turns of a page."""
+    visible, found = await _found(visit)
+    if found is None:
+        return _unknown(visit)
+    chosen = visit.request.query_params.get("event", "")[:256]
+    outline: Any = None
+    of_turns: Any = {}
+    if visible.has("events", *NEEDED):
+        outline = (await visit.panels(one=_outline(visit, visible, found, chosen)))["one"]
+        if isinstance(outline, list):
+            of_turns = (await visit.panels(one=_events(visit, visible, found, outline, chosen)))["one"]
+    fault = next((one for one in (outline, of_turns) if isinstance(one, AskFault)), None)
+    turns: list[Turn] = outline if isinstance(outline, list) else []
+    opened = state(found.row["last_time"], visit.console.now())
+    return visit.render(
+        "session.html",
+        session=found,
+        row=found.row,
+        state=opened,
+        visible=visible,
+        denied=outline is None,
+        fault=fault,
+        turns=turns,
+        all_turns=int(turns[0].numbers["turns"]) if turns else 0,
+        all_events=int(turns[0].numbers["all_events"]) if turns else 0,
+        counted=sum((found.row.get("event_counts") or {}).values()),
+        of_turns={} if isinstance(of_turns, AskFault) else of_turns,
+        first_page=(turns[0].place - 1) // TURNS + 1 if turns else 1,
+        pages=(int(turns[0].numbers["turns"]) - 1) // TURNS + 1 if turns else 1,
+        chosen=chosen,
+        chosen_json=await _chosen_json(visit, found, chosen, turns),
+        drawer=visit.request.headers.get("hx-target") == "drawer",
+        **_for_events(visible, found),
+    )
+
+
+async def turn(visit: Visit) -> Response:
+    """The events of one turn, some at a time."""
+    visible, found = await _found(visit)
+    if found is None or not visible.has("events", *NEEDED):
+        return _unknown(visit)
+    key = visit.request.query_params.get("turn", "")[:256]
+    start = _number(visit, "from", 0, 10_000_000)
+    answer = await visit.ask(f"{outline_sql(visible, found, '')} SELECT * FROM t WHERE turn = {literal(key)} LIMIT 1")
+    if not answer.rows:
+        return _unknown(visit)
+    of = timeline.turn(answer.one())
+    events = await _events(visit, visible, found, [of], "", start=start)
+    return visit.render(
+        "session_turn.html", session=found, turn=of, shown=events[of.key], chosen="", chosen_json=None,
+        **_for_events(visible, found),
+    )  # fmt: skip
+
+
+async def event(visit: Visit) -> Response:
+    """One event, whole."""
+    visible, found = await _found(visit)
+    event_id = visit.request.path_params["event_id"]
+    row = None if found is None else await _whole(visit, found, event_id)
+    if found is None or row is None:
+        return _unknown(visit)
+    return visit.render(
+        "session_event.html", session=found, event=row, text=pretty(row), event_id=event_id, words=words(row),
+        **_for_events(visible, found),
+    )  # fmt: skip
+
+
+async def content(visit: Visit) -> Response:
+    """What is content of an event. The SQL service tells the audit before it answers."""
+    visible, found = await _found(visit)
+    if found is None:
+        return _unknown(visit)
+    if not visible.has("content", "event_id", "field", "text"):
+        raise AskFault(NO_CONTENT, reason="forbidden", status=403)
+    event_id = visit.request.path_params["event_id"]
+    columns = [
+        one for one in ("event_name", "length", "truncated", "masked", "body_ref") if visible.has("content", one)
+    ]
+    sql = (
+        f"SELECT field, text, {', '.join(columns)} FROM content WHERE event_id = {literal(event_id)} "
+        f"AND {found.where('content')} ORDER BY field LIMIT {_TEXTS_MAX}"
+    )
+    fault, texts = None, []
+    try:
+        texts = [_text(one) for one in (await visit.ask_now(sql)).objects()]
+    except AskFault as error:
+        fault = error
+    # A part of a page is only put in its place when all went well; so the fault has to come as if it had.
+    status = 200 if fault is None or visit.request.headers.get("hx-request") else fault.status
+    return visit.render(
+        "session_content.html", status=status, session=found, event_id=event_id, texts=texts, fault=fault
+    )
+
+
+NO_CONTENT = "this takes a role with class content on `content`; an admin can grant it, for some teams only, too"
+
+
+def _for_events(visible: Visible, found: Session) -> dict[str, Any]:
+    return {
+        "readable": visible.has("content", "event_id", "field", "text"),
+        "no_content": NO_CONTENT,
+        "detail": visible.has("events", "command_line"),
+        "gaps_counted": found.row.get("sequence_gaps"),
+        "mark": mark,
+        "bar": timeline.bar,
+        "is_agent": lambda one: isinstance(one, timeline.Agent),
+        "events_at_once": EVENTS,
+    }
+
+
+def pretty(row: Mapping[str, Any]) -> str:
+    """An event as JSON: what is not null, its maps of attributes as one each."""
+    shown = {name: value for name, value in row.items() if value is not None}
+    for name, other in _MAPS:
+        merged = {**(shown.pop(name, None) or {}), **_parsed(shown.pop(other, None) or {})}
+        if merged:
+            shown[name] = merged
+    return orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode()
+
+
+def first_text(body: str) -> str | None:
+    """What an API response says first: the text of its first block of type text. None: it has none."""
+    try:
+        parsed = orjson.loads(body)
+    except ValueError:
+        found = _FIRST_TEXT.search(body)
+        if found is None:
+            return None
+        try:
+            cut: str = orjson.loads(f'"{found[1]}"')
+        except ValueError:
+            return found[1]
+        return cut
+    blocks = parsed.get("content") if isinstance(parsed, dict) else None
+    for block in blocks if isinstance(blocks, list) else []:
+        if isinstance(block, dict) and block.get("type") == "text" and isinstance(block.get("text"), str):
+            return str(block["text"])
+    return None
+
+
+def _text(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of `content` as the page shows it."""
+    text = row["text"]
+    answer = first_text(text) if text is not None and row.get("event_name") == "api_response_body" else None
+    shown = None if text is None else text[:_TEXT_SHOWN_MAX]
+    return {"length": None, "truncated": None, "masked": None, "body_ref": None} | row | {
+        "text": shown,
+        "answer": answer,
+        "cut": text is not None and len(text) > _TEXT_SHOWN_MAX,
+    }  # fmt: skip
+
+
+def _parsed(texts: Mapping[str, str]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, text in texts.items():
+        try:
+            out[name] = orjson.loads(text)
+        except ValueError:
+            out[name] = text
+    return out
+
+
+async def _found(visit: Visit) -> tuple[Visible, Session | None]:
+    """The session of the path, if there is one for this person. Raises: AskFault, FilterFault."""
+    visible, asked = await visit.visible(), listing(visit.request.query_params, visit.filters)
+    if not visible.has("sessions", "session_id", "start_time", "last_time"):
+        raise AskFault("sessions are not for your role", reason="forbidden", status=403)
+    tenant, session_id = (visit.request.path_params[name] for name in ("tenant", "session_id"))
+    answer = await visit.ask(
+        f"SELECT * FROM sessions WHERE tenant = {literal(tenant)} AND session_id = {literal(session_id)} LIMIT 1"
+    )
+    back = asked.query(**asked.said)
+    return visible, Session(answer.one(), back) if answer.rows else None
+
+
+def _unknown(visit: Visit) -> Response:
+    return visit.render(
+        "refusal.html",
+        status=404,
+        title="This is not to be found",
+        text="There is no such session, turn or event; or it is not for your role, has expired, or is about to arrive.",
+        again=True,
+    )
+
+
+async def _outline(visit: Visit, visible: Visible, found: Session, chosen: str) -> list[Turn]:
+    """The turns of the page that is asked for; with a chosen event: of the page that has it."""
+    page = _number(visit, "turns", 1, 1_000_000)
+    of_page = f"least({page - 1}, (turns - 1) // {TURNS})"
+    if chosen:
+        of_page = f"coalesce((SELECT min((place - 1) // {TURNS}) FROM t WHERE chosen IS NOT NULL), {of_page})"
+    outline = outline_sql(visible, found, chosen)
+    sql = f"{outline} SELECT * FROM t WHERE (place - 1) // {TURNS} = {of_page} ORDER BY place"
+    return [timeline.turn(row) for row in (await visit.ask(sql, limit=TURNS)).objects()]
+
+
+async def _events(
+    visit: Visit, visible: Visible, found: Session, turns: Sequence[Turn], chosen: str, *, start: int = 0
+) -> dict[str, Any]:
+    """What happened in those turns that are shown with their events.
+
+    Returns: turn → items, and from which event on, and how many there are beyond.
+    """
+    starts: dict[str, int] = {}
+    budget = _EVENTS_AT_ONCE
+    last = turns[-1].key if turns else None
+    for one in turns:
+        number = one.numbers["chosen"] if chosen else None
+        taken = min(one.events, EVENTS)
+        if number is not None or one.key == last or taken <= budget:
+            starts[one.key] = start if number is None else (int(number) - 1) // EVENTS * EVENTS
+            budget -= taken
+    if not starts:
+        return {}
+    parts = " OR ".join(
+        f"(turn = {literal(key)} AND number > {first} AND number <= {first + EVENTS})" for key, first in starts.items()
+    )
+    columns = [one for one in COLUMNS if visible.has("events", one)]
+    if visible.has("events", "attributes"):
+        columns.append("attributes")
+    names = [one for one in columns if one != "attributes"]
+    agents = (
+        ", attributes['agent_id'] AS agent_id, attributes['parent_agent_id'] AS parent_agent_id"
+        if "attributes" in columns
+        else ""
+    )
+    sql = (
+        f"{numbered_sql(visible, found, columns)} SELECT {', '.join(names)}{agents}, turn, number, missing, restarted, "
+        f"started_us, ended_us FROM n WHERE {parts} ORDER BY turn, number"
+    )
+    asked = {"events": visit.ask(sql, limit=len(starts) * EVENTS)}
+    span_columns = [one for one in SPAN_COLUMNS if visible.has("spans", one)]
+    if visible.has("spans", "span_id", "name", "session_id", "tenant", "start_time"):
+        asked["spans"] = visit.ask(
+            f"SELECT {', '.join(span_columns)} FROM spans WHERE {found.where('spans')} LIMIT {_SPANS_MAX}",
+            limit=_SPANS_MAX,
+        )
+    answers = await visit.panels(**asked)
+    if isinstance(answers["events"], AskFault):
+        raise answers["events"]
+    spans = [] if isinstance(answers.get("spans"), (AskFault, type(None))) else answers["spans"].objects()
+    rows: dict[str, list[dict[str, Any]]] = {key: [] for key in starts}
+    for row in answers["events"].objects():
+        rows[row["turn"]].append(row)
+    return {
+        one.key: {
+            "items": timeline.items(rows[one.key], spans),
+            "start": starts[one.key],
+            "next": starts[one.key] + EVENTS,
+            "beyond": max(0, one.events - starts[one.key] - EVENTS),
+        }
+        for one in turns
+        if one.key in starts
+    }
+
+
+async def _chosen_json(visit: Visit, found: Session, chosen: str, turns: Sequence[Turn]) -> str | None:
+    if not chosen or not any(one.numbers["chosen"] is not None for one in turns):
+        return None
+    try:
+        row = await _whole(visit, found, chosen)
+    except AskFault:
+        return None
+    return None if row is None else pretty(row)
+
+
+async def _whole(visit: Visit, found: Session, event_id: str) -> dict[str, Any] | None:
+    answer = await visit.ask(
+        f"SELECT * FROM events WHERE event_id = {literal(event_id)} AND {found.where()} LIMIT 1", limit=1
+    )
+    return answer.one() if answer.rows else None
+
+
+def _number(visit: Visit, name: str, default: int, most: int) -> int:
+    text = visit.request.query_params.get(name, str(default))
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not default <= int(text) <= most:
+        raise FilterFault(f"{name} is a number of at least {default}")
+    return int(text)
+
+
+_AT = "/sessions/{tenant}/{session_id:path}"
+PAGES = (
+    Page(_AT + "/events/{event_id}", event),
+    Page(_AT + "/events/{event_id}/content", content, changes=True),
+    Page(_AT + "/turn", turn),
+    Page(_AT, session),
+)
