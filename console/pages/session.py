@@ -6,7 +6,7 @@ to go back to, and:
     turns   the page of turns, from 1
     event   an event's id: the page of turns that has it is shown, with the event open
 
-/sessions/{tenant}/{session_id}/turn?turn=KEY&from=N shows the events of one turn, from the N-th on.
+/sessions/{tenant}/{session_id}/turn?turn=KEY&after=N shows the events of one turn behind the first N.
 /sessions/{tenant}/{session_id}/events/{event_id} shows one event whole; POST …/content reads what is content of it, by
 `ask_now`, so that the audit has who read it.
 """
@@ -14,6 +14,7 @@ to go back to, and:
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -62,7 +63,7 @@ async def session(visit: Visit) -> Response:
     return visit.render(
         "session.html",
         session=found,
-        row=found.row,
+        row=defaultdict(lambda: None, found.row),  # what is not for this person is nothing to show
         state=opened,
         visible=visible,
         denied=outline is None,
@@ -87,7 +88,7 @@ async def turn(visit: Visit) -> Response:
     if found is None or not visible.has("events", *NEEDED):
         return _unknown(visit)
     key = visit.request.query_params.get("turn", "")[:256]
-    start = _number(visit, "from", 0, 10_000_000)
+    start = _number(visit, "after", 0, 10_000_000)
     answer = await visit.ask(f"{outline_sql(visible, found, '')} SELECT * FROM t WHERE turn = {literal(key)} LIMIT 1")
     if not answer.rows:
         return _unknown(visit)

@@ -128,7 +128,8 @@ def _cell(column: Column, row: Mapping[str, Any], now: datetime) -> Any:
         return row.get("user_email") or row["user"]
     if column.kind == "outcome":
         return " ".join(_outcome(row, now))
-    return row[column.name]
+    value = row[column.name]
+    return round(value, 6) if isinstance(value, float) else value
 
 
 def _outcome(row: Mapping[str, Any], now: datetime) -> list[str]:
@@ -140,6 +141,7 @@ def _row(row: Mapping[str, Any], asked: Listing, visit: Visit) -> dict[str, Any]
     """A row as the template shows it."""
     now = visit.console.now()
     return {
+        "user_email": None,
         **row,
         "mark": mark(row["tenant"], row["session_id"]),
         "url": session_url(row["tenant"], row["session_id"], asked.query(**asked.said)),

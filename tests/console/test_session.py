@@ -1,0 +1,544 @@
+"""One session: its turns, gaps and subagents over real SQL; its content by a click only; in a browser, by keyboard."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import pytest_asyncio
+
+from console.pages.session import EVENTS, TURNS, first_text, pretty
+from tests.console.browser import Window
+from tests.console.conftest import CAPTURES, Fed, Pages
+from tests.console.handmade import HOSTILE, pages_over
+from tests.console.people import person
+from tests.e2e import truth
+from tests.e2e.requests import Sender, dated, load
+from tests.sinks.query import samples
+
+over_sql = pytest.mark.asyncio(loop_scope="session")
+SECRET_WORDS = "the secret words of a prompt"
+TOLD: list[Mapping[str, Any]] = []
+
+
+def event(session: str, number: int, name: str, **fields: Any) -> dict[str, Any]:
+    """The number-th event of a session, one a second, the sequence as the number."""
+    return samples.event(
+        number, **{"event_id": f"{session}-{number}", "session_id": session, "event_name": name, **fields}
+    )
+
+
+def session(id_: str, events: int, **fields: Any) -> dict[str, Any]:
+    return samples.session(
+        0, **{"session_id": id_, "start_time": samples.T0, "last_time": samples.T0 + events * samples.SECOND, **fields}
+    )
+
+
+USUAL = [
+    event("usual", 0, "hook_registered", hook_event="Stop"),
+    event("usual", 1, "mcp_server_connection", status="connected", duration_ms=691),
+    event("usual", 2, "user_prompt", prompt_id="p1", prompt_length=28, prompt="<content>"),
+    event("usual", 3, "api_request", prompt_id="p1", request_id="r1", cost_usd=0.25, cost_usd_micros=250_000,
+          input_tokens=100, output_tokens=20, model="opus", duration_ms=800),
+    event("usual", 4, "tool_decision", prompt_id="p1", tool_use_id="t1", tool_name="Task", decision="accept",
+          source="config"),
+    event("usual", 5, "api_request", prompt_id="p1", request_id="r2", cost_usd=0.5, cost_usd_micros=500_000,
+          input_tokens=10, output_tokens=2, model="haiku"),
+    event("usual", 9, "tool_result", prompt_id="p1", tool_use_id="t1", tool_name="Task", success=True,
+          duration_ms=5000, tool_input_size_bytes=99),
+    # no prompt_id: it belongs to the turn that is under way
+    event("usual", 10, "mcp_server_connection", status="failed", error="no route"),
+    event("usual", 11, "user_prompt", prompt_id="p2", prompt_length=7, command_name="compact"),
+    event("usual", 12, "compaction", prompt_id="p2", trigger="manual", pre_tokens=1000, post_tokens=100, success=True),
+    event("usual", 13, "permission_mode_changed", prompt_id="p2", from_mode="default", to_mode="bypassPermissions"),
+    # the session is resumed by another process
+    event("usual", 14, "tool_result", prompt_id="p2", tool_name="Bash", success=False, event_sequence=2,
+          command_line="rm -rf build", attributes={"unknown": "kept"}, attributes_json={"deep": '{"a": [1]}'}),
+]  # fmt: skip
+SPANS = [
+    samples.span(0, span_id="k", trace_id="t", session_id="usual", name="claude_code.tool", tool_use_id="t1",
+                 tool_name="Task", subagent_type="Explore"),
+    samples.span(1, span_id="s", trace_id="t", parent_span_id="k", session_id="usual", name="claude_code.llm_request",
+                 request_id="r2"),
+]  # fmt: skip
+OLDER = [
+    event("older", 0, "mcp_server_connection", event_sequence=None),
+    event("older", 1, "user_prompt", event_sequence=None),
+    event("older", 2, "api_request", event_sequence=None),
+    event("older", 3, "user_prompt", event_sequence=None),
+    event("older", 4, "api_request", event_sequence=None),
+    event("older", 5, "tool_result", event_sequence=None),
+]
+WITHOUT_PROMPTS = [event("promptless", n, "api_request") for n in range(3)]
+MANY = [
+    event("many", n, "user_prompt" if n % 2 == 0 else "api_request", prompt_id=f"p{n // 2}")
+    for n in range(2 * (TURNS + 20))
+]
+LONG = [event("long", n, "api_request" if n else "user_prompt", prompt_id="p") for n in range(2 * EVENTS + 50)]
+HOSTILE_COLUMNS = (
+    "tool_name", "error", "error_type", "model", "team", "user_email", "command_line", "mcp_server", "mcp_tool",
+    "source", "decision", "agent_name", "query_source", "server_name", "status", "hook_name", "hook_event", "category",
+    "from_mode", "to_mode", "trigger", "skill_name", "plugin_name", "error_name", "error_code", "agent_type",
+    "final_model", "command_name", "prompt_id", "app_version", "terminal_type",
+)  # fmt: skip
+NAMES = (
+    "user_prompt", "api_request", "api_error", "api_refusal", "api_retries_exhausted", "tool_result", "tool_decision",
+    "permission_mode_changed", "hook_execution_complete", "mcp_server_connection", "internal_error", "compaction",
+    "subagent_completed", "plugin_loaded", "skill_activated", "auth", "at_mention", HOSTILE,
+)  # fmt: skip
+EVIL = [
+    event(
+        HOSTILE, number, name, event_id=f"evil-{number}", attributes={HOSTILE: HOSTILE},
+        **dict.fromkeys(HOSTILE_COLUMNS, HOSTILE),
+    )
+    for number, name in enumerate(NAMES)
+]  # fmt: skip
+ANSWER = json.dumps({"content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "first answer"}]})
+TEXTS = [
+    samples.content(2, event_id="usual-2", session_id="usual", text=SECRET_WORDS),
+    samples.content(
+        3, event_id="usual-3", session_id="usual", event_name="api_response_body", field="body", text=ANSWER
+    ),
+    samples.content(0, event_id="evil-0", session_id=HOSTILE, text=f"{HOSTILE} in a prompt"),
+]
+RECORDS: dict[str, list[dict[str, Any]]] = {
+    "events": [*USUAL, *OLDER, *WITHOUT_PROMPTS, *MANY, *LONG, *EVIL],
+    "spans": SPANS,
+    "content": TEXTS,
+    "sessions": [
+        session(
+            "usual", 14, sequence_gaps=3, resends=2, tools=2, prompts=2, spend_usd=0.75, input_tokens=110,
+            output_tokens=22, user_email="ada@example.com", retries_exhausted=0, errors=1,
+        ),
+        session("older", 5),
+        session("promptless", 2),
+        session("many", 2 * (TURNS + 20)),
+        session("long", 2 * EVENTS + 50),
+        session(HOSTILE, 20, team=HOSTILE, user_email=HOSTILE, model=HOSTILE, models={HOSTILE: 1.0, "b": 1.0},
+                permission_mode=HOSTILE, flags=[HOSTILE]),
+        session("metrics only", 0),
+    ],
+}  # fmt: skip
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages]:
+    async with pages_over(tmp_path_factory.mktemp("session"), TOLD, **RECORDS) as pages:
+        yield pages
+
+
+async def text_of(pages: Pages, path: str, who: Any = None) -> str:
+    answer = await pages.get(path, who)
+    assert answer.status_code == 200, answer.text[:600]
+    return answer.text
+
+
+def flat(html: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+
+
+def turns(html: str) -> dict[str, list[str]]:
+    """Title → the titles of its rows; what is nested is indented by a dot."""
+    out: dict[str, list[str]] = {}
+    for part in html.split('<section class="turn"')[1:]:
+        title = re.search(r"<h3>(.*?)</h3>", part, re.DOTALL)
+        assert title is not None
+            depth, found = -1, []
+        for match in re.finditer(
+            r'(?P<open><ol class="entries)|(?P<close></ol>)|<span class="what">(?P<what>.*?)</span>', part
+        ):
+            if match["open"]:
+                depth += 1
+            elif match["close"]:
+                depth -= 1
+            else:
+                found.append("." * depth + match["what"])
+        out[flat(title[1]).strip()] = found
+    return out
+
+
+@over_sql
+async def test_the_timeline_is_by_turn_with_subagents_below_their_call(opened: Pages) -> None:
+    assert turns(await text_of(opened, "/sessions/acme/usual")) == {
+        "Before the first prompt": ["Stop", "MCP server"],
+        "Turn 1 · prompt of 28 characters": ["Prompt", "opus", "Task", ".Explore", "..haiku", "MCP server"],
+        "Turn 2 · /compact · prompt of 7 characters": [
+            "Prompt",
+            "Context compacted",
+            "default → bypassPermissions",
+            "Bash",
+        ],
+    }
+
+
+@over_sql
+async def test_a_turn_has_its_tokens_and_cost_and_the_session_its_numbers(opened: Pages) -> None:
+    text = flat(await text_of(opened, "/sessions/acme/usual"))
+    assert "$0.75 · 132 tokens · 1 tool call · 3 missing" in text
+    for words in ("Cost $0.75", "Re-sends 2", "Missing events 3", "User ada@example.com", "Duration"):
+        assert words in text
+
+
+@over_sql
+async def test_a_gap_and_a_resumed_process_are_marked_where_they_are(opened: Pages) -> None:
+    text = flat(await text_of(opened, "/sessions/acme/usual"))
+    assert text.index("3 events are missing here.") < text.index("Task · accepted by config")
+    assert text.index("Another process of the client goes on here") < text.index("rm -rf build")
+    assert text.count("Another process of the client") == 1
+
+
+@over_sql
+async def test_bars_are_drawn_to_scale(opened: Pages) -> None:
+    text = await text_of(opened, "/sessions/acme/usual")
+    # Turn 1 goes from second 2 to 10 (the request of 0.8 s ends at 3): its call of 5 s ends at second 9.
+    bars = re.findall(r'<rect class="k-tool" x="([\d.]+)" y="0" width="([\d.]+)"', text)
+    assert bars[0] == ("250.0", "625.0")
+
+
+@over_sql
+async def test_older_clients_without_prompt_ids_and_sequences_have_turns_too(opened: Pages) -> None:
+    assert turns(await text_of(opened, "/sessions/acme/older")) == {
+        "Before the first prompt": ["MCP server"],
+        "Turn 1": ["Prompt", "API request"],
+        "Turn 2": ["Prompt", "API request", "Tool"],
+    }
+
+
+@over_sql
+async def test_a_session_without_any_prompt_is_one_part(opened: Pages) -> None:
+    assert turns(await text_of(opened, "/sessions/acme/promptless")) == {"Before the first prompt": ["API request"] * 3}
+
+
+@over_sql
+async def test_a_session_without_events_says_why(opened: Pages) -> None:
+    text = await text_of(opened, "/sessions/acme/metrics%20only")
+    assert "No event of this session is in the query tables" in text
+
+
+@over_sql
+async def test_many_turns_come_in_pages(opened: Pages) -> None:
+    first, second = [turns(await text_of(opened, f"/sessions/acme/many?turns={page}")) for page in (1, 2)]
+    assert (len(first), len(second)) == (TURNS, 20)
+    assert next(iter(second)) == f"Turn {TURNS + 1}"
+    assert turns(await text_of(opened, "/sessions/acme/many?turns=99")) == second
+
+
+@over_sql
+async def test_a_link_to_an_event_opens_the_page_of_turns_that_has_it(opened: Pages) -> None:
+    last = MANY[-1]["event_id"]
+    text = await text_of(opened, f"/sessions/acme/many?event={last}")
+    assert len(turns(text)) == 20
+    assert text.count("data-chosen") == 1
+    shown = re.search(r'<li class="entry" id="(e-\w+)" data-chosen>', text)
+    assert shown is not None
+    assert f"event={last}#{shown[1]}" in text
+    assert f"&#34;event_id&#34;: &#34;{last}&#34;" in text
+
+
+@over_sql
+async def test_events_of_a_turn_beyond_the_first_ones_come_on_demand(opened: Pages) -> None:
+    text = await text_of(opened, "/sessions/acme/long")
+    (rows,) = turns(text).values()
+    assert len(rows) == EVENTS
+    seen = len(rows)
+    while (more := re.search(r'href="([^"]+)" data-more', text)) is not None:
+        text = await text_of(opened, more[1].replace("&amp;", "&"))
+        seen += text.count('<span class="what">')
+    assert seen == 2 * EVENTS + 50
+    chosen = await text_of(opened, f"/sessions/acme/long?event=long-{EVENTS + 7}")
+    assert chosen.count("data-chosen") == 1
+
+
+@over_sql
+async def test_an_event_is_shown_whole_with_its_attributes_as_one(opened: Pages) -> None:
+    text = await text_of(opened, "/sessions/acme/usual/events/usual-14")
+    shown = re.search(r"<code id[^>]*>(.*?)</code>", text, re.DOTALL)
+    assert shown is not None
+    row = json.loads(shown[1].replace("&#34;", '"'))
+    assert row["attributes"] == {"unknown": "kept", "deep": {"a": [1]}}
+    assert row["command_line"] == "rm -rf build"
+    assert None not in row.values()
+
+
+@over_sql
+async def test_what_is_not_there_is_not_found(opened: Pages) -> None:
+    for path in (
+        "/sessions/acme/nothing",
+        "/sessions/globex/usual",
+        "/sessions/acme/usual/events/nothing",
+        "/sessions/acme/usual/events/older-1",
+        "/sessions/acme/usual/turn?turn=nothing",
+    ):
+        assert (await opened.get(path)).status_code == 404, path
+    assert (await opened.get("/sessions/acme/usual", person("analyst", tenant="globex"))).status_code == 404
+    assert (await opened.get("/sessions/acme/usual?turns=x")).status_code == 400
+
+
+@over_sql
+async def test_who_sees_usage_only_has_the_timeline_without_details(opened: Pages) -> None:
+    viewer = person("viewer", tenant="acme", id_="somebody")
+    text = await text_of(opened, "/sessions/acme/usual", viewer)
+    assert len(turns(text)["Turn 2 · /compact · prompt of 7 characters"]) == 4
+    assert "rm -rf" not in text
+    assert "ada@example.com" not in text
+    assert "no route" not in text
+    assert "an admin can grant the class detail" in text
+    whole = await text_of(opened, "/sessions/acme/usual/events/usual-14", viewer)
+    assert "rm -rf" not in whole
+    assert "unknown" not in whole
+
+
+@over_sql
+async def test_content_is_read_by_a_click_of_who_may_and_told_to_the_audit(opened: Pages) -> None:
+    admin = person("admin", id_="root@example.com")
+    TOLD.clear()
+    page = await text_of(opened, "/sessions/acme/usual", admin)
+    event_page = await text_of(opened, "/sessions/acme/usual/events/usual-2", admin)
+    assert SECRET_WORDS not in page + event_page
+    assert "Read the prompt (written to the audit)" in page
+    assert TOLD == []
+    answer = await opened.post("/sessions/acme/usual/events/usual-2/content", {}, admin)
+    assert SECRET_WORDS in answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    assert [(one["action"], one["actor"], one["target"], one["outcome"]) for one in TOLD] == [
+        ("content.read", "root@example.com", "content", "done")
+    ]
+
+
+@over_sql
+async def test_nobody_else_reads_content_but_sees_that_it_exists_and_who_may(opened: Pages) -> None:
+    TOLD.clear()
+    for role in ("viewer", "analyst", "security"):
+        who = person(role, tenant="acme")
+        page = flat(await text_of(opened, "/sessions/acme/usual", who))
+        assert "Prompt: 28 characters. To read it takes a role with class content on `content`" in page
+        assert "Read the" not in page
+        answer = await opened.post("/sessions/acme/usual/events/usual-2/content", {}, who)
+        assert answer.status_code == 403
+        assert SECRET_WORDS not in answer.text
+    assert TOLD == []
+
+
+@over_sql
+async def test_content_is_not_read_by_a_link_nor_without_the_forms_token(opened: Pages) -> None:
+    TOLD.clear()
+    path = "/sessions/acme/usual/events/usual-2/content"
+    assert (await opened.get(path)).status_code in (404, 405)
+    assert (await opened.post(path, {"csrf": "wrong"})).status_code == 403
+    assert TOLD == []
+
+
+@over_sql
+async def test_the_answer_is_the_first_block_of_text_of_the_response(opened: Pages) -> None:
+    text = (await opened.post("/sessions/acme/usual/events/usual-3/content", {})).text
+    assert '<pre tabindex="0" role="region" aria-label="The answer">first answer</pre>' in text
+
+
+def test_the_first_text_is_found_also_in_a_body_that_was_cut() -> None:
+    assert first_text(ANSWER) == "first answer"
+    assert first_text('{"content":[{"type":"text","text":"as far as \\"it\\" goe') == 'as far as "it" goe'
+    assert first_text('{"content":[{"type":"text","text":"ends in an escape \\') == "ends in an escape "
+    assert [first_text(text) for text in ("[]", "{}", '{"content": 1}', "no json", '{"content":[{"type":"text"}]}')] == [
+        None
+    ] * 5
+
+
+def test_json_that_is_none_stays_a_text() -> None:
+    assert json.loads(pretty({"attributes": None, "attributes_json": {"a": "{no", "b": "1"}, "n": None})) == {
+        "attributes": {"a": "{no", "b": 1}
+    }
+
+
+@over_sql
+async def test_an_event_without_stored_text_says_so(opened: Pages) -> None:
+    text = (await opened.post("/sessions/acme/usual/events/usual-12/content", {})).text
+    assert "No text is stored for this event" in text
+
+
+@over_sql
+async def test_script_in_any_field_of_a_session_is_text(opened: Pages) -> None:
+    path = f"/sessions/acme/{quote(HOSTILE, safe='')}"
+    text = await text_of(opened, path)
+    assert len(next(iter(turns(text).values()))) >= len(NAMES) - 2
+    pages = [text, await text_of(opened, f"{path}?event=evil-5")]
+    pages += [await text_of(opened, f"{path}/events/evil-{number}") for number in range(len(NAMES))]
+    pages.append(await text_of(opened, f"{path}/turn?turn={quote(HOSTILE, safe='')}"))
+    pages.append((await opened.post(f"{path}/events/evil-0/content", {})).text)
+    for one in pages:
+        assert "<script>alert" not in one
+        assert "<img src=x" not in one
+        assert "&lt;script&gt;alert(1)" in one
+
+
+@over_sql
+async def test_the_way_back_knows_the_list(opened: Pages) -> None:
+    text = await text_of(opened, "/sessions/acme/usual?team=core&sort=-cost&only=errors&range=7d")
+    assert 'href="/sessions?range=7d&amp;team=core&amp;sort=-cost&amp;only=errors" data-close' in text
+
+
+# In a browser, over the running stack
+
+WIDE = {"width": 1600, "height": 1000}
+BASIC = "c54ffd22-14d1-4413-a75f-0c3236da3f91"
+RESUMED = "07681851-8ed4-4caf-9a2c-f03113291e8e"
+
+
+@pytest.mark.slow
+def test_every_event_of_the_captures_is_in_its_timeline(fed: Fed, window: Callable[..., Window]) -> None:
+    want = truth.truth(CAPTURES)["sessions"]
+    one = window()
+    for id_ in (BASIC, RESUMED):
+        page = one.go(f"/sessions/captures/{id_}")
+        counts = want[id_]["event_counts"]
+        # A call is one row with its decision.
+        rows = sum(counts.values()) - min(counts["tool_decision"], counts["tool_result"])
+        assert page.locator(".entry").count() == rows
+        assert page.locator(".turn").count() == want[id_]["prompts"] + (1 if "hook_registered" in counts else 0)
+
+
+@pytest.mark.slow
+def test_a_click_opens_the_drawer_and_back_closes_it(fed: Fed, window: Callable[..., Window]) -> None:
+    page = window(viewport=WIDE).go("/sessions?tenant=captures&range=7d")
+    row = page.locator("tr[data-row]").nth(1)
+    row.locator("td").nth(3).click()
+    page.wait_for_selector("#drawer #session")
+    assert "/sessions/captures/" in page.url
+    assert page.evaluate("document.getElementById('drawer').contains(document.activeElement)")
+    page.go_back()
+    page.wait_for_selector("#drawer", state="hidden")
+    assert page.url.endswith("/sessions?tenant=captures&range=7d")
+    assert page.locator("tr[data-row]").count() > 1
+    page.go_forward()
+    page.wait_for_selector("#drawer #session")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#drawer", state="hidden")
+    assert page.url.endswith("/sessions?tenant=captures&range=7d")
+
+
+@pytest.mark.slow
+def test_on_a_phone_a_session_is_a_page_of_its_own(window: Callable[..., Window]) -> None:
+    page = window(viewport={"width": 390, "height": 800}).go("/sessions?tenant=captures&range=7d")
+    page.locator("tr[data-row] a").first.click()
+    page.wait_for_selector("h1.session-title")
+    page.go_back()
+    page.wait_for_selector("tr[data-row]")
+
+
+@pytest.mark.slow
+def test_without_script_everything_is_a_link(window: Callable[..., Window]) -> None:
+    one = window(java_script_enabled=False)
+    page = one.go("/sessions?tenant=captures&range=7d")
+    page.locator("tr[data-row] a").first.click()
+    assert page.locator("h1.session-title").count() == 1
+    page.locator(".entry summary").first.click()
+    page.get_by_text("Full JSON").first.click()
+    assert '"event_id"' in page.locator("pre").inner_text()
+
+
+@pytest.mark.slow
+def test_by_keyboard_alone_from_the_overview_to_the_json_of_one_event(window: Callable[..., Window]) -> None:
+    page = window(viewport=WIDE).go("/?range=7d&tenant=captures")
+
+    def to(selector: str, most: int = 120) -> None:
+        for _ in range(most):
+            page.keyboard.press("Tab")
+            if page.evaluate("selector => document.activeElement.matches(selector)", selector):
+                return
+        raise AssertionError(f"Tab does not reach {selector}")
+
+    to("#menu a[href^='/sessions']")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("tr[data-row]")
+    to("a[data-drawer]")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#drawer #session")
+    to("#drawer .turn > details > summary")
+    page.evaluate("window.before = document.querySelectorAll('.json-box').length")
+    to("#drawer .entry > details > summary")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#drawer .json-box")
+    to("#drawer .json-box pre")
+    assert '"event_id"' in page.evaluate("document.activeElement.textContent")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#drawer", state="hidden")
+    assert page.evaluate("document.activeElement.matches('a[data-drawer]')")
+
+
+@pytest.mark.slow
+def test_a_prompt_is_read_in_its_place_and_the_audit_has_who_read_it(fed: Fed, window: Callable[..., Window]) -> None:
+    sql = fed.stack.sql(fed.stack.admin_key())
+    (stored,) = sql(
+        "select tenant, session_id, event_id, text from content where event_name = 'user_prompt' and tenant = 'local' "
+        "order by event_time limit 1"
+    )
+    reader = person("admin", id_="reader@example.com")
+    page = window(reader).go(f"/sessions/local/{stored['session_id']}?event={stored['event_id']}")
+    form = page.locator(f"form[data-content][action*='{stored['event_id']}']").first
+    form.get_by_role("button").click()
+    shown = page.locator(".texts pre").first
+    shown.wait_for()
+    assert shown.inner_text() == stored["text"]
+    done: list[Any] = []
+    for _ in range(40):
+        done = sql("select action, target, outcome from audit where actor = 'reader@example.com'")
+        if done:
+            break
+        page.wait_for_timeout(500)
+    assert done == [{"action": "content.read", "target": "content", "outcome": "done"}]
+
+
+@pytest.mark.slow
+def test_a_session_appears_and_grows_by_itself_and_keeps_what_is_open(
+    fed: Fed, window: Callable[..., Window], tmp_path: Path
+) -> None:
+    (folder,) = [one for one in CAPTURES if one.name == "grpc-interactive"]
+    (id_, recorded) = next(iter(truth.truth([folder])["sessions"].items()))
+    now_ns = int(datetime.now(UTC).timestamp() * 1e9)
+    requests = load(dated(folder, tmp_path / "now", now_ns - recorded["start_ns"] - 60 * 10**9))
+    logs = [place for place, one in enumerate(requests) if one.signal == "logs"]
+    half = logs[len(logs) // 2] + 1
+    page = window(viewport=WIDE).go("/sessions?tenant=growing")
+    assert "No session in this time range" in page.locator("#sessions").inner_text()
+    page.evaluate("window.same = true")
+
+    ports = fed.stack.ports
+    with Sender(ports["GATEWAY_GRPC"], ports["GATEWAY_HTTP"], fed.stack.key("growing")) as sender:
+        for one in requests[:half]:
+            sender.send(one)
+        page.locator("tr[data-row] a").click()
+        page.wait_for_selector("#drawer .entry")
+        page.locator("#drawer .entry > details > summary").first.click()
+        shown = page.locator("#drawer .json-box code")
+        shown.wait_for()
+        text, before = shown.inner_text(), page.locator("#drawer .entry").count()
+        for one in requests[half:]:
+            sender.send(one)
+    counts = recorded["event_counts"]
+    rows = sum(counts.values()) - min(counts["tool_decision"], counts["tool_result"])
+    page.wait_for_function("n => document.querySelectorAll('#drawer .entry').length >= n", arg=rows)
+    assert before < rows
+    assert page.evaluate("window.same")
+    assert id_ in page.url
+    assert shown.inner_text() == text
+    assert page.locator("#drawer .entry > details[open]").count() == 1
+
+
+@pytest.mark.slow
+def test_nothing_is_wrong_for_who_cannot_see_or_use_a_mouse(window: Callable[..., Window]) -> None:
+    for scheme in ("light", "dark"):
+        one = window(color_scheme=scheme, viewport=WIDE)
+        page = one.go("/sessions?tenant=captures&range=7d")
+        page.locator("a[data-drawer]").first.click()
+        page.wait_for_selector("#drawer #session")
+        page.locator("#drawer .entry > details > summary").first.click()
+        page.wait_for_selector("#drawer .json-box")
+        assert one.accessibility() == []
+        one.go(page.url.split("#")[0])
+        assert one.accessibility() == []
+
