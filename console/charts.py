@@ -26,7 +26,7 @@ class Chart:
     """A chart.
 
     kind: bars (over time or names, stacked), lines (over time), rank (one horizontal bar for each label).
-    labels: ISO times with `times`, else names.  note: a sentence below it.
+    labels: ISO times with `times`, else names.  note: a sentence below it.  links: where each label goes, in the table.
     """
 
     title: str
@@ -37,6 +37,7 @@ class Chart:
     times: bool = False
     bucket: str = "hour"
     note: str = ""
+    links: Sequence[str | None] = ()
 
     @property
     def empty(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -159,6 +159,11 @@ def preset_range(preset: str, now: datetime) -> tuple[datetime, datetime]:
 def shown_dimensions(visible: Visible) -> list[Dimension]:
     """Those that this person may filter and group by."""
     return [one for one in DIMENSIONS.values() if visible.has("sessions", one.column)]
+
+
+def joined(conditions: Sequence[str]) -> str:
+    """Conditions as one that can stand after WHERE."""
+    return " AND ".join(conditions) if conditions else "true"
 
 
 def literal(text: str) -> str:

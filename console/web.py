@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -20,10 +20,12 @@ from console.ask import Answer, Ask, Visible
 from console.attempts import Attempts
 from console.errors import AskFault
 from console.filters import Filters
+from console.filters import joined as joined
 from console.oidc import Provider
 from console.people import Cookies, Person
 from console.settings import ConsoleSettings
 from console.static import Static
+from console.told import Told
 from service.audit import AuditLog
 from service.control import ControlView
 from service.links import Links
@@ -68,6 +70,7 @@ class Console:
     audit: AuditLog
     kafka: Mapping[str, Any]
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    told: Told = field(default_factory=Told)
     templates: jinja2.Environment = field(init=False)
     oidc: Provider | None = field(init=False)
     attempts: Attempts = field(init=False)
@@ -174,11 +177,6 @@ class Page:
     def method(self) -> str:
         """Of HTTP."""
         return "POST" if self.changes else "GET"
-
-
-def joined(conditions: Sequence[str]) -> str:
-    """Conditions as one that can stand after WHERE."""
-    return " AND ".join(conditions) if conditions else "true"
 
 
 def _templates(static: Static) -> jinja2.Environment:

@@ -1,54 +1,426 @@
-"""The overview: what the fleet does, at a glance."""
+"""The overview: what the fleet does, at a glance, beside the period before, and where one looks closer."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
 from starlette.responses import Response
 
-from console.charts import over_time
+from console import shown, usage
+from console.ask import Answer, Visible, moment
+from console.charts import Chart, Series, Unit
 from console.errors import AskFault
-from console.filters import Filters
-from console.web import Page, Visit, joined
+from console.filters import DAY, DIMENSIONS, HOUR, NONE, Filters, shown_dimensions
+from console.told import Cell
+from console.usage import NOT_TOLD, REPOSITORIES, SPLIT, Question, number_of, spans
+from console.web import Page, Visit
+
+PATH = "/"
+SESSIONS = "/sessions"
+REPOSITORY = "repository"
+_BY = "team"
+_RANKED = 15
+_CHOICES = 200
+_SERIES_MOST = 8
+_LINKED_MAX = 256
+_SUMS: Mapping[str, str] = {
+    name: f"h.{name}"
+    for name in (
+        *("spend_usd", "input_tokens", "output_tokens", "cache_read_tokens", "cache_creation_tokens"),
+        *("active_user_s", "active_cli_s", "lines_added", "lines_removed", "commits", "pull_requests"),
+        *("tools", "api_requests", "accepts", "rejects", "errors", "refusals", "prompts"),
+    )
+}
+_EVENT_COLUMNS = ("event_name", "event_time", "model", "tool_name", "decision", "source", "cost_usd", "clock_suspect")
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums of session_hours.  now, before: of the period and the one before.  buckets: number → sums."""
+
+    now: Mapping[str, Any]
+    before: Mapping[str, Any]
+    buckets: Mapping[int, Mapping[str, Any]]
+
+    @property
+    def nothing(self) -> bool:
+        """Whether neither period has anything."""
+        return not any(self.now.values()) and not any(self.before.values())
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the ranking.  sessions_href, only_href: None where the value cannot be filtered by."""
+
+    id: str
+    label: str
+    spend_usd: float | None
+    spend_usd_before: float | None
+    share: float
+    tokens: int | None
+    tokens_before: int | None
+    sessions: int | None
+    sessions_before: int | None
+    sessions_href: str | None
+    only_href: str | None
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Rows of a dimension, the most expensive first.  values: how many there are.  note: what to know about it."""
+
+    rows: Sequence[Row]
+    values: int
+    note: str = ""
 
 
 async def overview(visit: Visit) -> Response:
     """All panels of a time range, beside the period before."""
     filters = visit.filters
+    try:
+        visible = await visit.visible()
+    except AskFault as fault:
+        if fault.status == 403:
+            raise
+        return visit.render("overview.html", fault=fault, by=_BY, dimensions_shown=[], names={})
+    by = _by(visit, visible)
+    hours = asyncio.ensure_future(_totals(visit, filters))
     found = await visit.panels(
-        now=visit.ask(_totals(filters)), before=visit.ask(_totals(filters.before)), spend=visit.ask(_spend(filters))
+        totals=_result(hours),
+        sessions=visit.ask(usage.sessions(filters)),
+        charts=_charts(visit, visible, filters, hours),
+        ranking=_ranking(visit, visible, filters, by, hours),
+        names=_emails(visit, visible, [filters.values["user"]] if "user" in filters.values else []),
     )
-    chart = found["spend"]
-    if not isinstance(chart, AskFault):
-        chart = over_time(
-            "Cost over time",
-            "usd",
-            filters.buckets(),
-            chart.objects(),
-            value="spend_usd",
-            bucket=filters.bucket,
+    if isinstance(found["names"], AskFault):
+        found["names"] = {}
+    totals = found["totals"]
+    if isinstance(totals, Totals) and totals.nothing:
+        found["last"] = await _last(visit)
+    return visit.render(
+        "overview.html",
+        fault=None,
+        by=by,
+        dimensions_shown=[(one.name, one.label) for one in shown_dimensions(visible)] + [(REPOSITORY, "Repository")],
+        sessions_href=filters.url(SESSIONS),
+        bare=replace(filters, values={}),
+        **found,
+    )
+
+
+async def choices(visit: Visit) -> Response:
+    """The form that filters, with the values that occur."""
+    filters, visible = visit.filters, await visit.visible()
+    dimensions = shown_dimensions(visible)
+    answer = await visit.ask(usage.choices(filters, dimensions, most=_CHOICES))
+    values: dict[str, list[tuple[str, str, int]]] = {one.name: [] for one in dimensions}
+    names = await _emails(visit, visible, [row[1] for row in answer.rows if row[0] == "user" and row[1]])
+    for dimension, value, count in answer.rows:
+        key = NONE if value is None else value
+        if _linked(key):
+            values[dimension].append((key, names.get(key, shown.short(key, 60)), count))
+    return visit.render("overview_choices.html", dimensions_shown=dimensions, values=values, by=_by(visit, visible))
+
+
+def _by(visit: Visit, visible: Visible) -> str:
+    """The dimension of the ranking: of the URL if the person may see it, else the first that they may."""
+    able = [one.name for one in shown_dimensions(visible)] + [REPOSITORY]
+    asked = visit.request.query_params.get("by", _BY)
+    return asked if asked in able else _BY if _BY in able else able[0]
+
+
+async def _result(task: asyncio.Future[Totals]) -> Totals:
+    return await task
+
+
+async def _totals(visit: Visit, filters: Filters) -> Totals:
+    answer = await visit.ask(usage.over_time(filters, _SUMS))
+    rows = answer.objects()
+    before: dict[str, Any] = next((row for row in rows if row["bucket"] is None), dict.fromkeys(_SUMS))
+    buckets = {row["bucket"]: row for row in rows if row["bucket"] is not None}
+    now = {name: sum(row[name] or 0 for row in buckets.values()) for name in _SUMS}
+    return Totals(now, {name: before[name] or 0 for name in _SUMS}, buckets)
+
+
+async def _last(visit: Visit) -> Any:
+    """When there was anything, if the range has nothing; None: never."""
+    try:
+        answer = await visit.ask("SELECT max(start) AS last FROM session_hours")
+    except AskFault as fault:
+        return fault
+    at = moment(answer.one()["last"])
+    return None if at is None else Filters(at - DAY + HOUR, at + HOUR, None)
+
+
+async def _told(
+    visit: Visit, visible: Visible, filters: Filters, question: Question, totals: Totals
+) -> list[tuple[Cell, ...]]:
+    if not visible.has("events", *_EVENT_COLUMNS):
+        return [() for _ in spans(filters)]
+    actor = visit.person.actor()
+
+    async def ask(sql: str, limit: int) -> Answer:
+        return await visit.ask(sql, limit=limit)
+
+    scope = (actor.tenant, actor.roles)
+    return await visit.console.told.cells(ask, scope, filters, question, totals.buckets, visit.console.now())
+
+
+# The charts
+
+
+async def _charts(
+    visit: Visit, visible: Visible, filters: Filters, hours: asyncio.Future[Totals]
+) -> dict[str, Chart | AskFault]:
+    """Every chart by its name; those that need events are faults where there is no answer about them."""
+    totals = await hours
+    drawing = _Drawing(filters, totals)
+    charts: dict[str, Chart | AskFault] = {
+        "tokens": drawing.sums(
+            "Token usage",
+            "tokens",
+            {
+                "input_tokens": "Input",
+                "output_tokens": "Output",
+                "cache_read_tokens": "Cache read",
+                "cache_creation_tokens": "Cache creation",
+            },
+        ),
+        "active": drawing.sums("Active time", "seconds", {"active_user_s": "User", "active_cli_s": "CLI"}),
+        "lines": drawing.sums("Lines of code", "count", {"lines_added": "Added", "lines_removed": "Removed"}),
+    }
+    names = ("cost", "requests", "tools", "decisions")
+    try:
+        cells = await _told(visit, visible, filters, SPLIT, totals)
+    except AskFault as fault:
+        return charts | dict.fromkeys(names, fault)
+    hidden = "" if visible.has("events", *_EVENT_COLUMNS) else " Your role does not see events, which tell more."
+    return charts | {
+        "cost": drawing.parts("Cost by model", "usd", cells, "api_request", ("spend_usd",), hidden, models=True),
+        "requests": drawing.parts(
+            "API requests by model", "count", cells, "api_request", ("api_requests",), hidden, models=True
+        ),
+        "tools": drawing.parts("Tool calls", "count", cells, "tool_result", ("tools",), hidden),
+        "decisions": drawing.parts(
+            "Accept and reject decisions", "count", cells, "tool_decision", ("accepts", "rejects"), hidden
+        ),
+    }
+
+
+class _Drawing:
+    """Draws charts over the buckets of a range, each bar a way to the sessions behind it."""
+
+    def __init__(self, filters: Filters, totals: Totals) -> None:
+        self._filters = filters
+        self._totals = totals
+        self._spans = spans(filters)
+        self._rows = [totals.buckets.get(number_of(filters.bucket, span.start), {}) for span in self._spans]
+        self._places = [replace(filters, start=one.start, end=one.end, preset=None) for one in self._spans]
+        self._links = [one.url(SESSIONS) for one in self._places]
+
+    def sums(self, title: str, unit: Unit, names: Mapping[str, str]) -> Chart:
+        """A chart of sums.  names: sum → what its series is called."""
+        series = [
+            Series(called, [float(row.get(name) or 0) for row in self._rows], self._links)
+            for name, called in names.items()
+        ]
+        return self._chart(title, unit, series, tuple(names))
+
+    def parts(
+        self,
+        title: str,
+        unit: Unit,
+        cells: Sequence[tuple[Cell, ...]],
+        event: str,
+        names: tuple[str, ...],
+        hidden: str,
+        *,
+        models: bool = False,
+    ) -> Chart:
+        """A chart of what events told, which with what they did not tell adds up to the sums of `names`."""
+        places = len(self._spans)
+        parts: dict[tuple[str, str | None], list[float]] = {}
+        for place, told in enumerate(cells):
+            for cell in told:
+                if cell.event == event:
+                    value = cell.cost_usd if unit == "usd" else cell.n
+                    values = parts.setdefault((cell.name or NONE, cell.source), [0.0] * places)
+                    values[place] += value
+        totals = [sum(float(row.get(name) or 0) for name in names) for row in self._rows]
+        missing = [max(0.0, total - sum(v[place] for v in parts.values())) for place, total in enumerate(totals)]
+        ordered = sorted(parts, key=lambda key: (-sum(parts[key]), key[0], key[1] or ""))
+        room = _SERIES_MOST - (1 if any(_matters(value) for value in missing) else 0)
+        shown_parts, rest = (ordered, []) if len(ordered) <= room else (ordered[: room - 1], ordered[room - 1 :])
+        series = [
+            Series(
+                f"{name}: {source}" if source else name,
+                [round(value, 9) for value in parts[name, source]],
+                self._with_model(name) if models else self._links,
+            )
+            for name, source in shown_parts
+        ]
+        if rest:
+            sums = [round(sum(values), 9) for values in zip(*(parts[key] for key in rest), strict=True)]
+            series.append(Series("other", sums, self._links))
+        if any(_matters(value) for value in missing):
+            series.append(Series(NOT_TOLD, [value if _matters(value) else 0.0 for value in missing], self._links))
+        return self._chart(title, unit, series, names, hidden)
+
+    def _with_model(self, model: str) -> Sequence[str | None]:
+        if not _linked(model):
+            return self._links
+        return [one.url(SESSIONS, model=model) for one in self._places]
+
+    def _chart(self, title: str, unit: Unit, series: Sequence[Series], names: tuple[str, ...], more: str = "") -> Chart:
+        now = sum(self._totals.now[name] or 0 for name in names)
+        before = sum(self._totals.before[name] or 0 for name in names)
+        changed = shown.change(now, before)
+        note = f"Total {shown.by_unit(now, unit)}, before {shown.by_unit(before, unit)}"
+        if changed and before:
+            note += f" ({changed})"
+        labels = [at.strftime("%Y-%m-%dT%H:%M:%SZ") for at in self._filters.buckets()]
+        return Chart(
+            title,
+            "bars",
+            unit,
+            labels,
+            series,
+            times=True,
+            bucket=self._filters.bucket,
+            note=f"{note}.{more}",
+            links=self._links,
         )
-    return visit.render("overview.html", **{**found, "spend": chart})
 
 
-def _hours(filters: Filters) -> str:
-    """session_hours of the range, as `h`, joined with their sessions, as `s`, if a filter needs them."""
-    of_session = filters.conditions("s", hours=False)
-    join = " JOIN sessions s ON s.tenant = h.tenant AND s.session_id = h.session_id" if of_session else ""
-    where = joined([filters.in_range("h.start"), *filters.conditions("h", hours=True), *of_session])
-    return f"FROM session_hours h{join} WHERE {where}"
+def _matters(value: float) -> bool:
+    """Whether a difference is more than that of adding in another order."""
+    return value > 1e-6
 
 
-def _totals(filters: Filters) -> str:
-    return (
-        "SELECT sum(h.spend_usd) AS spend_usd, sum(h.input_tokens + h.output_tokens) AS tokens, "
-        f"sum(h.commits) AS commits, sum(h.pull_requests) AS pull_requests {_hours(filters)}"
+# The ranking
+
+
+async def _ranking(visit: Visit, visible: Visible, filters: Filters, by: str, hours: asyncio.Future[Totals]) -> Ranking:
+    if by == "model":
+        return await _models(visit, visible, filters, await hours)
+    if by == REPOSITORY:
+        return await _repositories(visit, visible, filters, await hours)
+    answer = await visit.ask(usage.by_dimension(filters, DIMENSIONS[by], most=_RANKED))
+    found = answer.objects()
+    keys = [one["value"] for one in found if one["value"] is not None] if by == "user" else []
+    names, totals = await asyncio.gather(_emails(visit, visible, keys), hours)
+    rows = [_row(filters, by, totals, one, names) for one in found]
+    return Ranking(rows, found[0]["total"] if found else 0)
+
+
+async def _models(visit: Visit, visible: Visible, filters: Filters, totals: Totals) -> Ranking:
+    """By the model of each request; a session counts for every model that it used."""
+    cells, before, answer = await asyncio.gather(
+        _told(visit, visible, filters, SPLIT, totals),
+        _before(visit, visible, filters, SPLIT),
+        visit.ask(usage.models_of_sessions(filters)),
+    )
+    used = {one["value"]: one for one in answer.objects()}
+    note = "A session counts for every model that it used."
+    return _of_cells(filters, "model", totals, _by_name(cells), _by_name(before), used, note)
+
+
+async def _repositories(visit: Visit, visible: Visible, filters: Filters, totals: Totals) -> Ranking:
+    if not visible.has("events", "vcs_repository_name", "vcs_owner_name"):
+        return Ranking([], 0, "Your role does not see the repositories of events.")
+    cells, before = await asyncio.gather(
+        _told(visit, visible, filters, REPOSITORIES, totals), _before(visit, visible, filters, REPOSITORIES)
+    )
+    now = _by_name(cells)
+    if not now.keys() - {NONE}:
+        return Ranking([], 0, "No client told its repository (vcs.repository.name) in this time range.")
+    note = "By requests whose client told its repository."
+    return _of_cells(filters, REPOSITORY, totals, now, _by_name(before), {}, note)
+
+
+async def _before(visit: Visit, visible: Visible, filters: Filters, question: Question) -> list[tuple[Cell, ...]]:
+    earlier = filters.before
+    return await _told(visit, visible, earlier, question, await _totals(visit, earlier))
+
+
+def _by_name(cells: Sequence[tuple[Cell, ...]]) -> dict[str, tuple[float, int]]:
+    """Cost and tokens of requests, by model or repository."""
+    found: dict[str, tuple[float, int]] = {}
+    for told in cells:
+        for cell in told:
+            if cell.event == "api_request":
+                cost, tokens = found.get(cell.name or NONE, (0.0, 0))
+                found[cell.name or NONE] = (cost + cell.cost_usd, tokens + cell.tokens)
+    return found
+
+
+def _of_cells(
+    filters: Filters,
+    by: str,
+    totals: Totals,
+    now: Mapping[str, tuple[float, int]],
+    before: Mapping[str, tuple[float, int]],
+    sessions: Mapping[str, Mapping[str, Any]],
+    note: str,
+) -> Ranking:
+    found = []
+    for name in sorted(now.keys() | before.keys(), key=lambda name: (-now.get(name, (0.0, 0))[0], name)):
+        cost, tokens = now.get(name, (None, None))
+        cost_before, tokens_before = before.get(name, (None, None))
+        found.append(
+            {
+                "value": name,
+                "spend_usd": cost,
+                "tokens": tokens,
+                "spend_usd_before": cost_before,
+                "tokens_before": tokens_before,
+                "sessions": sessions.get(name, {}).get("sessions"),
+                "sessions_before": sessions.get(name, {}).get("sessions_before"),
+            }
+        )
+    rows = [_row(filters, by, totals, one, {}) for one in found[:_RANKED]]
+    missing = (totals.now["spend_usd"] or 0) - sum(cost for cost, _ in now.values())
+    if _matters(missing):
+        note += (
+            f" {shown.usd(missing)} of the cost is {NOT_TOLD[1:-1]}: it comes from metrics, or from archived events."
+        )
+    return Ranking(rows, len(found), note)
+
+
+def _row(filters: Filters, by: str, totals: Totals, one: Mapping[str, Any], names: Mapping[str, str]) -> Row:
+    value = one["value"]
+    key = NONE if value is None else str(value)
+    whole = totals.now["spend_usd"] or 0
+    linked = by in DIMENSIONS and _linked(key)
+    label = names.get(key) or (shown.short(key) if by == "user" else key)
+    return Row(
+        f"by-{by}-{key}",
+        label,
+        one["spend_usd"],
+        one["spend_usd_before"],
+        (one["spend_usd"] or 0) / whole if whole else 0.0,
+        one["tokens"],
+        one["tokens_before"],
+        one["sessions"],
+        one["sessions_before"],
+        filters.url(SESSIONS, **{by: key}) if linked else None,
+        filters.url(PATH, **{"by": None if by == _BY else by, by: key}) if linked else None,
     )
 
 
-def _spend(filters: Filters) -> str:
-    return (
-        f"SELECT date_trunc('{filters.bucket}', h.start) AS at, sum(h.spend_usd) AS spend_usd "
-        f"{_hours(filters)} GROUP BY 1 ORDER BY 1"
-    )
+async def _emails(visit: Visit, visible: Visible, keys: Sequence[str]) -> dict[str, str]:
+    """Addresses of users, as far as the person may see them."""
+    if not keys or not visible.has("people", "user_key", "user_email"):
+        return {}
+    return dict((await visit.ask(usage.emails(keys))).rows)
 
 
-PAGES = (Page("/", overview),)
+def _linked(value: str) -> bool:
+    """Whether a value can be a filter of a URL."""
+    return 0 < len(value) <= _LINKED_MAX and value == value.strip() and "\0" not in value
+
+
+PAGES = (Page(PATH, overview), Page("/overview/choices", choices))

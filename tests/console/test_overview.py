@@ -1,17 +1,403 @@
-"""The overview in a browser, over the running stack."""
+"""The overview: its numbers over a store that was filled by hand, and its looks in a browser over the running stack."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import html
+import json
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
+import pytest_asyncio
 
+from console.app import application
+from console.ask import Answer
+from console.filters import DIMENSIONS, Filters
+from console.told import Told
+from console.usage import SPLIT, number_of, spans
+from sinks.query.database import Database
+from sinks.query.store import QueryStore
 from tests.console.browser import Window
-from tests.console.conftest import Fed
+from tests.console.conftest import BASE, NOW, Fed, Pages, console_over
+from tests.console.people import person
+from tests.sinks.query import samples
+from tests.sinks.query.conftest import RESOURCES, serving
 
-pytestmark = [pytest.mark.slow]
+# Hostile, as a team, a model, a tool and a version may be.
+EVIL = """<script>alert("'x")</script>"""
+HOUR = samples.T0 - samples.T0 % samples.HOUR  # 14:00, the hour of now
+DAY = 24 * samples.HOUR
+FULL = "/?from=2026-09-20T15:00Z&to=2026-09-21T15:00Z"
 
 
+@asynccontextmanager
+async def console_with(folder: Path, rows: dict[str, list[dict[str, Any]]]) -> AsyncIterator[tuple[Pages, QueryStore]]:
+    """A console over a store with these rows, topic → values."""
+    database = Database(folder / "query", RESOURCES)
+    store = QueryStore(database)
+    await store.open(samples.IDENTITY)
+    try:
+        await store.write([samples.batch(topic, values) for topic, values in rows.items()])
+        async with serving(database) as sql:
+            console = console_over(sql.base, "root-key")
+            transport = httpx.ASGITransport(application(console))
+            try:
+                async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
+                    yield Pages(console, http, sql), store
+            finally:
+                await console.ask.close()
+    finally:
+        await store.close()
+
+
+def request(number: int, at: int, model: str, micros: int, **fields: Any) -> dict[str, Any]:
+    made = samples.event(number, event_time=at, received_time=at + samples.SECOND, team="core", model=model)
+    money = {"cost_usd": micros / 1e6, "cost_usd_micros": micros, "input_tokens": 100, "output_tokens": 10}
+    who = {"session_id": "acme-session-1", "user_key": "acme-user-1", "user_email": "one@acme.example"}
+    return {**made, **money, **who, **fields}
+
+
+def hour(number: int, start: int, **fields: Any) -> dict[str, Any]:
+    cost = fields.pop("spend_usd", 0.0)
+    return samples.session_hour(number, start=start, prompts=0, **{"spend_usd": cost, "cost_usd": cost, **fields})
+
+
+def _rows() -> dict[str, list[dict[str, Any]]]:
+    """Two hours of a session, with an archived request; a hostile one; points alone; a ghost; the day before."""
+    three, two = HOUR - samples.HOUR, HOUR
+    calls = [
+        ("tool_result", {"tool_name": "Bash", "success": True}),
+        ("tool_result", {"tool_name": "mcp__jira__search", "success": True}),
+        ("tool_result", {"tool_name": EVIL, "success": False}),
+        ("tool_decision", {"tool_name": "Bash", "decision": "accept", "source": "config"}),
+        ("tool_decision", {"tool_name": "Bash", "decision": "reject", "source": "user_reject"}),
+    ]
+    own = {"session_id": "acme-session-1", "user_key": "acme-user-1", "team": "core"}
+    own_hour: dict[str, Any] = {"team": "core", "spend_usd": 0.625, "api_requests": 3, "input_tokens": 200}
+    own_hour |= {"output_tokens": 20, "tools": 3, "tool_failures": 1, "errors": 1, "accepts": 1, "rejects": 1}
+    own_hour["lines_added"] = 7
+    return {
+        "events": [
+            request(1, three + 5 * samples.SECOND, "opus", 500_000),
+            request(2, two + 5 * samples.SECOND, "haiku", 250_000),
+            # Of a client whose clock is a month off: it counts where it was received.
+            request(3, two - 40 * DAY, "opus", 125_000)
+            | {"clock_suspect": True, "received_time": two + samples.SECOND},
+            request(4, two + 9 * samples.SECOND, EVIL, 1_000_000, session_id="evil", team=EVIL),
+            *(
+                samples.event(10 + number, event_name=name, event_time=two + number, **own, **fields)
+                for number, (name, fields) in enumerate(calls)
+            ),
+        ],
+        "sessions": [
+            samples.session(1, team="core", model="opus", models={"opus": 0.625, "haiku": 0.25}, app_version="2.1.1"),
+            samples.session(2, session_id="evil", team=EVIL, model=EVIL, models={EVIL: 1.0}, app_version=EVIL),
+            samples.session(3, team="core", ghost=True),
+            samples.session(4, team="old", model="opus", start_time=two - DAY, last_time=two - DAY + samples.SECOND),
+        ],
+        "session-hours": [
+            hour(1, three, team="core", spend_usd=0.5, api_requests=1, input_tokens=100, output_tokens=10, commits=1),
+            # A request of 0.25 more than the events tell: routing archived it.
+            hour(1, two, **own_hour),
+            hour(
+                2, two, session_id="evil", team=EVIL, spend_usd=1.0, api_requests=1, input_tokens=100, output_tokens=10
+            ),
+            hour(3, two, team="core", active=False),
+            # Points without a session: they cost, and are no session.
+            hour(5, two, session_id="points", team="core", active=False, spend_usd=0.125, active_user_s=30.0),
+            hour(4, two - DAY, team="old", spend_usd=2.0, api_requests=4),
+        ],
+    }
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def used(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages]:
+    """For tests that only read."""
+    async with console_with(tmp_path_factory.mktemp("overview"), _rows()) as (pages, _):
+        yield pages
+
+
+def stats(text: str) -> dict[str, str]:
+    """Title → value and what stands below it."""
+    found = re.findall(
+        r'<div class="stat">\s*<h2>(.*?)</h2>\s*<p class="stat-value">(.*?)</p>\s*<p[^>]*>(.*?)</p>', text, re.S
+    )
+    plain = [[re.sub(r"<[^>]*>|\s+", " ", part).split() for part in one] for one in found]
+    return {" ".join(title): " ".join([*value, *below]) for title, value, below in plain}
+
+
+def charts(text: str) -> dict[str, dict[str, Any]]:
+    """Title → what is drawn."""
+    figures = re.findall(
+        r"<figcaption>(.*?)</figcaption>.*?<script type=\"application/json\">(.*?)</script>", text, re.S
+    )
+    return {html.unescape(title): json.loads(data) for title, data in figures}
+
+
+def sums(chart: dict[str, Any]) -> dict[str, float]:
+    return {one["name"]: round(sum(one["values"]), 6) for one in chart["series"]}
+
+
+def ranking(text: str) -> dict[str, list[str]]:
+    """First cell → the other ones."""
+    (table,) = re.findall(r'<div class="card scroll ranking".*?<tbody>(.*?)</tbody>', text, re.S)
+    found = {}
+    for row in re.findall(r"<tr.*?</tr>", table, re.S):
+        cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S)
+        plain = [html.unescape(re.sub(r"<[^>]*>", "", cell)).strip() for cell in cells]
+        found[plain[0]] = plain[1:]
+    return found
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_the_numbers_are_those_of_sql_beside_those_of_the_day_before(used: Pages) -> None:
+    found = stats((await used.get("/")).text)
+    (now,) = await used.sql.ask(
+        "SELECT sum(spend_usd) AS usd, sum(input_tokens + output_tokens) AS tokens FROM session_hours "
+        "WHERE start >= TIMESTAMPTZ '2026-09-20T15:00Z'"
+    )
+    assert found["Total cost"] == f"${now['usd']:,.2f} +12 % before: $2.00" == "$2.25 +12 % before: $2.00"
+    assert found["Total tokens"] == f"{now['tokens']} new before: 0" == "440 new before: 0"
+    assert found["Sessions"] == "2 +100 % before: 1"  # neither the ghost nor the points
+    assert found["Commits"] == "1 new before: 0"
+    assert found["Errors"] == "1 new before: 0"
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_all_twelve_panels_are_there(used: Pages) -> None:
+    text = (await used.get("/")).text
+    assert {"Total cost", "Total tokens", "Sessions", "Commits", "Pull requests"} <= stats(text).keys()
+    titles = set(re.findall("<figcaption>(.*?)</figcaption>", text))
+    assert titles == {
+        *("Token usage", "Cost by model", "Active time", "Lines of code", "Tool calls", "API requests by model"),
+        "Accept and reject decisions",
+    }
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_the_cost_of_models_adds_up_to_the_total_with_what_no_event_told(used: Pages) -> None:
+    chart = charts((await used.get("/")).text)["Cost by model"]
+    by_hour = [sum(one["values"][place] for one in chart["series"]) for place in range(len(chart["labels"]))]
+    told = dict(zip(chart["labels"], by_hour, strict=True))
+    assert told["2026-09-21T13:00:00Z"] == pytest.approx(0.5)
+    assert told["2026-09-21T14:00:00Z"] == pytest.approx(1.75)
+    assert sum(by_hour) == pytest.approx(2.25)
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_an_event_with_an_impossible_clock_counts_in_its_hour_of_receipt(used: Pages) -> None:
+    chart = charts((await used.get("/")).text)["API requests by model"]
+    (opus,) = [one for one in chart["series"] if one["name"] == "opus"]
+    found = {label: value for label, value in zip(chart["labels"], opus["values"], strict=True) if value}
+    assert found == {"2026-09-21T13:00:00Z": 1, "2026-09-21T14:00:00Z": 1}
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_calls_and_decisions_are_told_by_tool_and_source(used: Pages) -> None:
+    found = charts((await used.get("/")).text)
+    assert sums(found["Tool calls"]) == {EVIL: 1, "Bash": 1, "MCP tools": 1}
+    assert sums(found["Accept and reject decisions"]) == {"accept: config": 1, "reject: user_reject": 1}
+    assert sums(found["API requests by model"]) == {"opus": 2, EVIL: 1, "haiku": 1, "(not told by events)": 1}
+    assert sums(found["Active time"]) == {"User": 30, "CLI": 0}
+    assert sums(found["Lines of code"]) == {"Added": 7, "Removed": 0}
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_bar_leads_to_the_sessions_of_its_hour_and_model(used: Pages) -> None:
+    chart = charts((await used.get("/?team=core")).text)["Cost by model"]
+    (haiku,) = [one for one in chart["series"] if one["name"] == "haiku"]
+    place = chart["labels"].index("2026-09-21T14:00:00Z")
+    hours = "from=2026-09-21T14%3A00%3A00Z&to=2026-09-21T15%3A00%3A00Z"
+    assert haiku["links"][place] == f"/sessions?{hours}&team=core&model=haiku"
+    (rest,) = [one for one in chart["series"] if one["name"] == "(not told by events)"]
+    assert rest["links"][place] == f"/sessions?{hours}&team=core"
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_teams_are_ranked_with_share_and_change_and_lead_on(used: Pages) -> None:
+    text = (await used.get("/")).text
+    found = ranking(text)
+    assert list(found) == ["core", EVIL, "old"]
+    assert found["core"] == ["$1.25", "", "55.6 %", "new", "330", "new", "1", "new", "Only this: core"]
+    assert found["old"][:4] == ["–", "", "0.0 %", "−100 %"]
+    assert 'href="/sessions?team=core"' in text
+    assert 'href="/?team=core"' in text
+
+
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize("by", [*DIMENSIONS, "repository"])
+async def test_every_dimension_can_be_ranked_by(used: Pages, by: str) -> None:
+    for path in (f"/?by={by}", f"/?by={by}&team=core&model=opus", f"/?range=90d&by={by}&version=2.1.1"):
+        answer = await used.get(path)
+        assert answer.status_code == 200
+        assert 'class="fault"' not in answer.text
+        assert by == "repository" or ranking(answer.text)
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_model_has_the_cost_of_its_requests_and_the_sessions_that_used_it(used: Pages) -> None:
+    text = (await used.get("/?by=model")).text
+    found = ranking(text)
+    assert {name: (cells[0], cells[6]) for name, cells in found.items()} == {
+        EVIL: ("$1.00", "1"),
+        "opus": ("$0.62", "1"),
+        "haiku": ("$0.25", "1"),
+    }
+    assert "of the cost is not told by events" in text
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_filter_holds_for_every_panel(used: Pages) -> None:
+    for path in ("/?model=haiku", "/?version=2.1.1"):  # of sessions: joined with their hours
+        text = (await used.get(path)).text
+        assert stats(text)["Total cost"].startswith("$1.12")
+        assert set(sums(charts(text)["Cost by model"])) == {"opus", "haiku", "(not told by events)"}
+    text = (await used.get("/?team=core")).text
+    assert stats(text)["Total cost"].startswith("$1.25")
+    assert stats(text)["Sessions"].startswith("1 ")
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_who_may_not_see_persons_sees_keys_and_the_others_see_addresses(used: Pages) -> None:
+    viewer, analyst = person("viewer", tenant="acme"), person("analyst", tenant="acme")
+    for path in ("/?by=user", "/?user=acme-user-1", "/overview/choices?team=core"):
+        assert "one@acme.example" in (await used.get(path, analyst)).text
+        seen = await used.get(path, viewer)
+        assert seen.status_code == 200
+        assert "one@acme.example" not in seen.text
+        assert "acme-user-1" in seen.text
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_nobody_sees_another_tenant(used: Pages) -> None:
+    text = (await used.get("/", person("analyst", tenant="globex"))).text
+    assert "Nothing has arrived yet" in text
+    assert 'href="/sources"' in text
+
+
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize(
+    "path", ["/", "/?by=version", "/?by=model", "/overview/choices", f"/?team={EVIL}", f"/?by={EVIL}"]
+)
+async def test_script_in_any_name_is_text(used: Pages, path: str) -> None:
+    text = (await used.get(path)).text
+    assert "<script>alert" not in text
+    assert "alert(" in text or path == f"/?by={EVIL}"
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_filters_that_match_nothing_can_be_removed(used: Pages) -> None:
+    text = (await used.get("/?range=7d&team=nobody&by=user")).text
+    assert "Nothing matches these filters" in text
+    assert 'href="/?range=7d&amp;by=user"' in text
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_time_without_anything_leads_to_the_latest_usage(used: Pages) -> None:
+    text = (await used.get("/?from=2025-01-01&to=2025-01-02")).text
+    assert "Nothing in this time range, nor in the one before." in text
+    assert 'href="/?from=2026-09-20T15%3A00%3A00Z&amp;to=2026-09-21T15%3A00%3A00Z"' in text
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_the_choices_are_the_values_that_occur(used: Pages) -> None:
+    text = (await used.get("/overview/choices?model=haiku&range=7d")).text
+    offered = re.findall(r'<option value="([^"]+)"( selected)?>', text)
+    assert ("core", "") in offered
+    assert ("haiku", " selected") in offered
+    assert html.escape(EVIL, quote=True).replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in dict(offered)
+    assert "old" not in dict(offered)  # it did not use that model
+    assert '<input type="hidden" name="range" value="7d">' in text
+
+
+async def test_a_store_that_is_gone_is_told_and_nothing_fails(tmp_path: Path) -> None:
+    console = console_over("http://127.0.0.1:9", "root-key")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(application(console)), base_url=BASE) as http:
+        answer = await Pages(console, http, None).get("/")  # type: ignore[arg-type]
+        assert answer.status_code == 200
+        assert "No answer yet." in answer.text
+        assert "the SQL service cannot be reached" in answer.text
+    await console.ask.close()
+
+
+async def test_a_late_event_changes_a_day_that_was_kept(tmp_path: Path) -> None:
+    rows = _rows()
+    async with console_with(tmp_path, rows) as (pages, store):
+        path = "/?from=2026-09-15T00:00Z&to=2026-09-22T00:00Z"
+        before = charts((await pages.get(path)).text)["API requests by model"]
+        assert sums(before) == {"opus": 2, EVIL: 1, "haiku": 1, "(not told by events)": 5}
+        old = HOUR - DAY
+        late = request(99, old + samples.SECOND, "sonnet", 10_000, session_id="acme-session-4")
+        grown = hour(4, old, team="old", spend_usd=2.01, api_requests=5, version=2)
+        await store.write(
+            [
+                samples.batch("events", [late], first_offset=len(rows["events"])),
+                samples.batch("session-hours", [grown], first_offset=len(rows["session-hours"])),
+            ]
+        )
+        after = charts((await pages.get(path)).text)["API requests by model"]
+        assert sums(after) == {"opus": 2, EVIL: 1, "haiku": 1, "sonnet": 1, "(not told by events)": 5}
+
+
+# What is kept of closed buckets
+
+RANGE = Filters(NOW.replace(hour=0, minute=0, second=0) - timedelta(days=9), NOW.replace(minute=0, second=0), None)
+ONE = {"api_requests": 1, "tools": 0, "accepts": 0, "rejects": 0}
+
+
+class _Store:
+    """Tells one request a day, and notes what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.told: dict[int, int] = {number_of(RANGE.bucket, span.start): 1 for span in spans(RANGE)}
+
+    async def ask(self, _: str, __: int) -> Answer:
+        self.asked += 1
+        rows = [[at, "api_request", "opus", None, n, 0.5 * n, 10 * n] for at, n in self.told.items() if n]
+        return Answer((), rows, truncated=False)
+
+
+def _totals(store: _Store) -> dict[int, dict[str, int]]:
+    return dict.fromkeys(store.told, ONE)
+
+
+async def test_what_agrees_with_the_totals_is_not_asked_again() -> None:
+    store, told = _Store(), Told()
+    first = await told.cells(store.ask, "scope", RANGE, SPLIT, _totals(store), NOW)
+    again = await told.cells(store.ask, "scope", RANGE, SPLIT, _totals(store), NOW + timedelta(days=1))
+    assert (first == again, store.asked) == (True, 1)
+    await told.cells(store.ask, "another scope", RANGE, SPLIT, _totals(store), NOW)
+    assert store.asked == 2
+
+
+async def test_what_is_less_than_the_totals_is_asked_again_by_and_by() -> None:
+    store, told = _Store(), Told()
+    today = number_of(RANGE.bucket, spans(RANGE)[-1].start)
+    store.told[today] = 0  # the event is still on its way
+    await told.cells(store.ask, "scope", RANGE, SPLIT, _totals(store), NOW)
+    store.told[today] = 1
+    found = await told.cells(store.ask, "scope", RANGE, SPLIT, _totals(store), NOW + timedelta(seconds=10))
+    assert (len(found[-1]), store.asked) == (1, 2)
+
+
+async def test_no_more_is_kept_than_there_is_room_for() -> None:
+    store, told = _Store(), Told(cells_max=4)
+    for _ in range(3):
+        found = await told.cells(store.ask, "scope", RANGE, SPLIT, _totals(store), NOW)
+        assert all(len(cells) == 1 for cells in found)
+    assert store.asked == 3
+
+
+# In a browser
+
+
+@pytest.mark.slow
 def test_the_total_cost_on_the_page_is_that_of_sql(fed: Fed, window: Callable[..., Window]) -> None:
     page = window().go("/?range=30d")
     (row,) = fed.stack.sql(fed.stack.admin_key())("select sum(spend_usd) as usd from session_hours")
@@ -19,8 +405,47 @@ def test_the_total_cost_on_the_page_is_that_of_sql(fed: Fed, window: Callable[..
     page.wait_for_selector("canvas")
 
 
+@pytest.mark.slow
+def test_the_stack_of_models_is_the_total_of_sql(fed: Fed, window: Callable[..., Window]) -> None:
+    page = window().go("/?range=30d")
+    (row,) = fed.stack.sql(fed.stack.admin_key())("select sum(spend_usd) as usd from session_hours")
+    drawn = json.loads(page.locator("[data-chart] script").first.inner_text())
+    assert sum(sum(one["values"]) for one in drawn["series"]) == pytest.approx(row["usd"], abs=1e-6)
+
+
+@pytest.mark.slow
+def test_a_filter_is_chosen_from_the_values_that_occur(window: Callable[..., Window]) -> None:
+    page = window().go("/?range=30d")
+    page.locator("#choose > summary").press("Enter")
+    page.locator("select[name=tenant]").select_option("captures")
+    page.locator("#choices button").click()
+    page.wait_for_url("**tenant=captures**")
+    assert page.locator(".chip").inner_text().startswith("Tenant: captures")
+
+
+@pytest.mark.slow
+def test_a_bar_of_a_chart_leads_to_its_sessions(window: Callable[..., Window]) -> None:
+    page = window().go("/?range=30d")
+    page.wait_for_selector("canvas")
+    drawn = json.loads(page.locator("[data-chart] script").first.inner_text())
+    place = max(range(len(drawn["labels"])), key=lambda at: drawn["series"][0]["values"][at])
+    x, y = page.evaluate(
+        "([place, value]) => { const box = document.querySelector('.chart-box'), at = box.getBoundingClientRect();"
+        "const [x, y] = echarts.getInstanceByDom(box).convertToPixel({seriesIndex: 0}, [place, value]);"
+        "return [at.x + x, at.y + y]; }",
+        [place, drawn["series"][0]["values"][place] / 2],
+    )
+    with page.expect_navigation():
+        page.mouse.click(x, y)
+    assert page.url.endswith(drawn["series"][0]["links"][place])
+
+
+@pytest.mark.slow
 def test_nothing_is_wrong_for_who_cannot_see_or_use_a_mouse(window: Callable[..., Window]) -> None:
     for scheme in ("light", "dark"):
         one = window(color_scheme=scheme)
-        one.go("/")
+        one.go("/?range=30d")
+        one.page.wait_for_selector("canvas")
+        assert one.accessibility() == []
+        one.go("/overview/choices?range=30d")
         assert one.accessibility() == []

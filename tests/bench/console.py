@@ -1,0 +1,363 @@
+"""How long pages of the console take, with so many people who click at once.
+
+    python -m tests.bench.console [--sessions 100000] [--events 10000000] [--people 10] [--seconds 60] [--folder F]
+
+The query store is filled by tests/bench/filled.py (once for a --folder, which is kept then), the SQL service and the
+console run as processes of their own with the settings that they have by default, and the people are in this one: they
+open a page, look at it for 0 to 2 seconds, and open the next. First they click through the console; then the same
+clicks are made of the bare SQL: each question of those pages is asked directly at the SQL service, with as many at
+once, and nothing is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import uvicorn
+
+from console.app import application
+from console.ask import Answer, Ask
+from console.people import Cookies
+from console.settings import ConsoleSettings
+from console.static import Static
+from console.web import Console
+from schemas.keys import KeyRecord
+from schemas.roles import DEFAULTS, Actor
+from service.audit import AuditLog
+from service.control import ControlView
+from service.links import Links
+from service.serving import Server, listen
+from sinks.query.database import Database, Resources
+from sinks.query.runner import Limits
+from sinks.query.service import Door, SqlService
+from tests.bench import filled
+from tests.bench.process import cpu_s, peak_mib
+from tests.console.people import cookie, person
+from tests.e2e.stack import free_ports
+
+SECRET = "a secret of the bench, long enough, of course"
+KEY = "bench-key"
+
+
+# What people click. A page is a name and a maker of addresses; add yours here.
+
+
+@dataclass(frozen=True)
+class Clicks:
+    """A page of the bench.  name: for the table.  weight: how often.  url: an address, by chance."""
+
+    name: str
+    weight: int
+    url: Callable[[random.Random], str]
+
+
+def _filters(chance: random.Random) -> dict[str, str]:
+    """Half of all looks are at everything, the others at a team, a person, a model, a version."""
+    kind = chance.random()
+    if kind < 0.5:
+        return {}
+    if kind < 0.7:
+        return {"team": f"team-{chance.randrange(23)}"}
+    if kind < 0.8:
+        return {"department": f"department-{chance.randrange(5)}"}
+    if kind < 0.9:
+        return {"model": chance.choice(["claude-sonnet-4-6", "claude-opus-4-6", "claude-haiku-4-5"])}
+    return {"version": f"2.1.{chance.randrange(182, 197)}"}
+
+
+def _overview(range_: str) -> Callable[[random.Random], str]:
+    def url(chance: random.Random) -> str:
+        by = chance.choice(["team", "team", "user", "model", "version", "cost_center"])
+        return "/?" + urlencode({"range": range_, "by": by, **_filters(chance)})
+
+    return url
+
+
+def _sessions(chance: random.Random) -> str:
+    sort = chance.choice(["-start_time", "-start_time", "-cost", "-errors", "tokens"])
+    range_ = chance.choice(["24h", "7d", "30d", "90d"])
+    page = {"page": str(chance.randrange(2, 6))} if chance.random() < 0.3 else {}
+    return "/sessions?" + urlencode({"range": range_, "sort": sort, **page, **_filters(chance)})
+
+
+PAGES: tuple[Clicks, ...] = (
+    Clicks("overview, 24 h", 4, _overview("24h")),
+    Clicks("overview, 7 d", 3, _overview("7d")),
+    Clicks("overview, 30 d", 2, _overview("30d")),
+    Clicks("overview, 90 d", 1, _overview("90d")),
+    Clicks("sessions", 10, _sessions),
+)
+
+
+# The two processes
+
+
+async def serve_sql(folder: Path, port: int) -> None:
+    """The SQL service as the sinks run it, beside no writer."""
+
+    async def unheard(_: Sequence[Any]) -> None:
+        return None
+
+    database = Database(folder, Resources())
+    database.open("bench")
+    keys = {KEY: KeyRecord("bench", "admin", None, "", "")}
+    service = SqlService(database, Door(keys.get, DEFAULTS.get, unheard), port=port, limits=Limits())
+    await service.start()
+    await asyncio.Event().wait()
+
+
+def console(sql_url: str, ask: Callable[[ConsoleSettings], Ask] | None = None) -> Console:
+    """A console without a control plane, with the settings that it has by default."""
+    settings = ConsoleSettings.model_validate({"key": KEY, "secret": SECRET, "sql_url": sql_url})
+    return Console(
+        settings,
+        ask(settings) if ask else Ask(sql_url, KEY, timeout_s=settings.sql_timeout_s, kept_s=settings.answers_kept_s),
+        Cookies(SECRET, secure=False, idle_s=settings.idle_s, absolute_s=settings.absolute_s),
+        Links(SECRET),
+        Static(),
+        ControlView(),
+        AuditLog({}, "none"),
+        {},
+    )
+
+
+async def serve_console(sql_url: str, port: int) -> None:
+    """The console as its process runs it."""
+    config = uvicorn.Config(
+        application(console(sql_url)), log_config=None, access_log=False, lifespan="off", server_header=False, ws="none"
+    )
+    await Server(config).serve(sockets=[listen("127.0.0.1", port)])
+
+
+@contextmanager
+def process(*arguments: str) -> Iterator[int]:
+    """One of the two, until the block ends. Gives its process id."""
+    running = subprocess.Popen([sys.executable, "-m", "tests.bench.console", *arguments])
+    try:
+        yield running.pid
+    finally:
+        running.terminate()
+        running.wait(30)
+
+
+async def listening(url: str) -> None:
+    """Wait until somebody answers there."""
+    async with httpx.AsyncClient(trust_env=False) as http:
+        for _ in range(240):
+            try:
+                await http.get(url)
+                return
+            except httpx.TransportError:
+                await asyncio.sleep(0.5)
+    raise AssertionError(f"nobody listens at {url}")
+
+
+# The people
+
+
+@dataclass
+class Times:
+    """What was measured of one way to ask.  seconds: by the page's name.  refused: address → status."""
+
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=dict)
+
+    def took(self, name: str, seconds: float) -> None:
+        self.seconds.setdefault(name, []).append(seconds)
+
+
+async def people(count: int, seconds: float, pages: Sequence[Clicks], click: Callable[[str, str], Any]) -> None:
+    """So many people click for so long, the same clicks with every call.  click: name and address of a page."""
+    until = time.monotonic() + seconds
+
+    async def one(number: int) -> None:
+        chance = random.Random(number)
+        await asyncio.sleep(chance.random())
+        while time.monotonic() < until:
+            (page,) = chance.choices(pages, [page.weight for page in pages])
+            await click(page.name, page.url(chance))
+            await asyncio.sleep(chance.random() * 2)
+
+    await asyncio.gather(*(one(number) for number in range(count)))
+
+
+class _Noted(Ask):
+    """Asks as the console does, keeps nothing, and adds up the time in which a question is under way."""
+
+    def __init__(self, settings: ConsoleSettings) -> None:
+        super().__init__(settings.sql_url, KEY, timeout_s=60, kept_s=0.0)
+        self.asking = 0
+        self.asked = 0
+        self.waited = 0.0
+        self._since = 0.0
+
+    async def sql(self, actor: Actor, text: str, *, limit: int = 10_000) -> Answer:
+        return await self.fresh(actor, text, limit=limit)
+
+    async def fresh(self, actor: Actor, text: str, *, limit: int | None = None) -> Answer:
+        self.asked += 1
+        if not self.asking:
+            self._since = time.perf_counter()
+        self.asking += 1
+        try:
+            return await super().fresh(actor, text, limit=limit)
+        finally:
+            self.asking -= 1
+            if not self.asking:
+                self.waited += time.perf_counter() - self._since
+
+
+async def through_pages(base: str, arguments: argparse.Namespace, pages: Sequence[Clicks]) -> Times:
+    """The clicks in the console."""
+    times = Times()
+    limits = httpx.Limits(max_connections=arguments.people)
+    headers = {"cookie": "; ".join(f"{k}={v}" for k, v in cookie(SECRET, person("admin")).items())}
+    async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=60, limits=limits, headers=headers) as http:
+
+        async def click(name: str, url: str) -> None:
+            began = time.perf_counter()
+            answer = await http.get(url)
+            times.took(name, time.perf_counter() - began)
+            if answer.status_code != 200 or 'class="fault"' in answer.text:
+                times.refused[url] = answer.status_code
+
+        await people(arguments.people, arguments.seconds, pages, click)
+    return times
+
+
+async def through_sql(sql_url: str, arguments: argparse.Namespace, pages: Sequence[Clicks]) -> Times:
+    """The same clicks, of which only the questions count."""
+    times = Times()
+    headers = {"cookie": "; ".join(f"{k}={v}" for k, v in cookie(SECRET, person("admin")).items())}
+
+    async def click(name: str, url: str) -> None:
+        noted: list[_Noted] = []
+
+        def ask(settings: ConsoleSettings) -> Ask:
+            noted.append(_Noted(settings))
+            return noted[0]
+
+        transport = httpx.ASGITransport(application(console(sql_url, ask)))
+        async with httpx.AsyncClient(transport=transport, base_url="http://bench", headers=headers) as http:
+            await http.get(url)
+        times.took(name, noted[0].waited)
+        await noted[0].close()
+
+    await people(arguments.people, arguments.seconds, pages, click)
+    return times
+
+
+def _at(values: Sequence[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+def table(through: Times, bare: Times) -> None:
+    """The result, in milliseconds."""
+    print("\n| page | clicks | p50 ms | p95 ms | p99 ms | bare SQL: clicks | p50 ms | p95 ms | p99 ms |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    groups: dict[str, list[str]] = {}
+    for name in through.seconds:
+        groups.setdefault(name.partition(",")[0], []).append(name)
+    for group, names in groups.items():
+        lines = [(name, [name]) for name in sorted(names)] if len(names) > 1 else []
+        for title, of in [*lines, (f"**{group}**", names)]:
+            cells = [title]
+            for times in (through, bare):
+                values = [value for name in of for value in times.seconds.get(name, [])]
+                cells += [f"{len(values):,}"]
+                cells += [f"{_at(values, share) * 1000:,.0f}" if values else "" for share in (0.5, 0.95, 0.99)]
+            print(f"| {' | '.join(cells)} |")
+
+
+async def bench(arguments: argparse.Namespace, folder: Path) -> None:
+    """Fill, start, click, tell."""
+    store = folder / "query"
+    if not (store / "events.duckdb").exists():
+        began = time.monotonic()
+        size = filled.Size(arguments.sessions, arguments.events, users=max(20, arguments.sessions // 100))
+        print(f"filled in {time.monotonic() - began:.0f} s: {filled.fill(store, size)}")
+    sql_port, pages_port = free_ports(2)
+    sql_url, base = f"http://127.0.0.1:{sql_port}", f"http://127.0.0.1:{pages_port}"
+    with (
+        process("--serve-sql", str(store), "--port", str(sql_port)) as sql,
+        process("--serve-console", sql_url, "--port", str(pages_port)) as served,
+    ):
+        await listening(sql_url)
+        await listening(base)
+        pages = await _there(base)
+        cpu = {pid: cpu_s(pid) for pid in (sql, served)}
+        through = await through_pages(base, arguments, pages)
+        loads = f"{os.getloadavg()[0]:.1f}"
+        used = {pid: cpu_s(pid) - before for pid, before in cpu.items()}
+        bare = await through_sql(sql_url, arguments, pages)
+        size_mb = sum(path.stat().st_size for path in store.glob("*.duckdb")) >> 20
+        print(
+            f"\n{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores (load {loads}), store {size_mb:,} MiB; "
+            f"{arguments.people} people, 0 to 2 s between clicks, {arguments.seconds:.0f} s"
+        )
+        table(through, bare)
+        clicks = sum(len(values) for values in through.seconds.values())
+        each = (used[sql] + used[served]) / clicks * 1000
+        print(
+            f"\nSQL service: {peak_mib(sql):,} MiB at most, {used[sql]:.1f} CPU s; console: {peak_mib(served):,} MiB "
+            f"at most, {used[served]:.1f} CPU s; {clicks:,} pages through the console, {each:.0f} CPU ms a page"
+        )
+        for url, status in list(through.refused.items())[:10]:
+            print(f"NO ANSWER {status} {url}")
+
+
+async def _there(base: str) -> list[Clicks]:
+    """The pages that this console has."""
+    headers = {"cookie": "; ".join(f"{k}={v}" for k, v in cookie(SECRET, person("admin")).items())}
+    found = []
+    async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=60, headers=headers) as http:
+        for page in PAGES:
+            path = page.url(random.Random(0)).partition("?")[0]
+            if (await http.get(path)).status_code == 200:
+                found.append(page)
+            else:
+                print(f"there is no {path} here", flush=True)
+    return found
+
+
+def main() -> None:
+    """Of the command line."""
+    parser = argparse.ArgumentParser(description="how long pages take")
+    parser.add_argument("--sessions", type=int, default=100_000)
+    parser.add_argument("--events", type=int, default=10_000_000)
+    parser.add_argument("--people", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--folder", type=Path, help="where the store is, or is made and kept")
+    parser.add_argument("--serve-sql", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--serve-console", help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve_sql is not None:
+        asyncio.run(serve_sql(arguments.serve_sql, arguments.port))
+    elif arguments.serve_console is not None:
+        asyncio.run(serve_console(arguments.serve_console, arguments.port))
+    elif arguments.folder is not None:
+        asyncio.run(bench(arguments, arguments.folder))
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            asyncio.run(bench(arguments, Path(folder)))
+
+
+if __name__ == "__main__":
+    main()
