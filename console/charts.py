@@ -14,11 +14,16 @@ Unit = Literal["usd", "count", "tokens", "seconds", "ms", "percent"]
 
 @dataclass(frozen=True)
 class Series:
-    """One line, or one colour of bars.  values: one for each label of its chart.  links: where a click on each goes."""
+    """One line, or one colour of bars.
+
+    values: one for each label of its chart.  links: where a click on each goes; without them to the chart's own links,
+    each followed by `more`: a further part of the query, as "&model=x".
+    """
 
     name: str
     values: Sequence[float | None]
     links: Sequence[str | None] = ()
+    more: str = ""
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,8 @@ class Chart:
     """A chart.
 
     kind: bars (over time or names, stacked), lines (over time), rank (one horizontal bar for each label).
-    labels: ISO times with `times`, else names.  note: a sentence below it.  links: where each label goes, in the table.
+    labels: ISO times with `times`, else names.  note: a sentence below it.
+    links: where each label goes, in the table and by a click on its bars.
     """
 
     title: str
@@ -52,7 +58,11 @@ class Chart:
             "labels": list(self.labels),
             "times": self.times,
             "bucket": self.bucket,
-            "series": [{"name": one.name, "values": list(one.values), "links": list(one.links)} for one in self.series],
+            "links": list(self.links),
+            "series": [
+                {"name": one.name, "values": list(one.values), "links": list(one.links), "more": one.more}
+                for one in self.series
+            ],
         }
 
 

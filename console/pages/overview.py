@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.responses import Response
 
@@ -223,10 +224,7 @@ class _Drawing:
 
     def sums(self, title: str, unit: Unit, names: Mapping[str, str]) -> Chart:
         """A chart of sums.  names: sum → what its series is called."""
-        series = [
-            Series(called, [float(row.get(name) or 0) for row in self._rows], self._links)
-            for name, called in names.items()
-        ]
+        series = [Series(called, [float(row.get(name) or 0) for row in self._rows]) for name, called in names.items()]
         return self._chart(title, unit, series, tuple(names))
 
     def parts(
@@ -255,24 +253,24 @@ class _Drawing:
         room = _SERIES_MOST - (1 if any(_matters(value) for value in missing) else 0)
         shown_parts, rest = (ordered, []) if len(ordered) <= room else (ordered[: room - 1], ordered[room - 1 :])
         series = [
-            Series(
-                f"{name}: {source}" if source else name,
-                [round(value, 9) for value in parts[name, source]],
-                self._with_model(name) if models else self._links,
-            )
+            self._series(f"{name}: {source}" if source else name, parts[name, source], name if models else None)
             for name, source in shown_parts
         ]
         if rest:
             sums = [round(sum(values), 9) for values in zip(*(parts[key] for key in rest), strict=True)]
-            series.append(Series("other", sums, self._links))
+            series.append(Series("other", sums))
         if any(_matters(value) for value in missing):
-            series.append(Series(NOT_TOLD, [value if _matters(value) else 0.0 for value in missing], self._links))
+            series.append(Series(NOT_TOLD, [value if _matters(value) else 0.0 for value in missing]))
         return self._chart(title, unit, series, names, hidden)
 
-    def _with_model(self, model: str) -> Sequence[str | None]:
-        if not _linked(model):
-            return self._links
-        return [one.url(SESSIONS, model=model) for one in self._places]
+    def _series(self, called: str, values: Sequence[float], model: str | None) -> Series:
+        """model: what its bars lead to beside their time."""
+        rounded = [round(value, 9) for value in values]
+        if model is None or not _linked(model):
+            return Series(called, rounded)
+        if "model" in self._filters.values:  # which the link then replaces
+            return Series(called, rounded, [one.url(SESSIONS, model=model) for one in self._places])
+        return Series(called, rounded, more=f"&{urlencode({'model': model})}")
 
     def _chart(self, title: str, unit: Unit, series: Sequence[Series], names: tuple[str, ...], more: str = "") -> Chart:
         now = sum(self._totals.now[name] or 0 for name in names)

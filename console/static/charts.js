@@ -60,7 +60,7 @@
       xAxis: rank ? values : names, yAxis: rank ? names : values,
       series: data.series.map((one) => ({
         name: one.name, data: one.values, type: data.kind === "lines" ? "line" : "bar", symbol: "circle", showSymbol: data.labels.length < 40, symbolSize: 5,
-        stack: data.kind === "lines" ? undefined : "all", barMaxWidth: 28, cursor: one.links.some(Boolean) ? "pointer" : "default",
+        stack: data.kind === "lines" ? undefined : "all", barMaxWidth: 28, cursor: one.links.some(Boolean) || data.links.some(Boolean) ? "pointer" : "default",
       })),
     };
   }
@@ -79,7 +79,8 @@
       one = { chart: echarts.init(box, null, { renderer: "canvas" }) };
       drawn.set(element, one);
       one.chart.on("click", (point) => {
-        const link = one.data.series[point.seriesIndex].links[point.dataIndex];
+        const series = one.data.series[point.seriesIndex], base = one.data.links[point.dataIndex];
+        const link = series.links[point.dataIndex] || (base && base + series.more);
         if (link) location.href = link;
       });
       new ResizeObserver(() => one.chart.resize()).observe(element);
