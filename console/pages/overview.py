@@ -35,6 +35,7 @@ _SUMS: Mapping[str, str] = {
         *("tools", "api_requests", "accepts", "rejects", "errors", "refusals", "prompts"),
     )
 }
+_NO_ADDRESSES = "Your role sees users by their key only; an admin can grant it the class person, which has addresses."
 _EVENT_COLUMNS = ("event_name", "event_time", "model", "tool_name", "decision", "source", "cost_usd", "clock_suspect")
 
 
@@ -311,7 +312,8 @@ async def _ranking(visit: Visit, visible: Visible, filters: Filters, by: str, ho
     keys = [one["value"] for one in found if one["value"] is not None] if by == "user" else []
     names, totals = await asyncio.gather(_emails(visit, visible, keys), hours)
     rows = [_row(filters, by, totals, one, names) for one in found]
-    return Ranking(rows, found[0]["total"] if found else 0)
+    hidden = by == "user" and not _addresses(visible)
+    return Ranking(rows, found[0]["total"] if found else 0, _NO_ADDRESSES if hidden else "")
 
 
 async def _models(visit: Visit, visible: Visible, filters: Filters, totals: Totals) -> Ranking:
@@ -411,9 +413,13 @@ def _row(filters: Filters, by: str, totals: Totals, one: Mapping[str, Any], name
 
 async def _emails(visit: Visit, visible: Visible, keys: Sequence[str]) -> dict[str, str]:
     """Addresses of users, as far as the person may see them."""
-    if not keys or not visible.has("people", "user_key", "user_email"):
+    if not keys or not _addresses(visible):
         return {}
     return dict((await visit.ask(usage.emails(keys))).rows)
+
+
+def _addresses(visible: Visible) -> bool:
+    return visible.has("people", "user_key", "user_email")
 
 
 def _linked(value: str) -> bool:

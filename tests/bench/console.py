@@ -59,11 +59,15 @@ KEY = "bench-key"
 
 @dataclass(frozen=True)
 class Clicks:
-    """A page of the bench.  name: for the table.  weight: how often.  url: an address, by chance."""
+    """A page of the bench.
+
+    name: for the table; pages whose names begin alike, up to a comma, are summed up as well.  weight: how often.
+    url: an address by chance, from some sessions that there are, as (tenant, session id).
+    """
 
     name: str
     weight: int
-    url: Callable[[random.Random], str]
+    url: Callable[[random.Random, Sequence[tuple[str, str]]], str]
 
 
 def _filters(chance: random.Random) -> dict[str, str]:
@@ -80,19 +84,30 @@ def _filters(chance: random.Random) -> dict[str, str]:
     return {"version": f"2.1.{chance.randrange(182, 197)}"}
 
 
-def _overview(range_: str) -> Callable[[random.Random], str]:
-    def url(chance: random.Random) -> str:
+def _overview(range_: str) -> Callable[[random.Random, Sequence[tuple[str, str]]], str]:
+    def url(chance: random.Random, _: Sequence[tuple[str, str]]) -> str:
         by = chance.choice(["team", "team", "user", "model", "version", "cost_center"])
         return "/?" + urlencode({"range": range_, "by": by, **_filters(chance)})
 
     return url
 
 
-def _sessions(chance: random.Random) -> str:
-    sort = chance.choice(["-start_time", "-start_time", "-cost", "-errors", "tokens"])
-    range_ = chance.choice(["24h", "7d", "30d", "90d"])
-    page = {"page": str(chance.randrange(2, 6))} if chance.random() < 0.3 else {}
-    return "/sessions?" + urlencode({"range": range_, "sort": sort, **page, **_filters(chance)})
+def _sessions(chance: random.Random, _: Sequence[tuple[str, str]]) -> str:
+    asked = {"range": chance.choice(["24h", "7d", "30d", "90d"]), **_filters(chance)}
+    if chance.random() < 0.6:
+        asked["sort"] = chance.choice(["-cost", "-tokens", "-errors", "-duration", "user", "start"])
+    if chance.random() < 0.3:
+        asked["page"] = str(chance.randrange(2, 6))
+    if chance.random() < 0.2:
+        asked["only"] = "errors"
+    if chance.random() < 0.2:
+        asked["q"] = f"user{chance.randrange(100)}"
+    return "/sessions?" + urlencode(asked)
+
+
+def _session(chance: random.Random, known: Sequence[tuple[str, str]]) -> str:
+    tenant, session_id = chance.choice(known)
+    return f"/sessions/{tenant}/{session_id}"
 
 
 PAGES: tuple[Clicks, ...] = (
@@ -100,7 +115,8 @@ PAGES: tuple[Clicks, ...] = (
     Clicks("overview, 7 d", 3, _overview("7d")),
     Clicks("overview, 30 d", 2, _overview("30d")),
     Clicks("overview, 90 d", 1, _overview("90d")),
-    Clicks("sessions", 10, _sessions),
+    Clicks("sessions", 8, _sessions),
+    Clicks("a session", 4, _session),
 )
 
 
@@ -181,19 +197,29 @@ class Times:
         self.seconds.setdefault(name, []).append(seconds)
 
 
-async def people(count: int, seconds: float, pages: Sequence[Clicks], click: Callable[[str, str], Any]) -> None:
-    """So many people click for so long, the same clicks with every call.  click: name and address of a page."""
-    until = time.monotonic() + seconds
+@dataclass(frozen=True)
+class Plan:
+    """What is clicked: so many people, for so many seconds, on these pages.  known: sessions that there are."""
+
+    people: int
+    seconds: float
+    pages: Sequence[Clicks]
+    known: Sequence[tuple[str, str]]
+
+
+async def people(plan: Plan, click: Callable[[str, str], Any]) -> None:
+    """The people of a plan, the same clicks with every call.  click: name and address of a page."""
+    until = time.monotonic() + plan.seconds
 
     async def one(number: int) -> None:
         chance = random.Random(number)
         await asyncio.sleep(chance.random())
         while time.monotonic() < until:
-            (page,) = chance.choices(pages, [page.weight for page in pages])
-            await click(page.name, page.url(chance))
+            (page,) = chance.choices(plan.pages, [page.weight for page in plan.pages])
+            await click(page.name, page.url(chance, plan.known))
             await asyncio.sleep(chance.random() * 2)
 
-    await asyncio.gather(*(one(number) for number in range(count)))
+    await asyncio.gather(*(one(number) for number in range(plan.people)))
 
 
 class _Noted(Ask):
@@ -222,10 +248,10 @@ class _Noted(Ask):
                 self.waited += time.perf_counter() - self._since
 
 
-async def through_pages(base: str, arguments: argparse.Namespace, pages: Sequence[Clicks]) -> Times:
+async def through_pages(base: str, plan: Plan) -> Times:
     """The clicks in the console."""
     times = Times()
-    limits = httpx.Limits(max_connections=arguments.people)
+    limits = httpx.Limits(max_connections=plan.people)
     headers = {"cookie": "; ".join(f"{k}={v}" for k, v in cookie(SECRET, person("admin")).items())}
     async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=60, limits=limits, headers=headers) as http:
 
@@ -236,11 +262,11 @@ async def through_pages(base: str, arguments: argparse.Namespace, pages: Sequenc
             if answer.status_code != 200 or 'class="fault"' in answer.text:
                 times.refused[url] = answer.status_code
 
-        await people(arguments.people, arguments.seconds, pages, click)
+        await people(plan, click)
     return times
 
 
-async def through_sql(sql_url: str, arguments: argparse.Namespace, pages: Sequence[Clicks]) -> Times:
+async def through_sql(sql_url: str, plan: Plan) -> Times:
     """The same clicks, of which only the questions count."""
     times = Times()
     headers = {"cookie": "; ".join(f"{k}={v}" for k, v in cookie(SECRET, person("admin")).items())}
@@ -258,7 +284,7 @@ async def through_sql(sql_url: str, arguments: argparse.Namespace, pages: Sequen
         times.took(name, noted[0].waited)
         await noted[0].close()
 
-    await people(arguments.people, arguments.seconds, pages, click)
+    await people(plan, click)
     return times
 
 
@@ -300,12 +326,13 @@ async def bench(arguments: argparse.Namespace, folder: Path) -> None:
     ):
         await listening(sql_url)
         await listening(base)
-        pages = await _there(base)
+        known = await _known(sql_url)
+        plan = Plan(arguments.people, arguments.seconds, await _there(base, known), known)
         cpu = {pid: cpu_s(pid) for pid in (sql, served)}
-        through = await through_pages(base, arguments, pages)
+        through = await through_pages(base, plan)
         loads = f"{os.getloadavg()[0]:.1f}"
         used = {pid: cpu_s(pid) - before for pid, before in cpu.items()}
-        bare = await through_sql(sql_url, arguments, pages)
+        bare = await through_sql(sql_url, plan)
         size_mb = sum(path.stat().st_size for path in store.glob("*.duckdb")) >> 20
         print(
             f"\n{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores (load {loads}), store {size_mb:,} MiB; "
@@ -322,13 +349,21 @@ async def bench(arguments: argparse.Namespace, folder: Path) -> None:
             print(f"NO ANSWER {status} {url}")
 
 
-async def _there(base: str) -> list[Clicks]:
+async def _known(sql_url: str) -> list[tuple[str, str]]:
+    """Some sessions, as (tenant, session id)."""
+    sql = "SELECT tenant, session_id FROM sessions WHERE NOT ghost ORDER BY session_id LIMIT 500"
+    async with httpx.AsyncClient(base_url=sql_url, trust_env=False, timeout=60) as http:
+        answer = await http.post("/sql", json={"sql": sql}, headers={"authorization": f"Bearer {KEY}"})
+        return [(tenant, session_id) for tenant, session_id in answer.json()["rows"]]
+
+
+async def _there(base: str, known: Sequence[tuple[str, str]]) -> list[Clicks]:
     """The pages that this console has."""
     headers = {"cookie": "; ".join(f"{k}={v}" for k, v in cookie(SECRET, person("admin")).items())}
     found = []
     async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=60, headers=headers) as http:
         for page in PAGES:
-            path = page.url(random.Random(0)).partition("?")[0]
+            path = page.url(random.Random(0), known).partition("?")[0]
             if (await http.get(path)).status_code == 200:
                 found.append(page)
             else:

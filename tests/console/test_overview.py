@@ -274,6 +274,7 @@ async def test_who_may_not_see_persons_sees_keys_and_the_others_see_addresses(us
         assert seen.status_code == 200
         assert "one@acme.example" not in seen.text
         assert "acme-user-1" in seen.text
+    assert "an admin can grant it the class person" in (await used.get("/?by=user", viewer)).text
 
 
 @pytest.mark.asyncio(loop_scope="session")
@@ -443,6 +444,14 @@ def test_a_bar_of_a_chart_leads_to_its_sessions(window: Callable[..., Window]) -
         page.mouse.click(x, y)
     assert page.url.endswith(drawn["links"][place] + drawn["series"][0]["more"])
     one.complaints.clear()  # what that page says is not this test's
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 1280, 1920])
+def test_the_page_is_no_wider_than_the_window(window: Callable[..., Window], width: int) -> None:
+    page = window(viewport={"width": width, "height": 900}).go("/?range=30d&by=user")
+    page.wait_for_selector("canvas")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.slow
