@@ -23,7 +23,7 @@ _AGE_SHARE = 0.01
 _KEPT_S_MAX = 600.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cell:
     """A part of what events told of a bucket.  event: its name.  n: how many."""
 
@@ -35,7 +35,7 @@ class Cell:
     tokens: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Kept:
     cells: tuple[Cell, ...]
     totals: Mapping[str, int]

@@ -46,7 +46,7 @@ from sinks.query.database import Database, Resources
 from sinks.query.runner import Limits
 from sinks.query.service import Door, SqlService
 from tests.bench import filled
-from tests.bench.process import cpu_s, peak_mib
+from tests.bench.process import cpu_s, peak_mib, waited_s
 from tests.console.people import cookie, person
 from tests.e2e.stack import free_ports
 
@@ -317,7 +317,8 @@ async def bench(arguments: argparse.Namespace, folder: Path) -> None:
     if not (store / "events.duckdb").exists():
         began = time.monotonic()
         size = filled.Size(arguments.sessions, arguments.events, users=max(20, arguments.sessions // 100))
-        print(f"filled in {time.monotonic() - began:.0f} s: {filled.fill(store, size)}")
+        rows = filled.fill(store, size)
+        print(f"filled in {time.monotonic() - began:.0f} s: {rows}", flush=True)
     sql_port, pages_port = free_ports(2)
     sql_url, base = f"http://127.0.0.1:{sql_port}", f"http://127.0.0.1:{pages_port}"
     with (
@@ -328,8 +329,9 @@ async def bench(arguments: argparse.Namespace, folder: Path) -> None:
         await listening(base)
         known = await _known(sql_url)
         plan = Plan(arguments.people, arguments.seconds, await _there(base, known), known)
-        cpu = {pid: cpu_s(pid) for pid in (sql, served)}
+        cpu, waited = {pid: cpu_s(pid) for pid in (sql, served)}, waited_s(sql) + waited_s(served)
         through = await through_pages(base, plan)
+        waited = waited_s(sql) + waited_s(served) - waited
         loads = f"{os.getloadavg()[0]:.1f}"
         used = {pid: cpu_s(pid) - before for pid, before in cpu.items()}
         bare = await through_sql(sql_url, plan)
@@ -343,7 +345,8 @@ async def bench(arguments: argparse.Namespace, folder: Path) -> None:
         each = (used[sql] + used[served]) / clicks * 1000
         print(
             f"\nSQL service: {peak_mib(sql):,} MiB at most, {used[sql]:.1f} CPU s; console: {peak_mib(served):,} MiB "
-            f"at most, {used[served]:.1f} CPU s; {clicks:,} pages through the console, {each:.0f} CPU ms a page"
+            f"at most, {used[served]:.1f} CPU s; {clicks:,} pages through the console, {each:.0f} CPU ms a page; "
+            f"both waited {waited:.1f} s for a core"
         )
         for url, status in list(through.refused.items())[:10]:
             print(f"NO ANSWER {status} {url}")

@@ -32,6 +32,14 @@ def peak_mib(pid: int | str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) // 1024
 
 
+def waited_s(pid: int) -> float:
+    """Seconds that the threads of a process were ready to run and had no core: what others on the machine took."""
+    total = 0
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        total += int((thread / "schedstat").read_text().split()[1])
+    return total / 1e9
+
+
 def head() -> None:
     """The head of the table whose rows `row` tells."""
     print("| what | records | CPU s per million | records per CPU s | |\n|---|---|---|---|---|", flush=True)
