@@ -1,6 +1,7 @@
 """Every page of the console: the one list of routes."""
 
 from console.pages import (
+    admin,
     adoption,
     cost,
     extensions,
@@ -19,6 +20,7 @@ from console.web import Page
 
 PAGES: tuple[Page, ...] = (
     *signin.PAGES,
+    *admin.PAGES,
     *adoption.PAGES,
     *cost.PAGES,
     *extensions.PAGES,
