@@ -15,9 +15,9 @@ class Place:
     what: str
 
 
-def render(places: Sequence[Place], *, grpc_port: int, key: str, data: str, tenant: str, sign_in: str) -> str:
-    """The whole screen."""
-    environment = client.environment(protocol="grpc", endpoint=f"http://127.0.0.1:{grpc_port}", key=key)
+def render(places: Sequence[Place], *, endpoint: str, key: str, data: str, tenant: str, sign_in: str) -> str:
+    """The whole screen.  endpoint: where clients send OTLP over gRPC."""
+    environment = client.environment(protocol="grpc", endpoint=endpoint, key=key)
     prompts, details = client.GATES["prompts"].variable, client.GATES["details"].variable
     width = max(len(place.name) for place in places)
     where_width = max(len(place.where) for place in places)

@@ -66,6 +66,12 @@ class StackSettings(ProcessSettings):
     console_public_url: str | None = Field(
         None, pattern=r"^https?://[^/]+$", description="how browsers reach the console; none: http://127.0.0.1:port"
     )
+    console_ingest_grpc_url: str | None = Field(
+        None, pattern=r"^https?://[^/]", description="where clients send OTLP over gRPC; none: this machine's port"
+    )
+    console_ingest_http_url: str | None = Field(
+        None, pattern=r"^https?://[^/]", description="where clients send OTLP over HTTP; none: this machine's port"
+    )
 
     def streams_ports(self) -> dict[str, int]:
         """Health port of every streams worker, by its name, which is also that of its folder and its log."""
@@ -77,6 +83,16 @@ class StackSettings(ProcessSettings):
     def console_url(self) -> str:
         """How browsers reach the console."""
         return self.console_public_url or f"http://{HOST}:{self.console_port}"
+
+    @property
+    def ingest_grpc_url(self) -> str:
+        """Where clients send OTLP over gRPC."""
+        return self.console_ingest_grpc_url or f"http://{HOST}:{self.gateway_grpc_port}"
+
+    @property
+    def ingest_http_url(self) -> str:
+        """Where clients send OTLP over HTTP."""
+        return self.console_ingest_http_url or f"http://{HOST}:{self.gateway_http_port}"
 
     @property
     def external_kafka(self) -> bool:

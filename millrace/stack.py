@@ -160,8 +160,8 @@ def programs(settings: StackSettings, bootstrap: str, secrets: Secrets) -> list[
                 "MILLRACE_CONSOLE_KEY": secrets.admin_key,
                 "MILLRACE_CONSOLE_SECRET": secrets.console,
                 "MILLRACE_CONSOLE_TENANT": settings.tenant,
-                "MILLRACE_CONSOLE_INGEST_GRPC_URL": f"http://{_HOST}:{settings.gateway_grpc_port}",
-                "MILLRACE_CONSOLE_INGEST_HTTP_URL": f"http://{_HOST}:{settings.gateway_http_port}",
+                "MILLRACE_CONSOLE_INGEST_GRPC_URL": settings.ingest_grpc_url,
+                "MILLRACE_CONSOLE_INGEST_HTTP_URL": settings.ingest_http_url,
                 "MILLRACE_SQL_URL": settings.sql_url or f"http://{_HOST}:{settings.sql_port}",
             },
         ),
@@ -304,7 +304,7 @@ def _screen(settings: StackSettings, bootstrap: str, key: str, *, sign_in: str) 
     ]
     return screen.render(
         places,
-        grpc_port=settings.gateway_grpc_port,
+        endpoint=settings.ingest_grpc_url,
         key=key,
         data=str(settings.data.absolute()),
         tenant=settings.tenant,

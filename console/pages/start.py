@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from starlette.datastructures import ImmutableMultiDict
 from starlette.responses import Response
@@ -31,6 +32,9 @@ ANYTHING = (
 _RESOURCE = {"team": client.TEAM, "department": client.DEPARTMENT, "cost_center": client.COST_CENTER}
 _RESOURCE_MAX = 200
 _NAME_MAX = 100
+# A slow store must not keep anybody from signing in.
+_LANDING_S = 2.0
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SINCE_MAX = timedelta(days=7)
 
 
@@ -197,8 +201,9 @@ async def landing(console: Console, person: Person, address: str | None) -> str:
     """Where a sign-in leads to that names no page: admins of an empty system to the onboarding."""
     if person.admin:
         try:
-            answer = await console.ask.sql(person.actor(address), ANYTHING)
-        except AskFault:
+            async with asyncio.timeout(_LANDING_S):
+                answer = await console.ask.sql(person.actor(address), ANYTHING)
+        except (AskFault, TimeoutError):
             return "/"
         if not answer.one()["any"]:
             return PATH
@@ -241,6 +246,7 @@ async def _page(visit: Visit, choice: Choice, *, made: bool = False, fault: str 
             protocol=choice.protocol, endpoint=choice.endpoint(console), key=choice.key or PLACEHOLDER
         ),
         endpoint=choice.endpoint(console),
+        only_here=urlsplit(choice.endpoint(console)).hostname in _LOOPBACK,
         check=_check(console, choice),
         clients=CLIENTS,
         gates=GATES,

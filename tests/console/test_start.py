@@ -194,3 +194,13 @@ async def test_a_file_for_a_fleet_is_downloaded_with_the_key(pages: Pages, name:
 async def test_there_is_no_file_that_nobody_offers(pages: Pages) -> None:
     assert (await pages.post("/start/file", {"file": "exe"})).status_code == 400
     assert (await pages.post("/start/file", {"file": "managed", "client": "cowork"})).status_code == 400
+
+
+async def test_an_address_that_only_this_machine_reaches_is_said_to_be_one(pages: Pages) -> None:
+    assert "Only clients on this machine reach that address" in (await pages.get("/start")).text
+    console = console_over(pages.sql.base, "root-key", ingest_grpc_url="https://otlp.example:4317/")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(application(console)), base_url=BASE) as http:
+        page = (await Pages(console, http, pages.sql).get("/start")).text
+    await console.ask.close()
+    assert "Only clients on this machine" not in page
+    assert "export OTEL_EXPORTER_OTLP_ENDPOINT=https://otlp.example:4317\n" in page
