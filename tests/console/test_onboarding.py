@@ -8,9 +8,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import expect
 
 from schemas import keys
-from tests.console.browser import Window
+from tests.console.browser import WAIT_MS, Window
 from tests.console.conftest import Fed
 from tests.e2e.stack import eventually
 
@@ -42,6 +43,20 @@ def test_from_a_new_key_to_the_first_event_without_a_reload(fed: Fed, window: Ca
         "select actor, target from audit where action = 'key.create' and tenant = 'newcomer'"
     )
     assert audited == [{"actor": "someone@example.com", "target": keys.parse_key(key).id}]
+
+
+def test_a_choice_by_keyboard_stands_in_the_url_and_back_undoes_it(window: Callable[..., Window]) -> None:
+    page = window().go("/start")
+    gate = page.locator("#gate-prompts")
+    gate.focus()
+    page.keyboard.press("Space")
+    page.locator("#sh", has_text="OTEL_LOG_USER_PROMPTS=1").wait_for()
+    assert "gate=prompts" in page.url
+    expect(gate).to_be_focused()
+    page.go_back()
+    expect(page.locator("#gate-prompts")).not_to_be_checked(timeout=WAIT_MS)
+    page.go_forward()
+    expect(page.locator("#gate-prompts")).to_be_checked(timeout=WAIT_MS)
 
 
 def test_a_file_comes_out_of_the_page(window: Callable[..., Window], tmp_path: Path) -> None:
