@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import ClassVar
+import json
+from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from service.settings import ProcessSettings
 
@@ -21,6 +22,10 @@ class GroupGrant(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     roles: tuple[str, ...] = Field(min_length=1)
     tenant: str | None = Field(None, pattern=rf"{_TENANT}|^\*$")
+
+    def __repr__(self) -> str:
+        """As `millrace config` shows it."""
+        return repr(self.model_dump(exclude_none=True))
 
 
 class ConsoleSettings(ProcessSettings):
@@ -74,7 +79,7 @@ class ConsoleSettings(ProcessSettings):
     oidc_client_secret: SecretStr | None = Field(None, description="its secret; none: a public client, by PKCE alone")
     oidc_scopes: str = Field("openid profile email", description="what is asked for, openid among it")
     oidc_groups_claim: str = Field("groups", min_length=1, description="claim with the groups of a person")
-    oidc_groups: dict[str, GroupGrant] = Field(
+    oidc_groups: Annotated[dict[str, GroupGrant], NoDecode] = Field(
         default_factory=dict,
         description='group to roles, as JSON: {"sec": ["security"], "root": {"roles": ["admin"], "tenant": "*"}}',
     )
@@ -86,10 +91,15 @@ class ConsoleSettings(ProcessSettings):
 
     @field_validator("oidc_groups", mode="before")
     @classmethod
-    def _roles_alone(cls, value: object) -> object:
-        """A list stands for roles without a tenant of their own."""
+    def _groups_of_json(cls, value: object) -> object:
+        """From JSON; a list stands for roles without a tenant of their own."""
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except ValueError as error:
+                raise ValueError(f"no JSON: {error}") from error
         if not isinstance(value, dict):
-            return value
+            raise ValueError('an object is needed, as {"group": ["role"]}')
         return {name: {"roles": one} if isinstance(one, list) else one for name, one in value.items()}
 
     @model_validator(mode="after")

@@ -35,6 +35,8 @@ async def sign_in(visit: Visit) -> Response:
 
 async def by_link(visit: Visit) -> Response:
     """A one-time link of the machine that this runs on."""
+    if visit.request.method != "GET" or "prefetch" in visit.request.headers.get("sec-purpose", ""):
+        return _page(visit)  # who only looks where it leads does not use it up
 
     async def attempt() -> Response:
         fault = visit.console.links.use(visit.request.query_params.get("token", ""))

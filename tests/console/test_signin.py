@@ -59,6 +59,13 @@ async def test_a_link_signs_in_once(http: httpx.AsyncClient) -> None:
     assert "set-cookie" not in again.headers
 
 
+async def test_who_only_looks_where_a_link_leads_does_not_use_it_up(http: httpx.AsyncClient) -> None:
+    url = link(BASE, SECRET)
+    assert "set-cookie" not in (await http.head(url)).headers
+    assert "set-cookie" not in (await http.get(url, headers={"sec-purpose": "prefetch;prerender"})).headers
+    assert (await http.get(url)).status_code == 303
+
+
 @pytest.mark.parametrize("token", ["", "x", "x.y", "..", "\N{SNOWMAN}", "a" * 10_000])
 async def test_what_is_no_link_says_so(http: httpx.AsyncClient, token: str) -> None:
     answer = await http.get("/signin/link", params={"token": token})
