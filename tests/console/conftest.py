@@ -55,12 +55,16 @@ class Pages:
     async def get(self, path: str, who: Person | None = None, **headers: str) -> httpx.Response:
         """GET as somebody, by default an admin of all tenants."""
         who = who or person("admin")
-        return await self.http.get(path, headers={**headers, **cookie_header(who)})
+        answer = await self.http.get(path, headers={**headers, **cookie_header(who)})
+        self.http.cookies.clear()  # the next one is somebody else
+        return answer
 
     async def post(self, path: str, form: dict[str, str], who: Person | None = None, **headers: str) -> httpx.Response:
         """POST a form of our own page as somebody, by default an admin of all tenants."""
         who = who or person("admin")
-        return await self.http.post(path, data={"csrf": who.csrf, **form}, headers={**headers, **cookie_header(who)})
+        answer = await self.http.post(path, data={"csrf": who.csrf, **form}, headers={**headers, **cookie_header(who)})
+        self.http.cookies.clear()
+        return answer
 
 
 def cookie_header(who: Person) -> dict[str, str]:
@@ -107,7 +111,7 @@ async def plane(pages: Pages, kafka: Broker) -> AsyncIterator[Pages]:
     """As `pages`, with a control plane and an audit topic of its own: for tests that change something."""
     prefix = f"c{uuid.uuid4().hex[:8]}"
     await ensure_topics(kafka.kwargs, [CATALOGUE["control"], CATALOGUE["audit"]], prefix, "local")
-    console = console_over(pages.sql.base, "root-key", prefix=prefix)
+    console = console_over(pages.sql.base, "root-key", prefix=prefix, signin_failures=1000)
     console.kafka, console.audit = kafka.kwargs, AuditLog(kafka.kwargs, prefix)
     await console.control.start(kafka.kwargs, prefix)
     transport = httpx.ASGITransport(application(console), client=("192.0.2.7", 1))
