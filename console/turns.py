@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -33,7 +33,7 @@ SPAN_COLUMNS = (
     "agent_id", "parent_agent_id", "agent_name",
 )  # fmt: skip
 # The row of a session comes some seconds after its events; a span may begin before the first of them.
-_MARGIN = timedelta(days=1)
+_MARGIN = timedelta(hours=1)
 _TOOK = ("duration_ms", "total_duration_ms", "total_retry_duration_ms")
 _TOOK_MAX_MS = 7 * 86_400_000
 _ORDER = "happened, event_sequence NULLS FIRST, event_id"
@@ -129,7 +129,7 @@ def outline_sql(visible: Visible, session: Session, chosen: str) -> str:
     """
     sums = ("cost_usd", "input_tokens", "output_tokens", "cache_read_tokens", "cache_creation_tokens")
     of_prompt = {"prompt_length": "prompt_length", "prompt_command": "command_name"}
-    asked = (*sums, *of_prompt.values(), "success", "held_back", *_TOOK)
+    asked = (*sums, *of_prompt.values(), "success", "held_back")
     columns = [one for one in asked if visible.has("events", one)]
     prompt = "FILTER (event_name = 'user_prompt')"
     parts = [f"arg_min(event_id, number) {prompt} AS prompt_event"]
@@ -155,6 +155,14 @@ def outline_sql(visible: Visible, session: Session, chosen: str) -> str:
         count(*) OVER () AS turns, sum(events) OVER () AS all_events
     FROM g
 )"""
+
+
+def spans_sql(visible: Visible, session: Session, started_us: int, ended_us: int, limit: int) -> str:
+    """What tells of subagents among the spans that began in a time, the earliest ones."""
+    columns = [one for one in SPAN_COLUMNS if visible.has("spans", one)]
+    start, end = (datetime.fromtimestamp(one / 1e6, UTC) for one in (started_us, ended_us))
+    where = f"{session.where('spans')} AND {_between('start_time', start, end)}"
+    return f"SELECT {', '.join(columns)} FROM spans WHERE {where} ORDER BY start_time, span_id LIMIT {limit}"
 
 
 def _between(column: str, start: datetime, end: datetime) -> str:

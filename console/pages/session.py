@@ -27,7 +27,7 @@ from console.errors import AskFault
 from console.filters import FilterFault, literal
 from console.listing import listing, state
 from console.timeline import Turn
-from console.turns import COLUMNS, NEEDED, SPAN_COLUMNS, Session, mark, numbered_sql, outline_sql
+from console.turns import COLUMNS, NEEDED, Session, mark, numbered_sql, outline_sql, spans_sql
 from console.web import Page, Visit
 from console.wording import words
 
@@ -119,7 +119,7 @@ async def content(visit: Visit) -> Response:
     if found is None:
         return _unknown(visit)
     if not visible.has("content", "event_id", "field", "text"):
-        raise AskFault(NO_CONTENT, reason="forbidden", status=403)
+        raise AskFault(f"to read content takes {NO_CONTENT}", reason="forbidden", status=403)
     event_id = visit.request.path_params["event_id"]
     columns = [
         one for one in ("event_name", "length", "truncated", "masked", "body_ref") if visible.has("content", one)
@@ -140,7 +140,7 @@ async def content(visit: Visit) -> Response:
     )
 
 
-NO_CONTENT = "this takes a role with class content on `content`; an admin can grant it, for some teams only, too"
+NO_CONTENT = "a role with class content on `content`; an admin can grant it, for some teams only, too"
 
 
 def _for_events(visible: Visible, found: Session) -> dict[str, Any]:
@@ -265,24 +265,19 @@ async def _events(
     )
     columns = [one for one in COLUMNS if visible.has("events", one)]
     if visible.has("events", "attributes"):
-        columns.append("attributes")
-    names = [one for one in columns if one != "attributes"]
-    agents = (
-        ", attributes['agent_id'] AS agent_id, attributes['parent_agent_id'] AS parent_agent_id"
-        if "attributes" in columns
-        else ""
-    )
+        columns += [f"attributes['{one}'] AS {one}" for one in ("agent_id", "parent_agent_id")]
+    # Only what is shown is read in all its columns; to number the events takes few.
     sql = (
-        f"{numbered_sql(visible, found, columns)} SELECT {', '.join(names)}{agents}, turn, number, missing, restarted, "
-        f"started_us, ended_us FROM n WHERE {parts} ORDER BY turn, number"
+        f"{numbered_sql(visible, found, ())} SELECT {', '.join(columns)}, turn, number, missing, restarted, "
+        "started_us, ended_us FROM events JOIN "
+        "(SELECT event_id, turn, number, missing, restarted, started_us, ended_us "
+        f"FROM n WHERE {parts}) USING (event_id) WHERE {found.where()} ORDER BY turn, number"
     )
     asked = {"events": visit.ask(sql, limit=len(starts) * EVENTS)}
-    span_columns = [one for one in SPAN_COLUMNS if visible.has("spans", one)]
     if visible.has("spans", "span_id", "name", "session_id", "tenant", "start_time"):
-        asked["spans"] = visit.ask(
-            f"SELECT {', '.join(span_columns)} FROM spans WHERE {found.where('spans')} LIMIT {_SPANS_MAX}",
-            limit=_SPANS_MAX,
-        )
+        shown = [one for one in turns if one.key in starts]
+        began, ended = min(one.started_us for one in shown), max(one.ended_us for one in shown)
+        asked["spans"] = visit.ask(spans_sql(visible, found, began, ended, _SPANS_MAX), limit=_SPANS_MAX)
     answers = await visit.panels(**asked)
     if isinstance(answers["events"], AskFault):
         raise answers["events"]
