@@ -75,6 +75,7 @@ async def session(visit: Visit) -> Response:
         of_turns={} if isinstance(of_turns, AskFault) else of_turns,
         first_page=(turns[0].place - 1) // TURNS + 1 if turns else 1,
         pages=(int(turns[0].numbers["turns"]) - 1) // TURNS + 1 if turns else 1,
+        open_turns=_OPEN_TURNS,
         chosen=chosen,
         chosen_json=await _chosen_json(visit, found, chosen, turns),
         drawer=visit.request.headers.get("hx-target") == "drawer",

@@ -4,6 +4,7 @@
   const drawer = () => document.getElementById("drawer");
   const wide = matchMedia("(min-width: 1100px)");
   let opener = null;
+  let shown = null;
   let pushed = 0;
 
   const load = (url, target, select) => window.htmx.ajax("GET", url, { source: target, target, select, swap: "innerHTML" });
@@ -11,26 +12,35 @@
   // The drawer. Its history is kept here: back closes it, and the list stays as it was.
   function show(url) {
     const box = drawer();
+    shown = url;
     box.hidden = false;
-    document.body.classList.add("with-drawer");
-    for (const row of document.querySelectorAll("[data-row]")) {
-      row.classList.toggle("chosen", row.querySelector("[data-drawer]")?.href === url);
-    }
+    markRow();
+    box.innerHTML = '<p class="faint" role="status">Loading…</p>';
     return load(url, box, "#session").then(() => {
-      if (!box.querySelector("#session")) box.innerHTML = '<p class="fault" role="alert">This session cannot be shown now. Close and try again.</p><p><a class="button quiet small" href="/sessions" data-close>Close</a></p>';
+      if (box.hidden || shown !== url) return;
+      if (!box.querySelector("#session")) box.innerHTML = '<p class="fault" role="alert"><strong>No answer.</strong> This session cannot be shown now; close it and try again.</p><p><a class="button quiet small" href="/sessions" data-close>Close</a></p>';
       (box.querySelector("[data-focus]") || box).focus({ preventScroll: true });
       box.scrollTop = 0;
       seen(box);
     });
   }
 
+  // Which row the drawer is about; said again when the live list has been written anew.
+  function markRow() {
+    const path = shown === null ? null : new URL(shown).pathname;
+    for (const row of document.querySelectorAll("[data-row]")) {
+      row.classList.toggle("chosen", row.querySelector("[data-drawer]")?.pathname === path);
+    }
+  }
+  document.addEventListener("htmx:afterSettle", () => { if (shown !== null) markRow(); });
+
   function hide() {
     const box = drawer();
     if (!box || box.hidden) return;
     box.hidden = true;
     box.replaceChildren();
-    document.body.classList.remove("with-drawer");
-    document.querySelector("[data-row].chosen")?.classList.remove("chosen");
+    shown = null;
+    markRow();
     const link = opener && document.getElementById(opener)?.querySelector("[data-drawer]");
     (link || document.getElementById("main")).focus();
     opener = null;

@@ -124,6 +124,14 @@ async def plane(pages: Pages, kafka: Broker) -> AsyncIterator[Pages]:
         await console.ask.close()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests with a browser come last: until it closes, Playwright's event loop runs, and then no other may."""
+    mine = [place for place, item in enumerate(items) if item.path.is_relative_to(Path(__file__).parent)]
+    ordered = sorted((items[place] for place in mine), key=lambda item: "browser" in getattr(item, "fixturenames", ()))
+    for place, item in zip(mine, ordered, strict=True):
+        items[place] = item
+
+
 # The running stack
 
 CAPTURES = sorted(p for p in (Path(__file__).parent.parent / "captures").iterdir() if p.is_dir())
@@ -194,7 +202,7 @@ def fed(kafka: Broker, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory)
         stack.kill_everything()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A real Chromium."""
     with browsers.running() as browser:
