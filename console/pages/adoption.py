@@ -13,7 +13,7 @@ from console.ask import Answer, Visible, moment
 from console.charts import Chart, Series, over_time
 from console.download import csv_file
 from console.errors import AskFault
-from console.filters import DAY, DIMENSIONS, NONE, FilterFault, Filters, timestamp
+from console.filters import DAY, DIMENSIONS, NONE, FilterFault, Filters, literal, timestamp
 from console.pages.cost import when
 from console.web import Page, Visit, joined
 
@@ -28,6 +28,7 @@ _WEEKS_FROM = timedelta(days=62)
 _ROWS_MAX = 200
 _FILE_ROWS_MAX = 10_000
 _GROUPS = ("team", "department", "cost_center")
+_NAMED_MAX = 100
 # Active days of a user in the range, as bars: (from, to).
 _BINS = ((1, 1), (2, 3), (4, 7), (8, 14), (15, 21), (22, 30), (31, 60), (61, 400))
 
@@ -96,8 +97,8 @@ async def adoption(visit: Visit) -> Response:
         spread=visit.ask(_spread(filters, span)),
         groups=visit.ask(_groups(filters, span, by, _ROWS_MAX)),
         clients=visit.ask(_clients(filters, span)),
-        features=visit.ask(_features(filters, span, visible)),
-        tools=visit.ask(_tools(filters, span)),
+        features=visit.ask(_features(filters, span)),
+        named=visit.ask(_named(filters, span)),
     )
     curves = _or_fault(found, "active", lambda: rolling(found["active"].objects(), span))
     return visit.render(
@@ -134,8 +135,8 @@ async def adoption_file(visit: Visit) -> Response:
         return csv_file(name, ("day_utc", *curves), list(lines))
     if table == "features":
         found = {
-            "features": await visit.ask(_features(filters, span, visible)),
-            "tools": await visit.ask(_tools(filters, span)),
+            "features": await visit.ask(_features(filters, span)),
+            "named": await visit.ask(_named(filters, span)),
             "totals": await visit.ask(_totals(filters, span)),
         }
         used = [(one.kind, one.name, one.users, one.share, one.uses) for one in _used(found)]
@@ -182,7 +183,7 @@ def _or_fault(found: Mapping[str, Any], name: str, make: Any) -> Any:
     return faults[0] if faults else make()
 
 
-_NEEDS: Mapping[str, tuple[str, ...]] = {"features": ("tools", "totals")}
+_NEEDS: Mapping[str, tuple[str, ...]] = {"features": ("named", "totals")}
 
 
 def _group(visit: Visit, visible: Visible) -> str:
@@ -326,64 +327,61 @@ def _clients(filters: Filters, span: Span) -> str:
     )
 
 
-# What sessions count by themselves: kind, name, which sessions, and how often it was used in one.
+# What sessions count by themselves: kind, name, and how often it was used in one.
 _OF_SESSIONS = (
-    ("Subagents", "Subagents", "s.subagents > 0", "s.subagents"),
-    ("Skills", "Skills", "s.event_counts['skill_activated'] > 0", "s.event_counts['skill_activated']"),
-    ("Hooks", "Hooks that ran", "s.event_counts['hook_execution_start'] > 0", "s.event_counts['hook_execution_start']"),
-    (
-        "MCP",
-        "A server connected",
-        "s.event_counts['mcp_server_connection'] > 0",
-        "s.event_counts['mcp_server_connection']",
-    ),
-    ("Plugins", "Plugins loaded", "s.event_counts['plugin_loaded'] > 0", "s.event_counts['plugin_loaded']"),
-    ("Mentions", "@-mentions", "s.event_counts['at_mention'] > 0", "s.event_counts['at_mention']"),
-    ("Context", "Compactions", "s.compactions > 0", "s.compactions"),
-    ("Results", "Commits", "s.commits > 0", "s.commits"),
-    ("Results", "Pull requests", "s.pull_requests > 0", "s.pull_requests"),
+    ("Subagents", "Subagents", "s.subagents"),
+    ("Skills", "Skills", "s.event_counts['skill_activated']"),
+    ("Hooks", "Hooks that ran", "s.event_counts['hook_execution_start']"),
+    ("MCP", "A server connected", "s.event_counts['mcp_server_connection']"),
+    ("Plugins", "Plugins loaded", "s.event_counts['plugin_loaded']"),
+    ("Mentions", "@-mentions", "s.event_counts['at_mention']"),
+    ("Context", "Compactions", "s.compactions"),
+    ("Results", "Commits", "s.commits"),
+    ("Results", "Pull requests", "s.pull_requests"),
 )
 
 
-def _features(filters: Filters, span: Span, visible: Visible) -> str:
-    """kind, name, users, uses: from sessions, and the modes from the few events of their changes."""
-    columns = []
-    for number, (_, _, having, uses) in enumerate(_OF_SESSIONS):
-        columns.append(f"count(DISTINCT (s.tenant, s.user_key)) FILTER ({having}) AS users_{number}")
-        columns.append(f"sum({uses}) FILTER ({having}) AS uses_{number}")
-    each = " UNION ALL ".join(
-        f"SELECT '{kind}' AS kind, '{name}' AS name, users_{number} AS users, uses_{number} AS uses FROM counted"
-        for number, (kind, name, _, _) in enumerate(_OF_SESSIONS)
+def _features(filters: Filters, span: Span) -> str:
+    """One row: users_0, uses_0, … in the order of _OF_SESSIONS."""
+    each = ", ".join(f"sum({uses}) AS uses_{number}" for number, (_, _, uses) in enumerate(_OF_SESSIONS))
+    columns = ", ".join(
+        f"count(*) FILTER (uses_{number} > 0) AS users_{number}, sum(uses_{number}) AS uses_{number}"
+        for number in range(len(_OF_SESSIONS))
     )
-    modes = (
-        "SELECT 'Permission modes' AS kind, e.to_mode AS name, count(DISTINCT (e.tenant, e.user_key)) AS users, "
-        f"count(*) AS uses {_events(filters, span, 'permission_mode_changed')} AND e.to_mode IS NOT NULL GROUP BY ALL"
-    )
-    commands = (
-        "SELECT 'Slash commands' AS kind, e.command_name AS name, count(DISTINCT (e.tenant, e.user_key)) AS users, "
-        f"count(*) AS uses {_events(filters, span, 'user_prompt')} AND e.command_name IS NOT NULL GROUP BY ALL"
-    )
-    told = [each, *([modes] if visible.has("events", "to_mode") else [])]
-    told += [commands] if visible.has("events", "command_name") else []
     return (
-        f"WITH counted AS (SELECT {', '.join(columns)} {_sessions(filters, span)}) "
-        f"SELECT * FROM ({' UNION ALL '.join(told)}) WHERE users > 0 "
-        "ORDER BY kind, users DESC, uses DESC, name LIMIT 100"
+        f"WITH used AS (SELECT s.tenant, s.user_key, {each} {_sessions(filters, span)} GROUP BY s.tenant, s.user_key) "
+        f"SELECT {columns} FROM used"
     )
 
 
-def _tools(filters: Filters, span: Span) -> str:
+# What events say: their name, what it is called here, and the column that names it.
+_OF_EVENTS = (
+    ("tool_result", "Tools", "tool_name"),
+    ("permission_mode_changed", "Permission modes", "to_mode"),
+    ("user_prompt", "Slash commands", "command_name"),
+)
+
+
+def _named(filters: Filters, span: Span) -> str:
+    """kind, name, users, uses."""
+    kind, name = (
+        " ".join(["CASE e.event_name", *(f"WHEN '{event}' THEN {value}" for event, value in values), "END"])
+        for values in (
+            [(event, f"'{words}'") for event, words, _ in _OF_EVENTS],
+            [(event, f"e.{column}") for event, _, column in _OF_EVENTS],
+        )
+    )
     return (
-        "SELECT coalesce(e.tool_name, '(no name)') AS name, count(DISTINCT (e.tenant, e.user_key)) AS users, "
-        f"count(*) AS uses {_events(filters, span, 'tool_result')} GROUP BY 1 "
-        "ORDER BY users DESC, uses DESC, name LIMIT 40"
+        f"WITH named AS (SELECT {kind} AS kind, {name} AS name, e.tenant, e.user_key {_events(filters, span)}) "
+        "SELECT kind, name, count(DISTINCT (tenant, user_key)) AS users, count(*) AS uses FROM named "
+        f"WHERE name IS NOT NULL GROUP BY ALL ORDER BY users DESC, uses DESC, kind, name LIMIT {_NAMED_MAX}"
     )
 
 
-def _events(filters: Filters, span: Span, name: str) -> str:
+def _events(filters: Filters, span: Span) -> str:
     at = when("e")
     where = [
-        f"e.event_name = '{name}'",
+        f"e.event_name IN ({', '.join(literal(event) for event, _, _ in _OF_EVENTS)})",
         f"{at} >= {timestamp(span.start)}",
         f"{at} < {timestamp(span.end)}",
         f"e.received_time >= {timestamp(span.start - timedelta(hours=1))}",
@@ -509,11 +507,17 @@ def _clients_charts(answer: Answer, filters: Filters) -> list[Chart]:
 
 def _used(found: Mapping[str, Any]) -> list[Feature]:
     """All features, the tools first; shares are of the users who were active in the range."""
-    active = found["totals"].one()["users"]
-    tools = [{"kind": "Tools", **one} for one in found["tools"].objects()]
+    active, counted = found["totals"].one()["users"], found["features"].one()
+    told = [
+        (kind, name, counted[f"users_{number}"], counted[f"uses_{number}"])
+        for number, (kind, name, _) in enumerate(_OF_SESSIONS)
+        if counted[f"users_{number}"]
+    ]
+    named = [(one["kind"], one["name"], one["users"], one["uses"]) for one in found["named"].objects()]
+    order = {kind: place for place, (_, kind, _) in enumerate(_OF_EVENTS)}
     return [
-        Feature(one["kind"], one["name"], one["users"], one["uses"], one["users"] / active if active else None)
-        for one in [*tools, *found["features"].objects()]
+        Feature(kind, name, users, uses, users / active if active else None)
+        for kind, name, users, uses in sorted([*named, *told], key=lambda one: order.get(one[0], len(order)))
     ]
 
 
