@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from starlette.responses import Response
 
 from console import events, shown
 from console.ask import Answer, Visible
+from console.charts import Chart
 from console.errors import AskFault
-from console.filters import FilterFault, literal
+from console.filters import FilterFault, Filters, literal
 from console.sections import Cell, Column, Section, Stat, Tab, Table
 from console.web import Visit
 
@@ -87,16 +90,15 @@ class Figures:
         cells: Callable[[Row], Sequence[Cell]],
         *,
         empty: str,
-        note: str = "",
+        tall: bool = True,
     ) -> Table:
         """A list of events that can be paged; its question ended with `limit`."""
         older = self.url(id_, page=str(self.page + 1)) if len(found) > ROWS and self.page < _PAGES_MAX else None
         newer = self.url(id_, page=str(self.page - 1) if self.page > 1 else None) if self.page else None
         rows = [[Cell(row["event_time"], events.session_url(row)), *cells(row)] for row in found[:ROWS]]
         keys = [str(row["event_id"]) for row in found[:ROWS]]
-        return Table(
-            id_, title, (Column("When", "time"), *columns), rows, empty, note, older, newer, wide=True, keys=keys
-        )
+        headed = (Column("When", "time"), *columns)
+        return Table(id_, title, headed, rows, empty, "", older, newer, wide=True, tall=tall, keys=keys)
 
     def render(
         self, template: str, title: str, tabs: Sequence[Tab], sections: Sequence[Section], *notes: str
@@ -122,6 +124,15 @@ def part(id_: str, title: str, answers: Sequence[Any], build: Callable[[], Secti
     """A section of these answers, or the fault of one of them."""
     fault = next((one for one in answers if isinstance(one, AskFault)), None)
     return build() if fault is None else Section(id_, title, fault=fault)
+
+
+def drilled(chart: Chart, filters: Filters, path: str, anchor: str = "") -> Chart:
+    """A chart over the time of these filters whose bars lead to a page of their own time alone."""
+    starts = [*filters.buckets(), filters.end]
+    spans = [(max(start, filters.start), min(end, filters.end)) for start, end in pairwise(starts)]
+    urls = [replace(filters, start=start, end=end, preset=None).url(path) for start, end in spans]
+    links = [f"{url}#{anchor}" if anchor else url for url in urls]
+    return replace(chart, series=[replace(one, links=links) for one in chart.series])
 
 
 def counted(since: str, **conditions: str) -> str:

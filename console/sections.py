@@ -63,7 +63,9 @@ class Table:
     note: str = ""
     older: str | None = None
     newer: str | None = None
+    # wide: as wide as the page.  tall: as long as its rows are; else it scrolls.
     wide: bool = False
+    tall: bool = False
     # A row is known by its first cells, so that what is opened or focused stays where it is when rows come and go.
     key_cells: int = 1
     keys: Sequence[str] = ()

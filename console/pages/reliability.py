@@ -12,7 +12,7 @@ from starlette.responses import Response
 from console.ask import Answer, moment
 from console.charts import Chart, Series, over_time
 from console.events import VERSION, is_value, named, of_range, since
-from console.figures import ROWS, Figures, Row, counted, figures, hidden, part, told, total
+from console.figures import ROWS, Figures, Row, counted, drilled, figures, hidden, part, told, total
 from console.filters import DAY, NONE, Filters, timestamp
 from console.sections import Cell, Column, Section, Stat, Tab, Table
 from console.web import Page, Visit, joined
@@ -127,7 +127,9 @@ async def errors(visit: Visit) -> Response:
         rows = found["api"].objects()
         codes = [row for row in rows if row["of_status"] and row["failed"]]
         tables = [_code_table(page, codes), _model_table(page, [row for row in rows if not row["of_status"]])]
-        return Section("api", "Errors of the API", charts=[chart], tables=tables)
+        return Section(
+            "api", "Errors of the API", charts=[drilled(chart, filters, page.path, "failures")], tables=tables
+        )
 
     def after() -> Section:
         rows = found["after"].objects()
@@ -547,13 +549,15 @@ def _request_table(page: Figures, rows: Sequence[Row]) -> Table:
         href = page.filters.url("/sessions", model=row["model"]) if row["model"] else None
         cells.append((name, Cell(row["n"], href), *map(Cell, row["q"] or [None] * 3)))
     columns = (Column("Model"), Column("Requests", "count"), *(Column(name, "ms") for name in _QUANTILES))
-    return Table("requests-by-model", "By model", columns, cells, "No API request in this time range.", key_cells=2)
+    return Table(
+        "requests-by-model", "Requests by model", columns, cells, "No API request in this time range.", key_cells=2
+    )
 
 
 def _first_table(rows: Sequence[Row]) -> Table:
     cells = [(told(row["model"]), Cell(row["first_n"]), *map(Cell, row["first"] or [None] * 3)) for row in rows]
     columns = (Column("Model"), Column("Measured", "count"), *(Column(name, "ms") for name in _QUANTILES))
-    return Table("first-by-model", "By model", columns, cells, "Nothing was measured in this time range.")
+    return Table("first-by-model", "First token by model", columns, cells, "Nothing was measured in this time range.")
 
 
 # Client versions

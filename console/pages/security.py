@@ -16,6 +16,7 @@ from console.figures import (
     Row,
     chosen_from,
     counted,
+    drilled,
     figures,
     hidden,
     outcome,
@@ -125,7 +126,7 @@ async def overview(visit: Visit) -> Response:
             bucket=filters.bucket,
             names=names,
         )
-        return Section("over-time", "Over time", charts=[chart])
+        return Section("over-time", "Over time", charts=[drilled(chart, filters, page.path)])
 
     def latest() -> Section:
         tables = [_mode_table(page, "modes", found["modes"].objects(), "Latest changes of mode, bypass first")]
@@ -459,7 +460,7 @@ def _mode_table(page: Figures, id_: str, rows: Sequence[Row], title: str) -> Tab
 
     columns = (Column("User"), Column("From"), Column("To", "tag"), Column("By"))
     empty = "Nobody changed the permission mode in this time range."
-    return page.listing(id_, title, columns, rows, cells, empty=empty)
+    return page.listing(id_, title, columns, rows, cells, empty=empty, tall=False)
 
 
 def _transition_table(rows: Sequence[Row]) -> Table:

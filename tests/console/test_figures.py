@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from console.errors import AskFault
 from console.events import of_range, session_url
-from console.figures import part
+from console.figures import drilled, part
 from console.filters import Filters, parse
 from console.pages.reliability import lines, version_order
 from console.sections import Section
@@ -46,6 +46,16 @@ def test_an_event_is_shown_in_its_session_whatever_their_ids_are() -> None:
     row = {"tenant": "o'hare/x", "session_id": "a?b#c", "event_id": "e&f"}
     assert session_url(row) == "/sessions/o%27hare%2Fx/a%3Fb%23c?event=e%26f"
     assert session_url({**row, "session_id": None}) is None
+
+
+def test_a_bar_leads_to_its_own_time() -> None:
+    filters = asked(team="core")
+    chart = lines("Time", filters, [], ("p50",))
+    (series,) = drilled(chart, filters, "/reliability", "failures").series
+    assert len(series.links) == 24
+    assert series.links[-1] == (
+        "/reliability?from=2026-09-21T14%3A00%3A00Z&to=2026-09-21T15%3A00%3A00Z&team=core#failures"
+    )
 
 
 def test_where_nothing_was_measured_a_line_has_a_gap() -> None:

@@ -247,11 +247,10 @@ async def test_nothing_hostile_is_ever_more_than_text(watched: Pages, path: str)
     assert "&lt;script&gt;alert" in page.text, "the page shows none of it"
 
 
-@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("who", [ANALYST, VIEWER], ids=("analyst", "viewer"))
-async def test_every_link_leads_to_a_page_without_a_fault(watched: Pages, path: str, who: Person) -> None:
-    kinds = {kind(link): link for link in own_links(await shown(watched, f"{path}?range=7d", who))}
-    assert len(kinds) >= len(PATHS)
+async def test_every_link_leads_to_a_page_without_a_fault(watched: Pages, who: Person) -> None:
+    kinds = {kind(link): link for path in PATHS for link in own_links(await shown(watched, f"{path}?range=7d", who))}
+    assert len(kinds) > 25
     for link in kinds.values():
         await shown(watched, link, who)
 
