@@ -69,7 +69,8 @@ class Ask:
             base_url=url,
             timeout=httpx.Timeout(timeout_s, connect=2.0),
             headers={"authorization": f"Bearer {key}"},
-            limits=httpx.Limits(max_connections=100, max_keepalive_connections=20),
+            # Shorter than the service keeps one (5 s): a question on a connection that it just closed has no answer.
+            limits=httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=2.0),
             trust_env=False,
         )
         self._kept_s = kept_s

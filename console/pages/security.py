@@ -236,10 +236,10 @@ def _command_table(page: Figures, id_: str, title: str, rows: Sequence[Row]) -> 
         line = row.get("command_line")
         marks = [(name, risks.BY_NAME[name].why) for name in row.get("risks") or ()]
         command = [Cell(NOT_TOLD if line is None else line, marks=marks)] if "risks" in row else []
-        return [page.user(row), *command, Cell(row["tool_name"]), Cell(row["decision_source"]), outcome(row["success"])]
+        return [*command, page.user(row), Cell(row["tool_name"]), Cell(row["decision_source"]), outcome(row["success"])]
 
     command = [Column("Command", "code")] if page.sees("command_line") else []
-    columns = (Column("User"), *command, Column("Tool"), Column("Permitted by"), Column("Outcome"))
+    columns = (*command, Column("User"), Column("Tool"), Column("Permitted by"), Column("Outcome"))
     chosen = bool(page.chosen) or id_ == "risky"
     empty = "No such command ran in this time range." if chosen else _NO_COMMANDS
     return page.listing(id_, title, columns, rows, cells, empty=empty)
