@@ -17,6 +17,7 @@ from console.charts import Chart, Series
 from console.download import csv_file
 from console.errors import AskFault
 from console.filters import HOUR, NONE, FilterFault, Filters, literal, timestamp
+from console.shown import short
 from console.web import Page, Visit, joined
 
 NOT_TOLD, OTHERS = "(not told)", "(others)"
@@ -173,8 +174,11 @@ async def cost(visit: Visit) -> Response:
         cache=visit.ask(_cache(filters)),
         check=visit.ask(_check(filters)),
     )
-    rows: Any = _fault(found, "rows", "totals") or _table(by, found["rows"], found["totals"], filters, most)
-    names = {row.value: row.name for row in rows if row.value is not None} if isinstance(rows, list) else {}
+    rows: Any = _fault(found, "rows", "totals") or lines_of(by, found["rows"], found["totals"], filters, most)
+    lines = rows if isinstance(rows, list) else []
+    names = {
+        row.value: short(row.name, 16) if row.name == row.value and by.name == "user" else row.name for row in lines
+    }
     over_time: Any = _fault(found, "cells", "cells_total") or _chart(
         by, filters, found["cells"].objects(), found["cells_total"].objects(), names
     )
@@ -218,7 +222,7 @@ async def _file(
     """Columns and lines of a table. Raises: FilterFault, AskFault."""
     if table == "by":
         found = await visit.ask(_rows(by, filters, visible, _FILE_ROWS_MAX), limit=_FILE_ROWS_MAX)
-        rows = _table(by, found, await visit.ask(_totals(filters)), filters, _FILE_ROWS_MAX)
+        rows = lines_of(by, found, await visit.ask(_totals(filters)), filters, _FILE_ROWS_MAX)
         return (by.name, "key", "cost_usd", "before_usd", "share", "sessions", "tokens"), [
             (row.name, row.value, row.usd, row.before_usd, row.share, row.sessions, row.tokens) for row in rows
         ]
@@ -465,8 +469,8 @@ def _check(filters: Filters) -> str:
 # From answers to what is shown.
 
 
-def _table(by: By, found: Answer, totals: Answer, filters: Filters, most: int) -> list[Row]:
-    """The lines, with one for what they leave of the total, so that they add up to it."""
+def lines_of(by: By, found: Answer, totals: Answer, filters: Filters, most: int) -> list[Row]:
+    """The lines of the table, with one for what they leave of the total, so that they add up to it."""
     total = totals.one()
     every, every_before = total["spend_usd"] or 0.0, total["before_spend_usd"] or 0.0
     # A request that names nothing is told with what no request tells at all; a session without one can be filtered for.
@@ -509,7 +513,7 @@ def _chart(
     filters: Filters,
     cells: Sequence[Mapping[str, Any]],
     totals: Sequence[Mapping[str, Any]],
-    names: Mapping[str, str],
+    names: Mapping[str | None, str],
 ) -> Chart:
     """Cost over time, stacked: the largest by name, what is left of each bucket's total in one more."""
     buckets = filters.buckets()

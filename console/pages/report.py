@@ -69,7 +69,9 @@ async def report(visit: Visit) -> Response:
         centers=[(NONE, NONE) if name is None else (name, name) for name in centers],
         center=filters.values.get("cost_center"),
         last=filters.end - DAY,
-        now=now,
+        # On paper nothing can be hovered over: times say their zone.
+        as_of=_spoken(now),
+        newest=None if isinstance(totals, AskFault) else _spoken(moment(totals.one()["as_of"])),
         closed=filters.end <= now,
         totals=totals if isinstance(totals, AskFault) else totals.one(),
         started=found["started"] if isinstance(found["started"], AskFault) else found["started"].one()["sessions"],
@@ -120,6 +122,10 @@ def _months(now: datetime, chosen: str) -> list[str]:
         found.append(f"{start:%Y-%m}")
         start = (start - DAY).replace(day=1)
     return found if chosen in found else [*found, chosen]
+
+
+def _spoken(at: datetime | None) -> str | None:
+    return None if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 # SQL. `d` is user_days, which is kept longest; `p` people; `e` an event.

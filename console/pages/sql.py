@@ -93,12 +93,12 @@ async def run(visit: Visit) -> Response:
     return await _page(visit, sql, limit, choice, result=shown(answer, time.perf_counter() - began, choice))
 
 
-async def csv(visit: Visit) -> Response:
+async def as_csv(visit: Visit) -> Response:
     """The answer as a file; the query is asked again, without the page's limit."""
     return await _download(visit, csv_file)
 
 
-async def json(visit: Visit) -> Response:
+async def as_json(visit: Visit) -> Response:
     """The same as JSON."""
     return await _download(visit, json_file)
 
@@ -274,6 +274,6 @@ def _chart(answer: Answer, numeric: Sequence[bool], choice: Choice) -> tuple[str
 PAGES = (
     Page("/sql", editor),
     Page("/sql", run, changes=True),
-    Page("/sql/csv", csv, changes=True),
-    Page("/sql/json", json, changes=True),
+    Page("/sql/csv", as_csv, changes=True),
+    Page("/sql/json", as_json, changes=True),
 )

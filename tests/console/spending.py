@@ -183,7 +183,7 @@ async def spending(folder: Path, *, empty: bool = False, door: Door = DOOR) -> A
         if not empty:
             await store.write(list(batches()))
         async with serving(database, door=door) as sql:
-            console = console_over(sql.base, "root-key")
+            console = console_over(sql.base, "root-key", sql_timeout_s=60.0)  # many panels at once, on a busy machine
             transport = httpx.ASGITransport(application(console))
             async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
                 yield Pages(console, http, sql)

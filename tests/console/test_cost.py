@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,7 +16,9 @@ from hypothesis import strategies as st
 
 from console import download, prices
 from console.app import application
-from console.pages.cost import BYS
+from console.ask import Answer
+from console.filters import DAY, Filters
+from console.pages.cost import BYS, lines_of
 from tests.console import spending
 from tests.console.browser import Window
 from tests.console.conftest import BASE, Fed, Pages, console_over
@@ -182,6 +186,34 @@ async def test_a_store_that_is_gone_is_said_to_be(spent: Pages) -> None:
             assert answer.status_code == 503
             assert "the SQL service cannot be reached" in answer.text
     await console.ask.close()
+
+
+@quick
+async def test_an_empty_store_says_so_and_fails_nowhere(tmp_path: Path) -> None:
+    said = {
+        "/cost": "Nothing was spent in this time range",
+        "/adoption?range=30d": "Nobody was active in this time range",
+        "/report": "Nothing is known of this month",
+        "/sql": "Write a query and press Run",
+    }
+    async with spending.spending(tmp_path, empty=True) as pages:
+        for path, text in said.items():
+            page = (await pages.get(path)).text
+            assert text in page
+            assert "No answer" not in page
+
+
+def test_lines_that_are_left_out_are_one_line_together() -> None:
+    totals = Answer(("spend_usd", "before_spend_usd"), [[55.0, 5.0]], False)
+    rows: list[list[Any]] = [[f"team-{n}", float(n), 0.5, 1, 10] for n in range(10, 0, -1)]
+    found = Answer(("name", "usd", "before_usd", "sessions", "tokens"), rows, False)
+    lines = lines_of(BYS["team"], found, totals, Filters(spending.NOW - DAY, spending.NOW), 3)
+    assert [(line.name, line.usd) for line in lines] == [
+        ("team-10", 10.0),
+        ("team-9", 9.0),
+        ("team-8", 8.0),
+        ("(others)", 28.0),
+    ]
 
 
 # Prices

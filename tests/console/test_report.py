@@ -72,7 +72,7 @@ async def test_the_page_says_what_it_covers_and_that_it_may_change(spent: Pages)
     assert "2026-09-01 to 2026-09-30" in page
     assert "the month is not over" in page
     assert "A month is never closed for good" in page
-    assert 'title="2026-09-21 14:13:20 UTC"' in page  # as of
+    assert "2026-09-21 14:13:20 UTC; the newest record counted was received at " in page
     before = (await spent.get("/report?month=2026-08")).text
     assert "the month is not over" not in before
 
