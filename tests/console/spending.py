@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +189,3 @@ async def spending(folder: Path, *, empty: bool = False, door: Door = DOOR) -> A
             await console.ask.close()
     finally:
         await store.close()
-
-
-NOW = datetime.fromtimestamp(samples.T0 / 1e6, UTC)

@@ -17,12 +17,12 @@ from console.filters import DAY, Filters
 from console.pages.adoption import ACTIVE_WORDS, WINDOWS, Span, rolling, whole_days
 from tests.console import spending
 from tests.console.browser import Window
-from tests.console.conftest import Fed, Pages
+from tests.console.conftest import NOW, Fed, Pages
 from tests.console.people import person
 from tests.console.spending import SCRIPT
 
 quick = pytest.mark.asyncio(loop_scope="module")
-TODAY = spending.NOW.replace(hour=0, minute=0, second=0, microsecond=0)
+TODAY = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -21,7 +21,7 @@ from console.filters import DAY, Filters
 from console.pages.cost import BYS, lines_of
 from tests.console import spending
 from tests.console.browser import Window
-from tests.console.conftest import BASE, Fed, Pages, console_over
+from tests.console.conftest import BASE, NOW, Fed, Pages, console_over
 from tests.console.people import person
 from tests.console.spending import A_USD, B_USD, FORMULA, METRIC_USD, PDF_USD, SCRIPT, TOTAL_USD
 
@@ -207,7 +207,7 @@ def test_lines_that_are_left_out_are_one_line_together() -> None:
     totals = Answer(("spend_usd", "before_spend_usd"), [[55.0, 5.0]], False)
     rows: list[list[Any]] = [[f"team-{n}", float(n), 0.5, 1, 10] for n in range(10, 0, -1)]
     found = Answer(("name", "usd", "before_usd", "sessions", "tokens"), rows, False)
-    lines = lines_of(BYS["team"], found, totals, Filters(spending.NOW - DAY, spending.NOW), 3)
+    lines = lines_of(BYS["team"], found, totals, Filters(NOW - DAY, NOW), 3)
     assert [(line.name, line.usd) for line in lines] == [
         ("team-10", 10.0),
         ("team-9", 9.0),
