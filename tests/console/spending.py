@@ -12,6 +12,7 @@ import httpx
 from console.app import application
 from sinks.protocol import Batch
 from sinks.query.database import Database
+from sinks.query.runner import Limits
 from sinks.query.service import Door
 from sinks.query.store import QueryStore
 from tests.console.conftest import BASE, Pages, console_over
@@ -181,7 +182,7 @@ async def spending(folder: Path, *, empty: bool = False, door: Door = DOOR) -> A
     try:
         if not empty:
             await store.write(list(batches()))
-        async with serving(database, door=door) as sql:
+        async with serving(database, Limits(seconds=60.0), door=door) as sql:
             console = console_over(sql.base, "root-key", sql_timeout_s=60.0)  # many panels at once, on a busy machine
             transport = httpx.ASGITransport(application(console))
             async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
