@@ -20,13 +20,15 @@ from console.ask import Answer
 from console.filters import DIMENSIONS, Filters
 from console.told import Told
 from console.usage import SPLIT, number_of, spans
+from schemas.roles import Condition, Grant, Role
 from sinks.query.database import Database
+from sinks.query.service import Door
 from sinks.query.store import QueryStore
 from tests.console.browser import Window
 from tests.console.conftest import BASE, NOW, Fed, Pages, console_over
 from tests.console.people import person
 from tests.sinks.query import samples
-from tests.sinks.query.conftest import RESOURCES, serving
+from tests.sinks.query.conftest import DOOR, KEYS, RESOURCES, serving, unheard
 
 # Hostile, as a team, a model, a tool and a version may be.
 EVIL = """<script>alert("'x")</script>"""
@@ -36,14 +38,16 @@ FULL = "/?from=2026-09-20T15:00Z&to=2026-09-21T15:00Z"
 
 
 @asynccontextmanager
-async def console_with(folder: Path, rows: dict[str, list[dict[str, Any]]]) -> AsyncIterator[tuple[Pages, QueryStore]]:
+async def console_with(
+    folder: Path, rows: dict[str, list[dict[str, Any]]], door: Door = DOOR
+) -> AsyncIterator[tuple[Pages, QueryStore]]:
     """A console over a store with these rows, topic → values."""
     database = Database(folder / "query", RESOURCES)
     store = QueryStore(database)
     await store.open(samples.IDENTITY)
     try:
         await store.write([samples.batch(topic, values) for topic, values in rows.items()])
-        async with serving(database) as sql:
+        async with serving(database, door=door) as sql:
             console = console_over(sql.base, "root-key")
             transport = httpx.ASGITransport(application(console))
             try:
@@ -187,6 +191,15 @@ async def test_the_cost_of_models_adds_up_to_the_total_with_what_no_event_told(u
     assert told["2026-09-21T13:00:00Z"] == pytest.approx(0.5)
     assert told["2026-09-21T14:00:00Z"] == pytest.approx(1.75)
     assert sum(by_hour) == pytest.approx(2.25)
+
+
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize("start", ["2026-09-20T13:00Z", "2026-09-19", "2026-08-21", "2026-02-01"])
+async def test_hours_days_and_weeks_add_up_to_the_same(used: Pages, start: str) -> None:
+    text = (await used.get(f"/?from={start}&to=2026-09-21T15:00Z")).text
+    assert stats(text)["Total cost"].startswith("$4.25")
+    for title, total in (("Cost by model", 4.25), ("API requests by model", 9), ("Token usage", 440)):
+        assert sum(sums(charts(text)[title]).values()) == pytest.approx(total)
 
 
 @pytest.mark.asyncio(loop_scope="session")
@@ -346,6 +359,20 @@ async def test_a_late_event_changes_a_day_that_was_kept(tmp_path: Path) -> None:
         )
         after = charts((await pages.get(path)).text)["API requests by model"]
         assert sums(after) == {"opus": 2, EVIL: 1, "haiku": 1, "sonnet": 1, "(not told by events)": 5}
+
+
+async def test_a_role_with_a_rule_counts_its_own_rows_alone(tmp_path: Path) -> None:
+    rule = (Condition("team", ("core",)),)
+    roles = {
+        "lead": Role("lead", (Grant("usage", ("session_hours", "sessions", "events"), rule),)),
+        "partly": Role("partly", (Grant("usage", ("session_hours",), rule),)),
+    }
+    async with console_with(tmp_path, _rows(), Door(KEYS.get, roles.get, unheard)) as (pages, _):
+        for role, models in (("lead", {"opus", "haiku", "(not told by events)"}), ("partly", {"(not told by events)"})):
+            text = (await pages.get("/", person(role, tenant="acme"))).text
+            assert stats(text)["Total cost"].startswith("$1.25")
+            assert set(sums(charts(text)["Cost by model"])) == models
+        assert "Your role does not see events" in text
 
 
 # What is kept of closed buckets
