@@ -14,7 +14,7 @@ from datetime import datetime
 
 from console.ask import Answer
 from console.filters import Filters
-from console.usage import Question, Span, number_of, spans, told
+from console.usage import SHORT, Question, Span, number_of, spans, told
 
 _CELLS_MAX = 200_000
 _ROWS_MAX = 100_000
@@ -59,12 +59,16 @@ class Told:
         question: Question,
         totals: Mapping[int, Mapping[str, int]],
         now: datetime,
-    ) -> list[tuple[Cell, ...]]:
+        *,
+        soon: bool = False,
+    ) -> list[tuple[Cell, ...]] | None:
         """What events tell, for each of the filters' spans.
 
-        Args:   ask: SQL and a limit of rows → answer.  scope: who may see the same.
-                totals: number of a bucket → the sums of session_hours that the question counts.
-        Raises: what `ask` raises.
+        Args:    ask: SQL and a limit of rows → answer.  scope: who may see the same.
+                 totals: number of a bucket → the sums of session_hours that the question counts.
+                 soon: only if it takes no scan of many days.
+        Returns: None: it does.
+        Raises:  what `ask` raises.
         """
         clock = now.timestamp()
         all_spans = spans(filters)
@@ -79,6 +83,8 @@ class Told:
         if missing:
             # One scan over all that is missing: mostly the last bucket alone, or everything.
             asked = Span(all_spans[missing[0]].start, all_spans[missing[-1]].end)
+            if soon and asked.end - asked.start > SHORT:
+                return None
             answer = await ask(told(filters, asked, question), _ROWS_MAX)
             by_bucket = _by_bucket(answer)
             for place in range(missing[0], missing[-1] + 1):

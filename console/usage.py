@@ -17,6 +17,8 @@ from datetime import UTC, datetime, timedelta
 from console.filters import DAY, HOUR, Dimension, Filters, joined, literal, timestamp
 
 NOT_TOLD = "(not told by events)"
+# Events of so long are read in about the time of any other question of a page.
+SHORT = 8 * DAY
 TOKENS = "h.input_tokens + h.output_tokens"
 # Monday of the week of the epoch's Thursday.
 _WEEK_SHIFT = 3 * DAY
@@ -178,14 +180,13 @@ def told(filters: Filters, span: Span, question: Question) -> str:
     # Of ten million events, a scan for each name took two thirds of one scan for all: only where the name is equal
     # the other columns are read. But each costs 15 ms to plan, more than a short span takes, and a filter of theirs
     # reads as little in one scan.
-    apart = span.end - span.start > _SHORT and not filters.conditions("e", hours=True)
+    apart = span.end - span.start > SHORT and not filters.conditions("e", hours=True)
     parts = [(part,) for part in question.parts] if apart else [question.parts]
     return " UNION ALL ".join(_told(filters.bucket, at, asked, some) for some in parts)
 
 
 # An event whose time is further ahead of its receipt, or behind it, is a clock_suspect.
 _AHEAD, _BEHIND = timedelta(minutes=10), 30 * DAY
-_SHORT = 8 * DAY
 
 
 def _told(bucket: str, at: str, asked: list[str], parts: tuple[Part, ...]) -> str:

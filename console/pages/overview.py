@@ -87,7 +87,7 @@ async def overview(visit: Visit) -> Response:
     except AskFault as fault:
         if fault.status == 403:
             raise
-        return visit.render("overview.html", fault=fault, by=_BY, dimensions_shown=[], names={})
+        return visit.render("overview.html", fault=fault, waiting=False, by=_BY, dimensions_shown=[], names={})
     by = _by(visit, visible)
     hours = asyncio.ensure_future(_totals(visit, filters))
     found = await visit.panels(
@@ -99,12 +99,15 @@ async def overview(visit: Visit) -> Response:
     )
     if isinstance(found["names"], AskFault):
         found["names"] = {}
+    drawn = found["charts"]
+    waiting = found["ranking"] is None or (isinstance(drawn, dict) and None in drawn.values())
     totals = found["totals"]
     if isinstance(totals, Totals) and totals.nothing:
         found["last"] = await _last(visit)
     return visit.render(
         "overview.html",
         fault=None,
+        waiting=waiting,
         by=by,
         dimensions_shown=[(one.name, one.label) for one in shown_dimensions(visible)] + [(REPOSITORY, "Repository")],
         sessions_href=filters.url(SESSIONS),
@@ -159,7 +162,8 @@ async def _last(visit: Visit) -> Any:
 
 async def _told(
     visit: Visit, visible: Visible, filters: Filters, question: Question, totals: Totals
-) -> list[tuple[Cell, ...]]:
+) -> list[tuple[Cell, ...]] | None:
+    """What events told; None: that takes a while, and the page that asks is not to wait for it."""
     if not visible.has("events", *_EVENT_COLUMNS):
         return [() for _ in spans(filters)]
     actor = visit.person.actor()
@@ -168,7 +172,9 @@ async def _told(
         return await visit.ask(sql, limit=limit)
 
     scope = (actor.tenant, actor.roles)
-    return await visit.console.told.cells(ask, scope, filters, question, totals.buckets, visit.console.now())
+    # A page is there at once; what it then asks for by itself (app.js) may take longer.
+    soon = "hx-request" not in visit.request.headers
+    return await visit.console.told.cells(ask, scope, filters, question, totals.buckets, visit.console.now(), soon=soon)
 
 
 # The charts
@@ -176,11 +182,11 @@ async def _told(
 
 async def _charts(
     visit: Visit, visible: Visible, filters: Filters, hours: asyncio.Future[Totals]
-) -> dict[str, Chart | AskFault]:
-    """Every chart by its name; those that need events are faults where there is no answer about them."""
+) -> dict[str, Chart | AskFault | None]:
+    """Every chart by its name; those that need events are faults where there is no answer, None where it takes long."""
     totals = await hours
     drawing = _Drawing(filters, totals)
-    charts: dict[str, Chart | AskFault] = {
+    charts: dict[str, Chart | AskFault | None] = {
         "tokens": drawing.sums(
             "Token usage",
             "tokens",
@@ -199,6 +205,8 @@ async def _charts(
         cells = await _told(visit, visible, filters, SPLIT, totals)
     except AskFault as fault:
         return charts | dict.fromkeys(names, fault)
+    if cells is None:
+        return charts | dict.fromkeys(names)
     hidden = "" if visible.has("events", *_EVENT_COLUMNS) else " Your role does not see events, which tell more."
     return charts | {
         "cost": drawing.parts("Cost by model", "usd", cells, "api_request", ("spend_usd",), hidden, models=True),
@@ -302,7 +310,9 @@ def _matters(value: float) -> bool:
 # The ranking
 
 
-async def _ranking(visit: Visit, visible: Visible, filters: Filters, by: str, hours: asyncio.Future[Totals]) -> Ranking:
+async def _ranking(
+    visit: Visit, visible: Visible, filters: Filters, by: str, hours: asyncio.Future[Totals]
+) -> Ranking | None:
     if by == "model":
         return await _models(visit, visible, filters, await hours)
     if by == REPOSITORY:
@@ -316,24 +326,28 @@ async def _ranking(visit: Visit, visible: Visible, filters: Filters, by: str, ho
     return Ranking(rows, found[0]["total"] if found else 0, _NO_ADDRESSES if hidden else "")
 
 
-async def _models(visit: Visit, visible: Visible, filters: Filters, totals: Totals) -> Ranking:
+async def _models(visit: Visit, visible: Visible, filters: Filters, totals: Totals) -> Ranking | None:
     """By the model of each request; a session counts for every model that it used."""
     cells, before, answer = await asyncio.gather(
         _told(visit, visible, filters, SPLIT, totals),
         _before(visit, visible, filters, SPLIT),
         visit.ask(usage.models_of_sessions(filters)),
     )
+    if cells is None or before is None:
+        return None
     used = {one["value"]: one for one in answer.objects()}
     note = "A session counts for every model that it used."
     return _of_cells(filters, "model", totals, _by_name(cells), _by_name(before), used, note)
 
 
-async def _repositories(visit: Visit, visible: Visible, filters: Filters, totals: Totals) -> Ranking:
+async def _repositories(visit: Visit, visible: Visible, filters: Filters, totals: Totals) -> Ranking | None:
     if not visible.has("events", "vcs_repository_name", "vcs_owner_name"):
         return Ranking([], 0, "Your role does not see the repositories of events.")
     cells, before = await asyncio.gather(
         _told(visit, visible, filters, REPOSITORIES, totals), _before(visit, visible, filters, REPOSITORIES)
     )
+    if cells is None or before is None:
+        return None
     now = _by_name(cells)
     if not now.keys() - {NONE}:
         return Ranking([], 0, "No client told its repository (vcs.repository.name) in this time range.")
@@ -341,7 +355,9 @@ async def _repositories(visit: Visit, visible: Visible, filters: Filters, totals
     return _of_cells(filters, REPOSITORY, totals, now, _by_name(before), {}, note)
 
 
-async def _before(visit: Visit, visible: Visible, filters: Filters, question: Question) -> list[tuple[Cell, ...]]:
+async def _before(
+    visit: Visit, visible: Visible, filters: Filters, question: Question
+) -> list[tuple[Cell, ...]] | None:
     earlier = filters.before
     return await _told(visit, visible, earlier, question, await _totals(visit, earlier))
 
