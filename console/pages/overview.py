@@ -81,7 +81,9 @@ class Ranking:
 
 async def overview(visit: Visit) -> Response:
     """All panels of a time range, beside the period before."""
-    filters = visit.filters
+    filters, query = visit.filters, visit.request.query_params
+    if any(name in query and not query[name].strip() for name in DIMENSIONS):
+        return visit.go(filters.url(PATH, by=query.get("by")))  # of the form: an address to pass on says what it means
     try:
         visible = await visit.visible()
     except AskFault as fault:

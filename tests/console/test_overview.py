@@ -333,6 +333,12 @@ async def test_the_choices_are_the_values_that_occur(used: Pages) -> None:
     assert '<input type="hidden" name="range" value="7d">' in text
 
 
+@pytest.mark.asyncio(loop_scope="session")
+async def test_the_form_leads_to_an_address_that_says_only_what_was_chosen(used: Pages) -> None:
+    answer = await used.get("/?range=7d&tenant=&team=core&user=&by=model")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/?range=7d&team=core&by=model")
+
+
 async def test_a_store_that_is_gone_is_told_and_nothing_fails(tmp_path: Path) -> None:
     console = console_over("http://127.0.0.1:9", "root-key")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(application(console)), base_url=BASE) as http:
