@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -20,9 +19,9 @@ from console.people import Person
 from console.web import Console, Page, Visit
 from schemas import keys
 from schemas.errors import MillraceError, PermanentError
-from service import audit, client
+from service import client, keyring
+from service.changes import Who
 from service.client import CLIENTS, FILES, GATES, PROTOCOLS, Client, Protocol
-from service.control import publish
 
 PATH = "/start"
 PLACEHOLDER = "YOUR_INGEST_KEY"
@@ -137,7 +136,14 @@ async def make_key(visit: Visit) -> Response:
     name = visit.form.get("name")
     name = name.strip()[:_NAME_MAX] if isinstance(name, str) else ""
     try:
-        text = await create_key(visit, tenant=choice.tenant, name=name or f"for {choice.client.label}")
+        text = await keyring.create(
+            visit.console.kafka,
+            visit.console.settings.prefix,
+            Who(visit.person.id, visit.address),
+            tenant=choice.tenant,
+            kind="ingest",
+            name=name or f"for {choice.client.label}",
+        )
     except MillraceError as error:
         return await _page(visit, choice, fault=str(error))
     return await _page(visit, replace(choice, key=text), made=True)
@@ -146,41 +152,6 @@ async def make_key(visit: Visit) -> Response:
 async def start_again(visit: Visit) -> Response:
     """Who comes back to the address of a key that was made has no form to send again."""
     return visit.go(PATH)
-
-
-async def create_key(visit: Visit, *, tenant: str, name: str) -> str:
-    """A new ingest key, in force when this returns; its text, which is stored nowhere.
-
-    Raises: ClusterUnavailable; TopicMissing.
-    """
-    console, person = visit.console, visit.person
-    text, key_id = keys.new_key("ingest")
-    record = keys.control_value(
-        keys.KeyRecord(key_id, "ingest", tenant, keys.key_hash(text), name),
-        updated_at=time.time_ns() // 1000,
-        updated_by=person.id,
-    )
-
-    def entry(outcome: str, reason: str | None = None) -> dict[str, Any]:
-        return audit.entry(
-            "key.create",
-            actor=person.id,
-            actor_kind="person",
-            tenant=tenant,
-            target=key_id,
-            outcome=outcome,
-            reason=reason,
-            detail={"key_kind": "ingest", "name": name, "roles": []},
-            client_address=visit.address,
-        )
-
-    await console.audit.write([entry("done")])
-    try:
-        await publish(console.kafka, console.settings.prefix, [record])
-    except MillraceError:
-        await console.audit.write([entry("failed", "unavailable")])
-        raise
-    return text
 
 
 async def download(visit: Visit) -> Response:
