@@ -22,14 +22,17 @@
     return grouped(value, 0);
   }
   const units = {
-    usd: (v) => (v && Math.abs(v) < 0.01 ? `$${v.toFixed(4)}` : `$${grouped(v, 2)}`),
+    usd: (v) => `${v < 0 ? "−" : ""}$${v && Math.abs(v) < 0.01 ? Math.abs(v).toFixed(4) : grouped(Math.abs(v), 2)}`,
     count: (v) => (Number.isInteger(v) || Math.abs(v) >= 100 ? grouped(v, 0) : grouped(v, 1)),
     tokens, seconds, ms: (v) => seconds(v / 1000), percent: (v) => `${(v * 100).toFixed(1)} %`,
   };
+  // On an axis a number needs no more digits than tell it from the next one: 2 k, 2.5 k.
+  const short = (v) => tokens(v).replace(/\.?0+ /, " ");
   const axis = {
     ...units,
-    usd: (v) => (Math.abs(v) >= 1000 ? `$${tokens(v)}` : `$${+v.toFixed(4)}`),
-    count: tokens,
+    usd: (v) => (Math.abs(v) >= 1000 ? `$${short(v)}` : `$${+v.toFixed(4)}`),
+    count: (v) => (Number.isInteger(v) ? short(v) : `${+v.toFixed(2)}`),
+    tokens: short,
     percent: (v) => `${(v * 100).toFixed(0)} %`,
   };
 
