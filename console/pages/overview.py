@@ -122,10 +122,10 @@ async def choices(visit: Visit) -> Response:
     """The form that filters, with the values that occur."""
     filters, visible = visit.filters, await visit.visible()
     dimensions = shown_dimensions(visible)
-    answer = await visit.ask(usage.choices(filters, dimensions, most=_CHOICES))
+    rows = (await visit.ask(usage.choices(filters, dimensions, most=_CHOICES))).rows if dimensions else []
     values: dict[str, list[tuple[str, str, int]]] = {one.name: [] for one in dimensions}
-    names = await _emails(visit, visible, [row[1] for row in answer.rows if row[0] == "user" and row[1]])
-    for dimension, value, count in answer.rows:
+    names = await _emails(visit, visible, [row[1] for row in rows if row[0] == "user" and row[1]])
+    for dimension, value, count in rows:
         key = NONE if value is None else value
         if _linked(key):
             values[dimension].append((key, names.get(key, shown.short(key, 60)), count))

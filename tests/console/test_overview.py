@@ -380,6 +380,7 @@ async def test_a_role_with_a_rule_counts_its_own_rows_alone(tmp_path: Path) -> N
             assert stats(text)["Total cost"].startswith("$1.25")
             assert set(sums(charts(text)["Cost by model"])) == models
         assert "Your role does not see events" in text
+        assert (await pages.get("/overview/choices", person("partly", tenant="acme"))).status_code == 200
 
 
 async def test_a_page_does_not_wait_for_many_days_of_events_but_asks_again_at_once(tmp_path: Path) -> None:
