@@ -98,7 +98,9 @@ async def test_a_route_lets_in_whom_it_says_and_nobody_reads_what_is_not_theirs(
         assert answer.headers["cache-control"] == "no-store"
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if not page.changes and page.need == "person"], ids=str)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if not page.changes and page.need == "person"], ids=lambda page: page.path
+)
 async def test_a_long_time_range_and_a_search_show_no_more(plane: Pages, page: Page) -> None:
     for name in ("no role", "viewer", "analyst", "security"):
         path = path_of(page, range="90d", q="secret", tenant="globex", user="globex-user-1", session="globex-session-1")
