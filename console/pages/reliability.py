@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from console.ask import Answer, moment
 from console.charts import Chart, Series, over_time
-from console.events import VERSION, is_value, named, of_range, since
+from console.events import VERSION, grouped, is_value, named, of_range, since
 from console.figures import ROWS, Figures, Row, counted, drilled, figures, hidden, part, told, total
 from console.filters import DAY, NONE, Filters, timestamp
 from console.sections import Cell, Column, Section, Stat, Tab, Table
@@ -61,15 +61,7 @@ async def errors(visit: Visit) -> Response:
         statuses=f"SELECT date_trunc('{filters.bucket}', e.event_time) AS at, "
         f"coalesce(e.status_code::VARCHAR, 'no HTTP status') AS status, count(*) AS n "
         f"{of_range(filters, named('api_error'))} GROUP BY ALL",
-        api="SELECT e.model, e.status_code, grouping(e.model) = 1 AS of_status, "
-        "count(*) FILTER (WHERE e.event_name = 'api_error') AS failed, "
-        "count(*) FILTER (WHERE e.event_name = 'api_request') AS done, "
-        "count(*) FILTER (WHERE e.event_name = 'api_retries_exhausted') AS exhausted, "
-        "count(DISTINCT (e.tenant, e.session_id)) FILTER (WHERE e.event_name <> 'api_request') AS sessions, "
-        "count(DISTINCT (e.tenant, e.user_key)) FILTER (WHERE e.event_name <> 'api_request') AS users, "
-        "max(e.event_time) FILTER (WHERE e.event_name = 'api_error') AS last "
-        f"{of_range(filters, named('api_request', *_FAILED))} "
-        "GROUP BY GROUPING SETS ((e.model), (e.status_code)) ORDER BY failed DESC, done DESC LIMIT 200",
+        api=_api(filters),
         after=f"{_followed(page, [])} SELECT event_name, after, count(*) AS n, "
         "quantile_cont(pause_s, 0.5) AS pause_s FROM f GROUP BY ALL",
         latest=f"{_followed(page, chosen)} SELECT * FROM f {_after(page)} "
@@ -172,6 +164,21 @@ async def errors(visit: Visit) -> Response:
 def _share(failed: int, done: int) -> float | None:
     """An event api_request is one that was answered, an api_error one that was not."""
     return failed / (failed + done) if failed + done else None
+
+
+def _api(filters: Filters) -> str:
+    """Requests and errors of the API by model (part 0) and by HTTP status (part 1)."""
+    counts = grouped(
+        [{"model": "e.model"}, {"status_code": "e.status_code"}],
+        "count(*) FILTER (WHERE e.event_name = 'api_error') AS failed, "
+        "count(*) FILTER (WHERE e.event_name = 'api_request') AS done, "
+        "count(*) FILTER (WHERE e.event_name = 'api_retries_exhausted') AS exhausted, "
+        "count(DISTINCT (e.tenant, e.session_id)) FILTER (WHERE e.event_name <> 'api_request') AS sessions, "
+        "count(DISTINCT (e.tenant, e.user_key)) FILTER (WHERE e.event_name <> 'api_request') AS users, "
+        "max(e.event_time) FILTER (WHERE e.event_name = 'api_error') AS last",
+        of_range(filters, named("api_request", *_FAILED)),
+    )
+    return f"SELECT *, part = 1 AS of_status FROM ({counts}) ORDER BY failed DESC, done DESC LIMIT 200"
 
 
 def _error_sessions(filters: Filters) -> str:
@@ -391,11 +398,14 @@ async def latency(visit: Visit) -> Response:
     bucket = f"date_trunc('{filters.bucket}', e.event_time) AS start"
     first = "quantile_cont(e.ttft_ms, 0.5) AS p50, quantile_cont(e.ttft_ms, 0.95) AS p95, count(e.ttft_ms) AS n"
     found = await page.ask(
-        tools="SELECT e.tool_name, grouping(e.tool_name) = 1 AS of_all, count(*) AS n, "
-        "count(*) FILTER (WHERE NOT e.success) AS failed, "
-        f"quantile_cont(e.duration_ms, {quantiles}) AS q, count(DISTINCT (e.tenant, e.user_key)) AS users "
-        f"{of_range(filters, named('tool_result'))} "
-        "GROUP BY GROUPING SETS ((), (e.tool_name)) ORDER BY of_all DESC, n DESC LIMIT 61",
+        tools="SELECT *, part = 0 AS of_all FROM ("
+        + grouped(
+            [{}, {"tool_name": "e.tool_name"}],
+            "count(*) AS n, count(*) FILTER (WHERE NOT e.success) AS failed, "
+            f"quantile_cont(e.duration_ms, {quantiles}) AS q, count(DISTINCT (e.tenant, e.user_key)) AS users",
+            of_range(filters, named("tool_result")),
+        )
+        + ") ORDER BY of_all DESC, n DESC LIMIT 61",
         before="SELECT count(*) AS n, count(*) FILTER (WHERE NOT e.success) AS failed, "
         f"quantile_cont(e.duration_ms, {quantiles}) AS q {of_range(filters.before, named('tool_result'))}",
         requests=f"SELECT e.model, count(*) AS n, quantile_cont(e.duration_ms, {quantiles}) AS q, "
@@ -610,13 +620,15 @@ def _in_use(filters: Filters) -> str:
 
 
 def _versions(filters: Filters) -> str:
-    return (
-        "SELECT s.app_version, grouping(s.app_version) = 1 AS of_all, count(*) AS sessions, "
+    counts = grouped(
+        [{}, {"app_version": "s.app_version"}],
+        "count(*) AS sessions, "
         "count(DISTINCT (s.tenant, s.user_key)) AS users, min(s.start_time) AS first, max(s.last_time) AS last, "
         "count(*) FILTER (WHERE s.errors > 0) AS with_errors, sum(s.api_errors)::BIGINT AS api_errors, "
-        "sum(s.tool_failures)::BIGINT AS tool_failures, sum(s.internal_errors)::BIGINT AS internal_errors "
-        f"{_in_use(filters)} GROUP BY GROUPING SETS ((), (s.app_version)) ORDER BY of_all DESC, sessions DESC LIMIT 200"
+        "sum(s.tool_failures)::BIGINT AS tool_failures, sum(s.internal_errors)::BIGINT AS internal_errors",
+        _in_use(filters),
     )
+    return f"SELECT *, part = 0 AS of_all FROM ({counts}) ORDER BY of_all DESC, sessions DESC LIMIT 200"
 
 
 def _clients(filters: Filters) -> str:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from console import risks
 from console.charts import over_time
-from console.events import is_value, named, of_range, since
+from console.events import grouped, is_value, named, of_range, since
 from console.figures import (
     NOT_TOLD,
     Figures,
@@ -249,17 +249,21 @@ def _groups(page: Figures, seen: bool) -> str:
     """Totals of all, of the largest programs and of the largest users; each command's text is read once."""
     program, line = ("e.command_executable", "e.command_line") if seen else ("NULL::VARCHAR", "NULL::VARCHAR")
     risky = risks.risky("line") if seen else "false"
+    groups = grouped(
+        [{}, {"program": "program"}, {"tenant": "tenant", "user_key": "user_key"}],
+        "sum(n)::BIGINT AS runs, "
+        "sum(failed)::BIGINT AS failed, coalesce(sum(n) FILTER (WHERE risky), 0)::BIGINT AS risky, "
+        "coalesce(sum(n) FILTER (WHERE line IS NULL), 0)::BIGINT AS untold, "
+        "count(DISTINCT (tenant, user_key)) AS users, count(DISTINCT program) AS programs",
+        "FROM r",
+    )
     return (
         f"WITH c AS (SELECT {program} AS program, {line} AS line, e.tenant, e.user_key, count(*) AS n, "
         f"count(*) FILTER (WHERE NOT e.success) AS failed {of_range(page.filters, _COMMAND)} GROUP BY ALL), "
         f"r AS (SELECT *, {risky} AS risky FROM c) "
-        "SELECT program, tenant, user_key, grouping(program) = 0 AS of_program, grouping(user_key) = 0 AS of_user, "
-        "grouping(program) = 1 AND grouping(user_key) = 1 AS of_all, sum(n)::BIGINT AS runs, "
-        "sum(failed)::BIGINT AS failed, coalesce(sum(n) FILTER (WHERE risky), 0)::BIGINT AS risky, "
-        "coalesce(sum(n) FILTER (WHERE line IS NULL), 0)::BIGINT AS untold, "
-        "count(DISTINCT (tenant, user_key)) AS users, count(DISTINCT program) AS programs "
-        "FROM r GROUP BY GROUPING SETS ((), (program), (tenant, user_key)) "
-        "QUALIFY row_number() OVER (PARTITION BY of_program, of_user ORDER BY runs DESC, program, user_key) <= 30 "
+        "SELECT *, part = 0 AS of_all, part = 1 AS of_program, part = 2 AS of_user "
+        f"FROM ({groups}) "
+        "QUALIFY row_number() OVER (PARTITION BY part ORDER BY runs DESC, program, user_key) <= 30 "
         "ORDER BY runs DESC, program, user_key"
     )
 
@@ -349,10 +353,16 @@ async def permissions(visit: Visit) -> Response:
         )
         + " "
         + of_range(filters, named("tool_decision", "permission_mode_changed"), since=filters.before.start),
-        decisions="SELECT e.tool_name, e.decision, e.source, grouping(e.tool_name) = 1 AS of_all, count(*) AS n, "
-        f"count(DISTINCT (e.tenant, e.user_key)) AS users {of_range(filters, _DECISION)} "
-        "GROUP BY GROUPING SETS ((e.decision, e.source), (e.tool_name, e.decision, e.source)) "
-        "ORDER BY n DESC LIMIT 2000",
+        decisions="SELECT *, part = 0 AS of_all FROM ("
+        + grouped(
+            [
+                {"decision": "e.decision", "source": "e.source"},
+                {"decision": "e.decision", "source": "e.source", "tool_name": "e.tool_name"},
+            ],
+            "count(*) AS n, count(DISTINCT (e.tenant, e.user_key)) AS users",
+            of_range(filters, _DECISION),
+        )
+        + ") ORDER BY n DESC LIMIT 2000",
         permanent="SELECT e.tenant, e.user_key, e.tool_name, count(*) AS n, max(e.event_time) AS last "
         f"{of_range(filters, _PERMANENT)} GROUP BY ALL ORDER BY n DESC, last DESC LIMIT 100",
         modes=_modes(page, 50),
