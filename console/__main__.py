@@ -73,6 +73,8 @@ class Process:
             lifespan="off",
             server_header=False,
             ws="none",
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=settings.trusted_proxies or None,
             timeout_graceful_shutdown=int(settings.stop_timeout_s),
             limit_concurrency=_CONNECTIONS_MAX,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from starlette.applications import Starlette
 from starlette.datastructures import FormData, MutableHeaders
@@ -26,6 +26,9 @@ from console.web import Console, Page, Visit
 
 logger = logging.getLogger("console")
 
+# What app.js says of a request that no person made.
+_TICK = "x-millrace-tick"
+_FORM = "application/x-www-form-urlencoded"
 _FORM_FIELDS_MAX = 500
 _FORM_BYTES_MAX = 1 << 20
 _POLICY = (
@@ -43,7 +46,7 @@ _HEADERS = {
 }
 
 
-def application(console: Console, pages: Sequence[Page] = PAGES) -> Starlette:
+def application(console: Console, pages: Sequence[Page] = PAGES) -> ASGIApp:
     """The whole console."""
 
     async def failed(request: Request, error: Exception) -> Response:
@@ -59,17 +62,17 @@ def application(console: Console, pages: Sequence[Page] = PAGES) -> Starlette:
     async def left(_: Request, __: Exception) -> Response:
         return Response(status_code=499)
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route(PREFIX + "{name:path}", console.static.serve, methods=["GET"]),
             *(Route(page.path, _door(console, page), methods=[page.method]) for page in pages),
         ],
-        middleware=[
-            Middleware(_Headers, secure=console.settings.base_url.startswith("https:")),
-            Middleware(GZipMiddleware, compresslevel=5),  # 9 takes thrice as long for some percent
-        ],
+        middleware=[Middleware(GZipMiddleware, compresslevel=5)],  # 9 takes thrice as long for some percent
         exception_handlers={HTTPException: refused, ClientDisconnect: left, 500: failed},
     )
+    app.router.redirect_slashes = False  # it would send people to whatever host the request names
+    # Around all of it: Starlette answers what fails outside of its middleware.
+    return _Headers(app, secure=console.settings.base_url.startswith("https:"))
 
 
 def refusal(console: Console, request: Request, status: int, title: str, text: str, *, again: bool = False) -> Response:
@@ -109,7 +112,9 @@ def _door(console: Console, page: Page) -> Callable[[Request], Awaitable[Respons
             return refusal(console, request, 400, "This address makes no sense", str(fault))
         except AskFault as fault:
             return _no_answer(console, request, fault)
-        if person is not None and people.COOKIE not in response.headers.get("set-cookie", ""):
+        # A page that keeps itself up to date is no sign that somebody is there.
+        alone = request.headers.get(_TICK) is not None
+        if person is not None and not alone and console.cookies.name not in response.headers.get("set-cookie", ""):
             console.cookies.touch(response, person)
         return response
 
@@ -144,10 +149,19 @@ def _same_origin(request: Request) -> bool:
 
 
 async def _form(request: Request) -> FormData:
-    length = request.headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > _FORM_BYTES_MAX or "content-length" not in request.headers:
+    """The fields of a form as browsers send ours. Raises: HTTPException(400, 413, 415)."""
+    length, kind = request.headers.get("content-length", ""), request.headers.get("content-type", _FORM)
+    if not length.isdigit() or int(length) > _FORM_BYTES_MAX:
         raise HTTPException(413, f"A form may have {_FORM_BYTES_MAX >> 20} MiB, and must say its length.")
-    return await request.form(max_fields=_FORM_FIELDS_MAX, max_files=0)
+    # Others let the sender choose how texts are decoded, and some of these ways take minutes for a megabyte.
+    if kind.partition(";")[0].strip().lower() != _FORM:
+        raise HTTPException(415, f"A form is sent as {_FORM}.")
+    try:
+        text = (await request.body()).decode("ascii", "replace")
+        fields = parse_qsl(text, keep_blank_values=True, max_num_fields=_FORM_FIELDS_MAX)
+    except ValueError as error:
+        raise HTTPException(400, f"A form has {_FORM_FIELDS_MAX} fields at most.") from error
+    return FormData([*fields])
 
 
 class _Headers:

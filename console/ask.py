@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,6 +19,7 @@ from schemas.roles import ACTOR_HEADER, Actor, stated
 
 _T = TypeVar("_T")
 
+_ANSWER_BYTES_MAX = 32 << 20
 _KEPT_MAX = 2000
 _KEPT_BYTES_MAX = 64 << 20
 _SCHEMA_KEPT_S = 30.0
@@ -45,12 +47,13 @@ class Answer:
 class Visible:
     """What a person may see.  tables: SQL name → column → class.  rows: SQL name → which rows, in words.
 
-    listed: the service's own description, for the SQL page.
+    listed: the service's own description, for the SQL page.  digest: of all of it; another one may see other things.
     """
 
     tables: Mapping[str, Mapping[str, str]]
     rows: Mapping[str, str]
     listed: list[dict[str, Any]]
+    digest: bytes = b""
 
     def has(self, name: str, *columns: str) -> bool:
         """Whether a name and all of these columns of it are to be seen, be it in some rows only."""
@@ -103,7 +106,8 @@ class Ask:
             body, _ = await self._send("GET", "/schema", actor, None)
             listed = body["tables"]
             tables = {one["name"]: {c["name"]: c["class"] for c in one["columns"]} for one in listed}
-            return Visible(tables, {one["name"]: one["rows"] for one in listed}, listed)
+            digest = hashlib.blake2b(orjson.dumps(listed), digest_size=16).digest()
+            return Visible(tables, {one["name"]: one["rows"] for one in listed}, listed, digest)
 
         return await self._kept.get(("schema", actor.tenant, actor.roles), _SCHEMA_KEPT_S, ask)
 
@@ -111,13 +115,14 @@ class Ask:
         self, method: str, path: str, actor: Actor, question: Any, timeout_s: float | None = None
     ) -> tuple[Any, int]:
         try:
-            answer = await self._http.request(
+            async with self._http.stream(
                 method,
                 path,
                 content=None if question is None else orjson.dumps(question),
                 headers={ACTOR_HEADER: stated(actor)},
                 timeout=httpx.USE_CLIENT_DEFAULT if timeout_s is None else httpx.Timeout(timeout_s, connect=2.0),
-            )
+            ) as answer:
+                content = await _bounded(answer)
         except httpx.TimeoutException as error:
             raise AskFault(
                 "the SQL service did not answer in time; try again, or a shorter time range",
@@ -129,11 +134,11 @@ class Ask:
                 "the SQL service cannot be reached; it may be starting", reason="unavailable", status=503
             ) from error
         try:
-            body = orjson.loads(answer.content)
+            body = orjson.loads(content)
         except ValueError as error:
             raise AskFault("the SQL service answered no JSON", reason="unavailable", status=503) from error
         if answer.status_code == 200:
-            return body, len(answer.content)
+            return body, len(content)
         fault = body.get("error", {})
         raise AskFault(
             str(fault.get("message", "no message")),
@@ -142,6 +147,20 @@ class Ask:
             line=fault.get("line"),
             column=fault.get("column"),
         )
+
+
+async def _bounded(answer: httpx.Response) -> bytearray:
+    """The body. Raises: AskFault(too_large): while a body is parsed, nobody else's page is answered."""
+    content = bytearray()
+    async for piece in answer.aiter_bytes():
+        content += piece
+        if len(content) > _ANSWER_BYTES_MAX:
+            raise AskFault(
+                f"the answer is larger than {_ANSWER_BYTES_MAX >> 20} MiB; ask for fewer rows or columns",
+                reason="too_large",
+                status=413,
+            )
+    return content
 
 
 class _Kept:
@@ -170,11 +189,18 @@ class _Kept:
         size = getattr(answer, "bytes", 0)
         if seconds > 0 and size < _KEPT_BYTES_MAX // 8:
             self._forget(key)
+            self._expire()
             self._answers[key] = (time.monotonic() + seconds, answer, size)
             self._bytes += size
             while len(self._answers) > _KEPT_MAX or self._bytes > _KEPT_BYTES_MAX:
                 self._forget(next(iter(self._answers)))
         return answer
+
+    def _expire(self) -> None:
+        """Forget from the oldest on what nobody will be shown again."""
+        now = time.monotonic()
+        while self._answers and next(iter(self._answers.values()))[0] <= now:
+            self._forget(next(iter(self._answers)))
 
     def _forget(self, key: Any) -> None:
         if (found := self._answers.pop(key, None)) is not None:

@@ -50,6 +50,12 @@ class Chart:
         """Whether there is nothing to draw."""
         return not any(value for series in self.series for value in series.values)
 
+    def link(self, series: Series, place: int) -> str | None:
+        """Where a single value of a series leads, if not just where its label does."""
+        own = series.links[place] if series.links else None
+        label = self.links[place] if self.links else None
+        return own or (label + series.more if label and series.more else None)
+
     def drawn(self) -> dict[str, Any]:
         """For charts.js."""
         return {

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import orjson
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
+_PIECE_ROWS = 1000
 # What a spreadsheet takes for the beginning of a formula, the wide forms of Japanese keyboards too.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
@@ -28,18 +30,47 @@ def cell(value: Any) -> Any:
 
 def csv_file(name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Response:
     """An answer that the browser keeps as a file.  name: without its ending."""
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow([cell(column) for column in columns])
-    writer.writerows([cell(value) for value in row] for row in rows)
-    return _file(f"{name}.csv", out.getvalue().encode("utf-8", "replace"), "text/csv; charset=utf-8")
+
+    def lines() -> Iterator[bytes]:
+        out = io.StringIO()
+        writer = csv.writer(out)
+        writer.writerow([cell(column) for column in columns])
+        for number, row in enumerate(rows, 1):
+            writer.writerow([cell(value) for value in row])
+            if number % _PIECE_ROWS == 0:
+                yield _taken(out)
+        yield _taken(out)
+
+    return _file(f"{name}.csv", lines(), "text/csv; charset=utf-8")
 
 
 def json_file(name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Response:
     """The same as one array of objects; of columns with the same name the last one counts."""
-    objects = [dict(zip(columns, row, strict=True)) for row in rows]
-    return _file(f"{name}.json", orjson.dumps(objects), "application/json")
+
+    def pieces() -> Iterator[bytes]:
+        before = b"["
+        for row in rows:
+            yield before + orjson.dumps(dict(zip(columns, row, strict=True)))
+            before = b",\n"
+        yield b"]" if before == b",\n" else b"[]"
+
+    return _file(f"{name}.json", _joined(pieces()), "application/json")
 
 
-def _file(name: str, body: bytes, kind: str) -> Response:
-    return Response(body, media_type=kind, headers={"content-disposition": f'attachment; filename="{name}"'})
+def _taken(out: io.StringIO) -> bytes:
+    text = out.getvalue()
+    out.seek(0)
+    out.truncate()
+    return text.encode("utf-8", "replace")
+
+
+def _joined(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same in fewer, larger pieces."""
+    rest = iter(pieces)
+    while piece := b"".join(islice(rest, _PIECE_ROWS)):
+        yield piece
+
+
+def _file(name: str, body: Iterator[bytes], kind: str) -> Response:
+    # Piece by piece on a thread: a large file must not hold up the pages of others.
+    return StreamingResponse(body, media_type=kind, headers={"content-disposition": f'attachment; filename="{name}"'})

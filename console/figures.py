@@ -14,7 +14,7 @@ from console import events, shown
 from console.ask import Answer, Visible
 from console.charts import Chart
 from console.errors import AskFault
-from console.filters import FilterFault, Filters, literal
+from console.filters import FilterFault, Filters, literal, page_number
 from console.sections import Cell, Column, Section, Stat, Tab, Table
 from console.web import Visit
 
@@ -190,6 +190,4 @@ def _text(visit: Visit, name: str) -> str:
 
 def _page(visit: Visit) -> int:
     text = visit.request.query_params.get("page", "0")
-    if not (text.isascii() and text.isdigit() and int(text[:6]) <= _PAGES_MAX):
-        raise FilterFault(f"page is no number from 0 to {_PAGES_MAX}: {text[:20]!r}; choose a shorter time range")
-    return int(text)
+    return page_number(text, first=0, most=_PAGES_MAX, cure="choose a shorter time range")

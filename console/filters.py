@@ -147,6 +147,13 @@ def parse(query: Mapping[str, str], now: datetime) -> Filters:
     return Filters(*preset_range(preset, now), preset, values)
 
 
+def page_number(text: str, *, first: int, most: int, cure: str) -> int:
+    """The number of a page in a URL. Raises: FilterFault, with what to do instead."""
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and first <= int(text) <= most):
+        raise FilterFault(f"page is a number from {first} to {most}, not {text[:20]!r}; {cure}")
+    return int(text)
+
+
 def preset_range(preset: str, now: datetime) -> tuple[datetime, datetime]:
     """Start and end: full hours to the end of this one, full days (UTC) for more than one day."""
     end = _floor(now) + HOUR

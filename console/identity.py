@@ -34,10 +34,15 @@ def identity(claims: Claims, settings: ConsoleSettings) -> Identity:
     tenant, roles = _granted(claims, settings)
     email = claims.get("email")
     # An address that nobody checked may be anybody's; so is the id of the local admin no provider's to give.
-    known = isinstance(email, str) and "@" in email and claims.get("email_verified", True) in (True, "true")
+    known = isinstance(email, str) and "@" in email and _verified(claims, settings)
     id_ = str(email) if known else f"oidc:{claims['sub']}"
     name = next((claims[n] for n in ("name", "preferred_username") if isinstance(claims.get(n), str)), id_)
     return Identity(_line(id_), _line(name) or _line(id_), tenant, roles)
+
+
+def _verified(claims: Claims, settings: ConsoleSettings) -> bool:
+    said = claims.get("email_verified")
+    return settings.oidc_email_trusted if said is None else said in (True, "true")
 
 
 def _granted(claims: Claims, settings: ConsoleSettings) -> tuple[str | None, tuple[str, ...]]:

@@ -12,7 +12,7 @@ from typing import Literal
 from starlette.datastructures import QueryParams
 
 from console.ask import Visible, moment
-from console.filters import NONE, FilterFault, Filters, literal, shown_dimensions, timestamp
+from console.filters import NONE, FilterFault, Filters, literal, page_number, shown_dimensions, timestamp
 from console.web import joined
 
 PAGE_ROWS = 50
@@ -212,7 +212,7 @@ def listing(query: QueryParams, filters: Filters) -> Listing:
         filters,
         columns,
         query.get("sort", "") or DEFAULT_SORT,
-        _page(query.get("page", "1")),
+        page_number(query.get("page", "1"), first=1, most=PAGES_MAX, cure="filter or sort to get to what lies behind"),
         q=_text(query.get("q", ""), "q"),
         outcome=query.get("outcome", ""),
         mode=_text(query.get("mode", ""), "mode"),
@@ -320,12 +320,6 @@ def choices_sql(filters: Filters, visible: Visible) -> str:
 
 def emails(visible: Visible) -> bool:
     return visible.has("sessions", "user_email")
-
-
-def _page(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= PAGES_MAX:
-        raise FilterFault(f"page is a number from 1 to {PAGES_MAX}; filter or sort to get to what lies behind")
-    return int(text)
 
 
 def _text(text: str, name: str) -> str:

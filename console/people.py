@@ -64,10 +64,12 @@ class Cookies:
         self._absolute_s = absolute_s
         self._clock = clock
         self._ended: OrderedDict[str, float] = OrderedDict()
+        #: On https no other host of the domain can set a cookie of this name.
+        self.name = f"__Host-{COOKIE}" if secure else COOKIE
 
     def read(self, request: Request) -> Person | None:
         """Who sends this request; None: nobody, or someone whose time is over."""
-        text = request.cookies.get(COOKIE)
+        text = request.cookies.get(self.name)
         if not text:
             return None
         try:
@@ -82,7 +84,7 @@ class Cookies:
     def write(self, response: Response, person: Person) -> None:
         """Sign in."""
         response.set_cookie(
-            COOKIE,
+            self.name,
             self._signer.dumps(asdict(person)),
             max_age=int(self._absolute_s),
             httponly=True,
@@ -105,7 +107,7 @@ class Cookies:
         self._ended[person.csrf] = now
         while len(self._ended) > _ENDED_MAX or next(iter(self._ended.values())) < now - self._absolute_s:
             self._ended.popitem(last=False)
-        response.delete_cookie(COOKIE, httponly=True, secure=self._secure, samesite="lax")
+        response.delete_cookie(self.name, httponly=True, secure=self._secure, samesite="lax")
 
 
 def csrf_ok(person: Person, given: str | None) -> bool:

@@ -83,6 +83,12 @@ class ConsoleSettings(ProcessSettings):
         default_factory=dict,
         description='group to roles, as JSON: {"sec": ["security"], "root": {"roles": ["admin"], "tenant": "*"}}',
     )
+    oidc_email_trusted: bool = Field(
+        False, description="whether an e-mail names a person in the audit if the provider does not say it verified it"
+    )
+    trusted_proxies: str = Field(
+        "", description="addresses of proxies whose X-Forwarded-For names the client, by commas; none: nobody's does"
+    )
     oidc_tenant: str | None = Field(
         None, pattern=_TENANT, description="tenant of who signs in so and whose groups name none; none: console tenant"
     )

@@ -23,6 +23,8 @@ TOKENS = "h.input_tokens + h.output_tokens"
 # Monday of the week of the epoch's Thursday.
 _WEEK_SHIFT = 3 * DAY
 _STEP: Mapping[str, timedelta] = {"hour": HOUR, "day": DAY, "week": 7 * DAY}
+# As streams keep them.
+_HOURS_KEPT = 60 * DAY
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -51,6 +53,11 @@ def number_of(bucket: str, moment: datetime) -> int:
     """The same of a time of ours."""
     shift = _WEEK_SHIFT if bucket == "week" else timedelta(0)
     return (moment - _EPOCH + shift) // _STEP[bucket]
+
+
+def short_of_hours(filters: Filters, now: datetime) -> bool:
+    """Whether a part of the range, or of the one before it, is older than the hours that are kept."""
+    return filters.before.start < now - _HOURS_KEPT
 
 
 def with_before(filters: Filters) -> Filters:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -74,6 +75,8 @@ class Console:
     templates: jinja2.Environment = field(init=False)
     oidc: Provider | None = field(init=False)
     attempts: Attempts = field(init=False)
+    # How many queries of the SQL page run for each person who asks.
+    asking: Counter[str] = field(init=False, default_factory=Counter)
     # Changes of the control plane are made one after the other, each from what the one before left.
     changing: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
 

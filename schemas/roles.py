@@ -114,7 +114,7 @@ class Actor:
     """Who asks: a key, or a person who is signed in.
 
     kind: ingest, query, admin, person.  tenant: None is every tenant, which only the role admin may have.  roles: their
-    names.
+    names.  via: id of the key that asks as this person.
     """
 
     id: str
@@ -122,6 +122,7 @@ class Actor:
     tenant: str | None
     roles: tuple[str, ...]
     client_address: str | None = None
+    via: str | None = None
 
 
 # Finds a role by its name, None when there is none (or none that can be read).
@@ -181,7 +182,7 @@ def stated_by(text: str, key: KeyRecord) -> Actor:
     own = actor_of(key).tenant
     if own is not None and tenant != own:
         raise RoleError(f"this admin key is of tenant {own}, and nobody asks for another one with it")
-    return Actor(id_, "person", tenant, tuple(roles), address)
+    return Actor(id_, "person", tenant, tuple(roles), address, via=key.id)
 
 
 def finder(record: Callable[[str], Mapping[str, Any] | None]) -> FindRole:

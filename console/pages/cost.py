@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
 from starlette.responses import Response
 
-from console import prices
+from console import prices, usage
 from console.ask import Answer, Visible, moment
 from console.charts import Chart, Series
 from console.download import csv_file
@@ -26,7 +26,6 @@ _ROWS, _MORE_ROWS, _FILE_ROWS_MAX = 20, 200, 100_000
 _SERIES_MAX = 7
 _TOP_SESSIONS = 20
 # As long as the streams keep hours; older ones are in the users' days only, which the month report adds up.
-HOURS_KEPT = timedelta(days=60)
 # Sums differ from the total by the order of addition; less than this is nothing.
 _NOTHING_USD = 5e-7
 
@@ -198,7 +197,7 @@ async def cost(visit: Visit) -> Response:
         more=more,
         cut=not isinstance(rows, AskFault) and bool(rows) and rows[-1].name == OTHERS and rows[-1].rest,
         many=_MORE_ROWS,
-        short_of_hours=filters.before.start < visit.console.now() - HOURS_KEPT,
+        short_of_hours=usage.short_of_hours(filters, visit.console.now()),
         emails=visible.has("people", "user_email"),
         report_url=_report_url(filters, visit.console.now()),
         quick="tick" if filters.bucket == "hour" else "tick throttle:30s",

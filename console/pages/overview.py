@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +19,9 @@ from console.filters import DAY, DIMENSIONS, HOUR, NONE, Filters, shown_dimensio
 from console.told import Cell
 from console.usage import NOT_TOLD, REPOSITORIES, SPLIT, Question, number_of, spans
 from console.web import Page, Visit
+
+# A page of ours that the filters lead back to.
+_PATH = re.compile(r"/(?:[a-z]+(?:/[a-z]+)*)?")
 
 PATH = "/"
 SESSIONS = "/sessions"
@@ -89,7 +93,9 @@ async def overview(visit: Visit) -> Response:
     except AskFault as fault:
         if fault.status == 403:
             raise
-        return visit.render("overview.html", fault=fault, waiting=False, by=_BY, dimensions_shown=[], names={})
+        return visit.render(
+            "overview.html", fault=fault, short_of_hours=False, waiting=False, by=_BY, dimensions_shown=[], names={}
+        )
     by = _by(visit, visible)
     hours = asyncio.ensure_future(_totals(visit, filters))
     found = await visit.panels(
@@ -112,6 +118,7 @@ async def overview(visit: Visit) -> Response:
         waiting=waiting,
         by=by,
         dimensions_shown=[(one.name, one.label) for one in shown_dimensions(visible)] + [(REPOSITORY, "Repository")],
+        short_of_hours=usage.short_of_hours(filters, visit.console.now()),
         sessions_href=filters.url(SESSIONS),
         bare=replace(filters, values={}),
         **found,
@@ -129,7 +136,17 @@ async def choices(visit: Visit) -> Response:
         key = NONE if value is None else value
         if _linked(key):
             values[dimension].append((key, names.get(key, shown.short(key, 60)), count))
-    return visit.render("overview_choices.html", dimensions_shown=dimensions, values=values, by=_by(visit, visible))
+    # What else the page was asked for stays as it is.
+    said = visit.request.query_params
+    kept = {name: value for name, value in said.items() if name not in {*DIMENSIONS, "range", "from", "to", "of"}}
+    page = said.get("of", "/")
+    return visit.render(
+        "overview_choices.html",
+        dimensions_shown=dimensions,
+        values=values,
+        kept=kept,
+        page=page if _PATH.fullmatch(page) else "/",
+    )
 
 
 def _by(visit: Visit, visible: Visible) -> str:
@@ -173,7 +190,7 @@ async def _told(
     async def ask(sql: str, limit: int) -> Answer:
         return await visit.ask(sql, limit=limit)
 
-    scope = (actor.tenant, actor.roles)
+    scope = (actor.tenant, actor.roles, visible.digest)
     # A page is there at once; what it then asks for by itself (app.js) may take longer.
     soon = "hx-request" not in visit.request.headers
     return await visit.console.told.cells(ask, scope, filters, question, totals.buckets, visit.console.now(), soon=soon)

@@ -215,8 +215,10 @@ def _followed(page: Figures, chosen: Sequence[str]) -> str:
         "r AS (SELECT r.tenant, r.session_id, r.event_time FROM events r "
         f"WHERE {until} AND r.event_name = 'api_request' "
         "AND (r.tenant, r.session_id) IN (SELECT (x.tenant, x.session_id) FROM x)), "
-        "f AS (SELECT x.*, date_diff('millisecond', x.event_time, r.event_time) / 1000 AS pause_s, "
-        "CASE WHEN x.session_id IS NULL THEN 'unknown' WHEN r.event_time IS NOT NULL THEN 'recovered' "
+        "f AS (SELECT x.*, CASE WHEN r.event_time < x.event_time + INTERVAL 1 DAY "
+        "THEN date_diff('millisecond', x.event_time, r.event_time) / 1000 END AS pause_s, "
+        "CASE WHEN x.session_id IS NULL THEN 'unknown' WHEN r.event_time < x.event_time + INTERVAL 1 DAY "
+        "THEN 'recovered' "
         f"WHEN x.event_time >= {timestamp(recent)} THEN 'too early to say' ELSE 'stalled' END AS after "
         "FROM x ASOF LEFT JOIN r "
         "ON x.tenant = r.tenant AND x.session_id = r.session_id AND x.event_time < r.event_time)"
@@ -692,7 +694,7 @@ def _client_table(page: Figures, rows: Sequence[Row]) -> Table:
                 page.filters.url("/reliability/versions", entrypoint=row["app_entrypoint"] or NONE),
             ),
             Cell(row["terminal_type"]),
-            Cell(row["sessions"], page.filters.url("/sessions", entrypoint=row["app_entrypoint"] or NONE)),
+            Cell(row["sessions"]),
             Cell(row["users"]),
             Cell(row["last"]),
         )

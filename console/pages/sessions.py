@@ -29,6 +29,7 @@ from starlette.responses import Response, StreamingResponse
 
 from console import listing as lists
 from console.ask import Answer
+from console.download import cell
 from console.errors import AskFault
 from console.filters import NONE, shown_dimensions
 from console.listing import COLUMNS, ONLY, OUTCOMES, PAGE_ROWS, PAGES_MAX, Column, Listing, state
@@ -114,13 +115,6 @@ async def _csv(answer: Answer, shown: Sequence[Column], now: datetime) -> AsyncI
             [f"cut after {min(len(rows), CSV_ROWS_MAX)} sessions; filter more, or take a shorter time range"]
         )
     yield box.getvalue()
-
-
-def cell(value: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula."""
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{value}"
-    return "" if value is None else value
 
 
 def _cell(column: Column, row: Mapping[str, Any], now: datetime) -> Any:

@@ -123,8 +123,8 @@ def _asked(
     if part != "flow":
         asked["versions"] = _versions(visit, visible, now)
         asked["silent"] = _silent(visit, visible, now, days)
-    # Every read of it is told to the audit: never by itself, only for who asks.
-    if part is None and visit.request.query_params.get("rejected") and visible.has("rejected", "reason"):
+    # Every read of it is told to the audit: only for who asks by a click, never by itself or by a link.
+    if visit.request.method == "POST" and visible.has("rejected", "reason"):
         asked["rejected"] = _rejected(visit, visible, now)
     return asked
 
@@ -326,7 +326,10 @@ def _dropping(visit: Visit) -> list[str]:
     if record is None:
         return []
     try:
-        return [rule.name for rule in routing.from_control(record).rules if rule.route == routing.DROP]
+        rules = routing.from_control(record).rules
+        # Which tenants a rule is about is for admins of all.
+        own = visit.person.tenant
+        return [r.name for r in rules if r.route == routing.DROP and (own is None or "tenant" not in r.when)]
     except PermanentError:
         return []
 
@@ -339,4 +342,4 @@ def _silent_days(text: str | None) -> int:
     return int(text)
 
 
-PAGES = (Page(PATH, sources),)
+PAGES = (Page(PATH, sources), Page(f"{PATH}/rejected", sources, changes=True))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlencode
@@ -26,6 +27,7 @@ _LIMIT = LIMITS[0]
 _FILE_ROWS_MAX = 100_000
 # The service itself ends a query after 30 s, and then says so; this only keeps a page from waiting for good.
 _TIMEOUT_S = 40.0
+_RUNNING_MAX = 2
 _SQL_MAX = 100_000
 # What all servers and proxies take as an address.
 _SHARED_MAX = 6000
@@ -87,7 +89,8 @@ async def run(visit: Visit) -> Response:
     sql, limit, choice = _clean(_said(visit, "q")), _limit(_said(visit, "limit")), _choice(visit.form)
     began = time.perf_counter()
     try:
-        answer = await while_there(visit.request, visit.ask_now(_checked(sql), limit=limit, timeout_s=_TIMEOUT_S))
+        with _place(visit):
+            answer = await while_there(visit.request, visit.ask_now(_checked(sql), limit=limit, timeout_s=_TIMEOUT_S))
     except AskFault as fault:
         return await _page(visit, sql, limit, choice, fault=fault)
     return await _page(visit, sql, limit, choice, result=shown(answer, time.perf_counter() - began, choice))
@@ -101,6 +104,23 @@ async def as_csv(visit: Visit) -> Response:
 async def as_json(visit: Visit) -> Response:
     """The same as JSON."""
     return await _download(visit, json_file)
+
+
+@contextmanager
+def _place(visit: Visit) -> Iterator[None]:
+    """One of the few places that a person has, so that nobody takes all of the store. Raises: AskFault(busy)."""
+    running, id_ = visit.console.asking, visit.person.id
+    if running[id_] >= _RUNNING_MAX:
+        raise AskFault(
+            f"{_RUNNING_MAX} queries of yours still run: cancel one, or wait for it", reason="busy", status=429
+        )
+    running[id_] += 1
+    try:
+        yield
+    finally:
+        running[id_] -= 1
+        if not running[id_]:
+            del running[id_]
 
 
 async def while_there(request: Request, asked: Coroutine[Any, Any, Answer]) -> Answer:
@@ -202,8 +222,9 @@ async def _page(
 async def _download(visit: Visit, file: Any) -> Response:
     sql = _clean(_said(visit, "q"))
     try:
-        asked = visit.ask_now(_checked(sql), limit=_FILE_ROWS_MAX, timeout_s=_TIMEOUT_S)
-        answer = await while_there(visit.request, asked)
+        with _place(visit):
+            asked = visit.ask_now(_checked(sql), limit=_FILE_ROWS_MAX, timeout_s=_TIMEOUT_S)
+            answer = await while_there(visit.request, asked)
     except AskFault as fault:
         return await _page(visit, sql, _LIMIT, Choice(), status=400, fault=fault)
     made: Response = file("query", answer.columns, answer.rows)

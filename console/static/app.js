@@ -51,6 +51,7 @@
   // A part that changes while one reads it must not lose what was opened in it, or drawn.
   document.addEventListener("htmx:configRequest", (event) => {
     const token = document.body.dataset.csrf;
+    if (event.detail.triggeringEvent?.type === "tick") event.detail.headers["X-Millrace-Tick"] = "1";
     if (token && event.detail.verb !== "get") event.detail.headers["X-CSRF-Token"] = token;
   });
   if (window.Idiomorph) {
@@ -87,6 +88,7 @@
   }
   document.addEventListener("htmx:sendError", () => stale(true));
   document.addEventListener("htmx:timeout", () => stale(true));
+  document.addEventListener("htmx:responseError", (event) => { if (event.detail.xhr.status >= 429) stale(true); });
   document.addEventListener("htmx:afterOnLoad", () => stale(false));
 
   setInterval(() => {
@@ -122,6 +124,13 @@
   });
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
+    const menu = document.querySelector(".menu.open");
+    if (menu) {
+      menu.classList.remove("open");
+      const button = document.querySelector("[data-menu]");
+      button.setAttribute("aria-expanded", "false");
+      button.focus();
+    }
     for (const drop of document.querySelectorAll("details.drop[open]")) {
       drop.open = false;
       drop.querySelector("summary").focus();

@@ -41,7 +41,19 @@
   const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
   const when = (iso, bucket) => (bucket === "hour" ? hour : day).format(new Date(iso));
   const whenFull = (iso, bucket) =>
-    bucket === "hour" ? full.format(new Date(iso)) : `${day.format(new Date(iso))}${bucket === "week" ? ", the week" : ""} (UTC)`;
+    bucket === "hour" ? `${full.format(new Date(iso))} (${iso.slice(5, 16).replace("T", " ")} UTC)` : `${day.format(new Date(iso))}${bucket === "week" ? ", the week" : ""} (UTC)`;
+
+  // Durations in steps that people count in, and no more than all of something.
+  const steps = [1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 14400, 28800, 86400, 172800, 604800];
+  function ticks(data) {
+    if (data.unit === "percent") return { max: (seen) => (seen.max <= 1 ? Math.min(1, Math.ceil(seen.max * 10) / 10) : null) };
+    if (data.unit !== "seconds" && data.unit !== "ms") return {};
+    const one = data.unit === "ms" ? 1000 : 1;
+    const sums = data.labels.map((_, place) => data.series.map((series) => series.values[place] ?? 0));
+    const most = Math.max(0, ...sums.map((values) => (data.kind === "lines" ? Math.max(...values) : values.reduce((a, b) => a + b, 0)))) / one;
+    const step = steps.find((size) => most / size <= 5);
+    return step && most >= 2 ? { interval: step * one } : {};
+  }
 
   function options(data) {
     const text = colour("--text"), faint = colour("--faint"), line = colour("--line"), surface = colour("--surface");
@@ -51,7 +63,7 @@
       axisLabel: { color: faint, hideOverlap: true, ...(data.times ? { formatter: (v) => when(v, data.bucket) } : { width: rank ? 150 : 90, overflow: "truncate" }) },
       ...(rank ? { inverse: true } : {}) };
     const values = { type: "value", axisLabel: { color: faint, formatter: axis[data.unit], hideOverlap: true }, splitLine: { lineStyle: { color: line } },
-      splitNumber: 4, minInterval: data.unit === "count" || data.unit === "tokens" ? 1 : 0 };
+      splitNumber: 4, minInterval: data.unit === "count" || data.unit === "tokens" ? 1 : 0, ...ticks(data) };
     return {
       animation: false, color: palette, textStyle: { color: text, fontFamily: getComputedStyle(document.body).fontFamily },
       grid: { left: 8, right: 16, top: data.series.length > 1 ? 34 : 12, bottom: 4, containLabel: true },
@@ -90,7 +102,11 @@
     }
     one.said = said;
     one.data = data;
-    one.chart.setOption(options(data), true);
+    const drawing = options(data);
+    // What was switched off in the legend stays off.
+    const selected = one.chart.getOption()?.legend?.[0]?.selected;
+    if (drawing.legend && selected) drawing.legend.selected = selected;
+    one.chart.setOption(drawing, true);
   };
   document.addEventListener("millrace:theme", () => {
     for (const element of document.querySelectorAll("[data-chart]")) {

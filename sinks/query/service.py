@@ -126,6 +126,7 @@ class SqlService:
             lifespan="off",
             server_header=False,
             ws="none",
+            proxy_headers=False,  # the audit names who connects; a person's own address comes with ACTOR_HEADER
             timeout_graceful_shutdown=2,
             limit_concurrency=_CONNECTIONS_MAX,
         )
@@ -186,6 +187,7 @@ async def _tell(audit: WriteAudit, actor: Actor, access: catalogue.Access, read:
             "rows": read.rows,
             "sql_bytes": len(text),
             "sql_sha256": hashlib.sha256(text).hexdigest(),
+            **({} if actor.via is None else {"asked_by_key": actor.via}),
         },
         client_address=actor.client_address,
     )

@@ -29,7 +29,12 @@ class Issuer:
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
-        self.claims: dict[str, Any] = {"sub": "ann", "email": "ann@example.test", "groups": ["eng"]}
+        self.claims: dict[str, Any] = {
+            "sub": "ann",
+            "email": "ann@example.test",
+            "email_verified": True,
+            "groups": ["eng"],
+        }
         self.told_later: dict[str, Any] = {}
         self.lies: dict[str, Any] = {}
         self.metadata_lies: dict[str, Any] = {}

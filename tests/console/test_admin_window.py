@@ -89,7 +89,13 @@ def test_a_link_signs_in_and_after_the_sign_out_the_way_back_shows_nothing(fed: 
 
 
 def test_the_stack_signs_in_through_the_provider_that_its_environment_names(fed: Fed, stranger: Window) -> None:
-    fed.issuer.claims = {"sub": "ann", "email": "ann@example.test", "name": "Ann", "groups": ["eng"]}
+    fed.issuer.claims = {
+        "sub": "ann",
+        "email": "ann@example.test",
+        "email_verified": True,
+        "name": "Ann",
+        "groups": ["eng"],
+    }
     page = stranger.go("/?range=7d")
     page.get_by_role("link", name="Sign in with your organisation").click()
     page.wait_for_url(f"{fed.base}/?range=7d")

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 
+import httpx
 import pytest
+from starlette.responses import Response
 
-from tests.console.conftest import Pages
+from console.app import application
+from console.web import Page, Visit
+from tests.console.conftest import BASE, Pages, cookie_header
 from tests.console.people import person
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -62,3 +66,46 @@ async def test_who_has_no_role_is_told_so(pages: Pages) -> None:
     answer = await pages.get("/", person(tenant="acme"))
     assert answer.status_code in (200, 403)
     assert "it has no role" in answer.text
+
+
+async def test_a_page_that_fails_is_protected_and_says_where_to_look(pages: Pages) -> None:
+    async def fail(_: Visit) -> Response:
+        raise RuntimeError("a bug")
+
+    transport = httpx.ASGITransport(application(pages.console, [Page("/", fail)]), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
+        answer = await http.get("/", headers=cookie_header(person("admin")))
+    assert answer.status_code == 500
+    assert "The log has it under" in answer.text
+    assert "a bug" not in answer.text
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("multipart/form-data; boundary=x; charset=punycode", 415),
+        ("application/json", 415),
+        ("application/x-www-form-urlencoded; charset=utf-16", 403),
+    ],
+)
+async def test_a_form_is_only_read_as_browsers_send_ours(pages: Pages, kind: str, status: int) -> None:
+    headers = {"content-type": kind, **cookie_header(person("viewer", tenant="acme"))}
+    answer = await pages.http.post("/sql", content=b"q=select+1&csrf=x", headers=headers)
+    pages.http.cookies.clear()
+    assert answer.status_code == status
+
+
+@pytest.mark.parametrize("page", ["0" * 5 + "1" + "9" * 5000, "1" + "0" * 30, "-1", "x", ""])
+@pytest.mark.parametrize("path", ["/sessions", "/security/commands", "/admin/audit"])
+async def test_a_page_number_out_of_reach_is_refused_in_words(pages: Pages, path: str, page: str) -> None:
+    answer = await pages.get(f"{path}?page={page}")
+    assert answer.status_code == 400
+    assert "page is a number from" in answer.text
+
+
+async def test_a_page_that_only_keeps_itself_current_is_no_sign_of_a_person(pages: Pages) -> None:
+    who = person("viewer", tenant="acme", ago_s=600)
+    assert "set-cookie" in (await pages.get("/", who)).headers
+    assert "set-cookie" not in (await pages.get("/", who, **{"x-millrace-tick": "1"})).headers

@@ -398,7 +398,7 @@ def test_who_has_no_place_is_told_why(claims: dict[str, Any], settings: dict[str
 @pytest.mark.parametrize(
     ("claims", "id_", "name"),
     [
-        ({"email": "ann@example.test", "name": "Ann"}, "ann@example.test", "Ann"),
+        ({"email": "ann@example.test", "name": "Ann"}, "oidc:7", "Ann"),
         ({"email": "ann@example.test", "email_verified": True}, "ann@example.test", "ann@example.test"),
         ({"email": "boss@example.test", "email_verified": False, "name": "Ann"}, "oidc:7", "Ann"),
         ({"email": "local", "name": 3}, "oidc:7", "oidc:7"),
@@ -408,6 +408,13 @@ def test_who_has_no_place_is_told_why(claims: dict[str, Any], settings: dict[str
 def test_nobody_is_called_what_nobody_checked(claims: dict[str, Any], id_: str, name: str) -> None:
     found = identity({"sub": "7", "groups": ["eng"], **claims}, made(claims))
     assert (found.id, found.name) == (id_, name)
+
+
+def test_a_provider_that_verifies_without_saying_so_can_be_trusted() -> None:
+    claims = {"sub": "7", "groups": ["eng"], "email": "ann@example.test"}
+    assert identity(claims, made(claims, oidc_email_trusted=True)).id == "ann@example.test"
+    refused = {**claims, "email_verified": False}
+    assert identity(refused, made(refused, oidc_email_trusted=True)).id == "oidc:7"
 
 
 @pytest.mark.parametrize(

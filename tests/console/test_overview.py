@@ -167,7 +167,7 @@ async def test_the_numbers_are_those_of_sql_beside_those_of_the_day_before(used:
         "WHERE start >= TIMESTAMPTZ '2026-09-20T15:00Z'"
     )
     assert found["Total cost"] == f"${now['usd']:,.2f} +12 % before: $2.00" == "$2.25 +12 % before: $2.00"
-    assert found["Total tokens"] == f"{now['tokens']} new before: 0" == "440 new before: 0"
+    assert found["Total tokens"] == f"{now['tokens']} input and output" == "440 input and output"
     assert found["Sessions"] == "2 +100 % before: 1"  # neither the ghost nor the points
     assert found["Commits"] == "1 new before: 0"
     assert found["Errors"] == "1 new before: 0"

@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 import pytest
 import pytest_asyncio
 
+from console.download import cell
 from console.listing import COLUMNS, DEFAULT_COLUMNS, ONLY, OUTCOMES, PAGE_ROWS
 from console.pages import sessions
-from console.pages.sessions import cell
 from console.shown import tokens, usd
 from tests.console.browser import Window
 from tests.console.conftest import CAPTURES, Fed, Pages

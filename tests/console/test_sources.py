@@ -181,9 +181,10 @@ async def test_rejected_records_are_only_read_when_somebody_asks(health: Pages) 
     HEARD.clear()
     page = (await health.get("/sources")).text
     assert "every look at it is written to the audit" in page
-    await health.get("/sources?rejected=1", **{"hx-target": "flow", "hx-request": "true"})
+    await health.get("/sources?rejected=1")
+    await health.get("/sources", **{"hx-target": "flow", "hx-request": "true"})
     assert HEARD == []
-    shown = section((await health.get("/sources?rejected=1")).text, "Rejected")
+    shown = section((await health.post("/sources/rejected", {})).text, "Rejected")
     assert [(entry["actor"], entry["target"]) for entry in HEARD] == [("someone@example.com", "rejected")]
     assert "malformed_record" in shown
     assert unescape(shown).count(REJECTED["malformed_record"]) == 1
@@ -201,13 +202,13 @@ async def test_a_part_that_keeps_itself_current_asks_only_for_itself(health: Pag
 
 
 async def test_hostile_names_are_text(health: Pages) -> None:
-    page = (await health.get("/sources?rejected=1&silent=1")).text
+    page = (await health.post("/sources/rejected?silent=1", {})).text
     assert "<script>alert" not in page
     assert page.count("&lt;script&gt;alert") >= 4  # service, team, version, error
 
 
 async def test_who_sees_usage_only_sees_no_person_and_no_rejected(health: Pages) -> None:
-    page = (await health.get("/sources?rejected=1&silent=7", person("viewer", tenant="acme"))).text
+    page = (await health.post("/sources/rejected?silent=7", {}, person("viewer", tenant="acme"))).text
     assert "ten@acme.example" not in page
     assert [row[0] for row in rows(page, "silent-")] == ["u-ten"]
     assert "does not see e-mails" in page
@@ -218,7 +219,7 @@ async def test_who_sees_usage_only_sees_no_person_and_no_rejected(health: Pages)
 
 
 async def test_security_sees_why_records_were_rejected(health: Pages) -> None:
-    page = (await health.get("/sources?rejected=1", person("security", tenant="acme"))).text
+    page = (await health.post("/sources/rejected", {}, person("security", tenant="acme"))).text
     assert "malformed_record" in page
 
 

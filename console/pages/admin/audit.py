@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from console.filters import FilterFault, literal
+from console.filters import FilterFault, literal, page_number
 from console.web import Page, Visit, joined
 
 _ROWS = 50
@@ -64,10 +64,8 @@ def _word(visit: Visit, name: str) -> str:
 
 
 def _number(visit: Visit) -> int:
-    value = visit.request.query_params.get("page", "1")
-    if not value.isascii() or not value.isdigit() or not 1 <= int(value[:6]) <= _PAGES_MAX:
-        raise FilterFault(f"page is a number from 1 to {_PAGES_MAX}; narrow the time range for older entries")
-    return int(value)
+    text = visit.request.query_params.get("page", "1")
+    return page_number(text, first=1, most=_PAGES_MAX, cure="narrow the time range for older entries")
 
 
 PAGES = (Page("/admin/audit", audit, sees="audit"),)
