@@ -169,8 +169,8 @@ async def test_the_numbers_are_those_of_sql_beside_those_of_the_day_before(used:
     assert found["Total cost"] == f"${now['usd']:,.2f} +12 % before: $2.00" == "$2.25 +12 % before: $2.00"
     assert found["Total tokens"] == f"{now['tokens']} input and output" == "440 input and output"
     assert found["Sessions"] == "2 +100 % before: 1"  # neither the ghost nor the points
-    assert found["Commits"] == "1 new before: 0"
-    assert found["Errors"] == "1 new before: 0"
+    assert found["Commits"] == "1 nothing before"
+    assert found["Errors"] == "1 API, tools and client"
 
 
 @pytest.mark.asyncio(loop_scope="session")
