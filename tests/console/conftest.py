@@ -165,14 +165,14 @@ class Fed:
                 sender.send(request)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def issuer() -> Iterator[Issuer]:
     """The identity provider of the running stack."""
     with issuers.running() as one:
         yield one
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def fed(kafka: Broker, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fed]:
     """One running stack for all tests of pages in a browser."""
     stack = Stack(

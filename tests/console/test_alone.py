@@ -24,9 +24,10 @@ def test_an_open_page_says_that_the_store_is_gone_and_heals_by_itself(fed: Fed, 
     one = Window(browser, fed.base, fed.secret, person("admin"))
     page = one.go("/?range=30d")
     page.wait_for_selector(".stat-value")
-    fed.stack.kill("sinks")
+    os.kill(fed.stack.pid("sinks"), signal.SIGSTOP)
     page.wait_for_selector(".fault", timeout=3 * WAIT_MS)
     assert UNREACHABLE in page.locator(".fault").first.inner_text()
+    fed.stack.kill("sinks")
     page.wait_for_selector(".fault", state="detached", timeout=6 * WAIT_MS)
     page.wait_for_selector(".stat-value")
     one.context.close()
@@ -36,6 +37,10 @@ def test_an_open_page_says_that_the_store_is_gone_and_heals_by_itself(fed: Fed, 
 def test_a_page_says_that_the_console_is_gone_and_who_was_signed_in_still_is(fed: Fed, browser: Browser) -> None:
     one = Window(browser, fed.base, fed.secret, person("admin"))
     page = one.go("/?range=7d")
+    # It hangs, so that the page waits for it, and then is gone.
+    os.kill(fed.stack.pid("console"), signal.SIGSTOP)
+    with page.expect_request(lambda request: "range=7d" in request.url):
+        pass
     fed.stack.kill("console")
     page.wait_for_selector("#stale:not([hidden])", timeout=3 * WAIT_MS)
     assert "No answer since" in page.locator("#stale").inner_text()

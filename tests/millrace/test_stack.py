@@ -164,7 +164,7 @@ def counts(*summaries: dict[str, Any]) -> list[dict[str, Any]]:
 def test_what_was_sent_is_there_and_still_there_after_a_second_start(stack: Stack) -> None:
     stack.start()
     rows = stack.ready()
-    assert [row["process"] for row in rows] == ["kafka", "gateway", "streams", "sinks"]
+    assert [row["process"] for row in rows] == ["kafka", "gateway", "streams", "sinks", "console"]
     sent = [feed(stack, 40, protocol, seed) for seed, protocol in enumerate(("http/json", "http/protobuf", "grpc"))]
     stack.sql_until(COUNTS, counts(*sent))
     cost = "select count(*) as n, round(sum(cost_usd), 6) as usd from events where event_name = 'api_request'"
@@ -186,7 +186,7 @@ def test_a_killed_process_comes_back_and_nothing_acknowledged_is_lost(stack: Sta
     stack.start()
     stack.ready()
     sent = [feed(stack, 60, seed=1)]
-    for process in ("gateway", "streams", "sinks", "kafka"):
+    for process in ("gateway", "streams", "sinks", "console", "kafka"):
         pids = {row["process"]: row["pid"] for row in stack.ready()} | {"kafka": kafka_pid(stack)}
         os.kill(pids[process], signal.SIGKILL)
         deadline = time.monotonic() + 10
@@ -208,7 +208,7 @@ def test_after_kill_9_of_the_supervisor_a_second_start_works(stack: Stack) -> No
     stack.process.kill()
     stack.process.wait()
     told = stack.millrace("status")
-    assert (told.returncode, told.stdout.count("; the stack is stopped (make run)")) == (1, 4)
+    assert (told.returncode, told.stdout.count("; the stack is stopped (make run)")) == (1, 5)
     (stack.folder / "data").chmod(0o755)
     stack.start()
     assert {row["restarts"] for row in stack.ready()} == {0}
@@ -219,7 +219,7 @@ def test_after_kill_9_of_the_supervisor_a_second_start_works(stack: Stack) -> No
 def test_another_kafka_can_be_used(stack: Stack, kafka: Any, prefix: str) -> None:
     stack.environment |= {"MILLRACE_BOOTSTRAP": kafka.bootstrap, "MILLRACE_PREFIX": prefix}
     stack.start()
-    assert [row["restarts"] for row in stack.ready()] == [None, 0, 0, 0]  # that Kafka is not ours to restart
+    assert [row["restarts"] for row in stack.ready()] == [None, 0, 0, 0, 0]  # that Kafka is not ours to restart
     sent = feed(stack, 20)
     stack.sql_until(COUNTS, counts(sent))
     assert not (stack.folder / "data" / "kafka").exists()

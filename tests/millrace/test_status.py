@@ -16,7 +16,7 @@ from tests.millrace.programs import failing, server
 
 
 def settings(data: Path, *, sinks: PythonProgram | None = None) -> StackSettings:
-    """No Kafka, gateway and streams; the sinks when given."""
+    """No Kafka, gateway, streams and console; the sinks when given."""
     port = free_port() if sinks is None else int(str(sinks.health_url).split(":")[2].split("/")[0])
     return StackSettings(
         data=data,
@@ -24,6 +24,7 @@ def settings(data: Path, *, sinks: PythonProgram | None = None) -> StackSettings
         gateway_health_port=free_port(),
         streams_health_port=free_port(),
         sinks_health_port=port,
+        console_health_port=free_port(),
     )
 
 
@@ -88,7 +89,7 @@ def test_a_stopped_stack_is_said_to_be_stopped(tmp_path: Path) -> None:
     asked = settings(tmp_path)
     assert [found["why"] for found in status.collect(asked)[1:]] == [
         "does not run"
-    ] * 3  # nothing was ever started here
+    ] * 4  # nothing was ever started here
     with preflight.data_folder(tmp_path, free_min_mb=1):
         assert row(asked, "streams")["why"] == "does not run"
     assert row(asked, "streams")["why"] == "does not run; the stack is stopped (make run)"
@@ -102,7 +103,7 @@ def test_what_nobody_knows_is_no_zero(tmp_path: Path) -> None:
     head, *lines = status.table(rows).splitlines()
     assert " ".join(head.split()) == "process ready lag behind newest rows bytes restarts state last error"
     assert [line.split()[:3] for line in lines] == [
-        [name, "NO", "?"] for name in ("kafka", "gateway", "streams", "sinks")
+        [name, "NO", "?"] for name in ("kafka", "gateway", "streams", "sinks", "console")
     ]
 
 
@@ -147,8 +148,8 @@ def test_the_workers_that_run_are_shown_whatever_this_shell_is_told(tmp_path: Pa
     with preflight.data_folder(tmp_path, free_min_mb=1):
         notes.write_streams(tmp_path, {"streams": free_port(), "streams-1": free_port()})
         running = [found["process"] for found in status.collect(asked)]
-    assert running == ["kafka", "gateway", "streams", "streams-1", "sinks"]
-    assert [found["process"] for found in status.collect(asked)] == ["kafka", "gateway", "streams", "sinks"]
+    assert running == ["kafka", "gateway", "streams", "streams-1", "sinks", "console"]
+    assert [found["process"] for found in status.collect(asked)] == ["kafka", "gateway", "streams", "sinks", "console"]
 
 
 def test_what_routing_dropped_stands_below_the_table(tmp_path: Path) -> None:
