@@ -88,8 +88,8 @@
   }
   document.addEventListener("htmx:sendError", () => stale(true));
   document.addEventListener("htmx:timeout", () => stale(true));
-  document.addEventListener("htmx:responseError", (event) => { if (event.detail.xhr.status >= 429) stale(true); });
-  document.addEventListener("htmx:afterOnLoad", () => stale(false));
+  // Of every answer, also of one that is an error.
+  document.addEventListener("htmx:afterOnLoad", (event) => stale(event.detail.xhr.status >= 429));
 
   setInterval(() => {
     if (document.visibilityState === "visible") document.body.dispatchEvent(new CustomEvent("tick"));

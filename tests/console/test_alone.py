@@ -51,6 +51,16 @@ def test_a_page_says_that_the_console_is_gone_and_who_was_signed_in_still_is(fed
     fed.stack.wait_ready()
 
 
+def test_a_page_that_only_gets_errors_says_that_it_stands_still(fed: Fed, browser: Browser) -> None:
+    one = Window(browser, fed.base, fed.secret, person("admin"))
+    page = one.go("/?range=7d")
+    page.route("**/*", lambda route: route.fulfill(status=503, body="busy"))
+    page.wait_for_selector("#stale:not([hidden])")
+    page.unroute("**/*")
+    page.wait_for_selector("#stale", state="hidden")
+    one.context.close()
+
+
 def test_no_record_is_lost_or_late_for_a_console_that_hangs_or_for_browsers_that_leave(fed: Fed) -> None:
     tenant = "alone"
     pid = fed.stack.pid("console")
