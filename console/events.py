@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from console.filters import DIMENSIONS, NONE, Filters, literal, timestamp
-from console.web import Visit, joined
+from console.filters import DIMENSIONS, NONE, Filters, joined, literal, timestamp
+from console.web import Visit
 
 # The dimensions that only some events carry: what an event says itself, else what its session says.
 _OWN: Mapping[str, str] = {

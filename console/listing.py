@@ -12,8 +12,7 @@ from typing import Literal
 from starlette.datastructures import QueryParams
 
 from console.ask import Visible, moment
-from console.filters import NONE, FilterFault, Filters, literal, page_number, shown_dimensions, timestamp
-from console.web import joined
+from console.filters import NONE, FilterFault, Filters, joined, literal, page_number, shown_dimensions, timestamp
 
 PAGE_ROWS = 50
 # What OFFSET may skip: the store sorts all that it skips.

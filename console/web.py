@@ -21,7 +21,6 @@ from console.ask import Answer, Ask, Visible
 from console.attempts import Attempts
 from console.errors import AskFault
 from console.filters import Filters
-from console.filters import joined as joined
 from console.oidc import Provider
 from console.people import Cookies, Person
 from console.settings import ConsoleSettings
@@ -194,7 +193,6 @@ def _templates(static: Static) -> jinja2.Environment:
         "static": static.url,
         "presets": filters.PRESETS,
         "dimensions": filters.DIMENSIONS,
-        "AskFault": AskFault,
     }
     environment.filters |= {**shown.UNITS, "unit": shown.by_unit, "short": shown.short, "time": shown.time}
     environment.globals["change"] = shown.change

@@ -13,9 +13,9 @@ from console.ask import Answer, Visible, moment
 from console.charts import Chart, Series, over_time
 from console.download import csv_file
 from console.errors import AskFault
-from console.filters import DAY, DIMENSIONS, NONE, FilterFault, Filters, literal, timestamp
+from console.filters import DAY, DIMENSIONS, NONE, FilterFault, Filters, joined, literal, timestamp
 from console.pages.cost import when
-from console.web import Page, Visit, joined
+from console.web import Page, Visit
 
 # Active on a day: the one definition that every number here goes by, in words and in SQL.
 ACTIVE_WORDS = (

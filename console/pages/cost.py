@@ -16,9 +16,9 @@ from console.ask import Answer, Visible, moment
 from console.charts import Chart, Series
 from console.download import csv_file
 from console.errors import AskFault
-from console.filters import HOUR, NONE, FilterFault, Filters, literal, timestamp
+from console.filters import HOUR, NONE, FilterFault, Filters, joined, literal, timestamp
 from console.shown import short
-from console.web import Page, Visit, joined
+from console.web import Page, Visit
 
 NOT_TOLD, OTHERS = "(not told)", "(others)"
 # Lines of the table: at first, for who asks for more, and in a file.

@@ -13,9 +13,9 @@ from console.ask import Answer, moment
 from console.charts import Chart, Series, over_time
 from console.events import VERSION, grouped, is_value, named, of_range, since
 from console.figures import ROWS, Figures, Row, counted, drilled, figures, hidden, part, told, total
-from console.filters import DAY, NONE, Filters, timestamp
+from console.filters import DAY, NONE, Filters, joined, timestamp
 from console.sections import Cell, Column, Section, Stat, Tab, Table
-from console.web import Page, Visit, joined
+from console.web import Page, Visit
 
 TITLE = "Reliability"
 TABS = (

@@ -13,9 +13,9 @@ from starlette.responses import Response
 from console.ask import Answer, Visible, moment
 from console.download import csv_file
 from console.errors import AskFault
-from console.filters import DAY, DIMENSIONS, HOUR, NONE, FilterFault, Filters, timestamp
+from console.filters import DAY, DIMENSIONS, HOUR, NONE, FilterFault, Filters, joined, timestamp
 from console.pages.cost import when
-from console.web import Page, Visit, joined
+from console.web import Page, Visit
 
 NOT_TOLD = "(not told)"
 _MONTH = re.compile(r"(20\d\d|[3-8]\d\d\d)-(0[1-9]|1[0-2])")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from console.filters import FilterFault, literal, page_number
-from console.web import Page, Visit, joined
+from console.filters import FilterFault, joined, literal, page_number
+from console.web import Page, Visit
 
 _ROWS = 50
 _PAGES_MAX = 2000
