@@ -1,7 +1,7 @@
 """What a million records cost: CPU seconds of whole processes, from a real Kafka to real files.
 
-    python -m tests.bench [--events 60000] [--only gateway,streams,latency,engine,small,stage,flat,recovery,takeover]
-                          [--rounds 1] [--scale 1]
+    python -m tests.bench [--events 60000] [--rounds 1] [--scale 1]
+                          [--only gateway,streams,latency,engine,small,stage,flat,flat_stage,recovery,takeover]
 
 Every figure is utime + stime of the process under test (all its threads), read from /proc before and after the work,
 and divided by the records that it worked off: machines are shared and noisy, CPU time is what stays comparable. Loads

@@ -1,6 +1,6 @@
 """What the streams process costs: the engine alone, the session stage, beside stock Faust and Kafka Streams.
 
-    python -m tests.bench --only engine,small,stage,flat,recovery,takeover [--rounds 3] [--scale 1]
+    python -m tests.bench --only engine,small,stage,flat,flat_stage,recovery,takeover [--rounds 3] [--scale 1]
 
 Every candidate is a process of its own that reads the same topic from its beginning. Its start, its warm-up and the
 first half of the records are left out; what counts is user and system CPU time of the whole process, from the middle of

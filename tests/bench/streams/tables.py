@@ -19,7 +19,7 @@ from tests.bench.streams import kafka_streams, loads, meter, recovery, takeover
 from tests.bench.streams.loads import Load
 from tests.bench.streams.meter import Measured
 
-PARTS = ("engine", "small", "stage", "flat", "recovery", "takeover")
+PARTS = ("engine", "small", "stage", "flat", "flat_stage", "recovery", "takeover")
 SMALL = {"chunk_records": 20_000, "fetch_bytes": 2 << 20}
 """For the engine's own candidates: with small rows, larger chunks write a row less often. The session stage runs with
 the settings of the product; it gains nothing by larger chunks."""
@@ -144,20 +144,30 @@ class Bench:
         self._by_state(candidate, sessions)
         self._by_partitions(candidate, (1, 4, 16))
 
+    def flat_stage(self) -> None:
+        """The same of the session stage."""
+        self.flat("stage")
+
     def _by_state(self, candidate: str, sessions: Iterable[int]) -> None:
-        more = SMALL if candidate == "small" else {}
-        for at_rest in sessions:
-            topic = Topic(self.bootstrap, 4).make().publish(Load(at_rest, at_rest, 1))
-            filling = self.arguments(topic, at_rest, at_rest // 2, **more)
-            meter.run(candidate, filling)
-            measured = []
-            for seed in range(2, 2 + self.rounds):
-                load = Load(int(300_000 * self.scale), 10_000, 10, seed)
-                topic.publish(load)
-                going_on = {**filling, "events": load.events, "skip": load.events // 3, "load": json.dumps([load])}
-                measured.append(meter.run(candidate, going_on))
-            middle = sorted(measured, key=lambda one: one.per_cpu_s)[len(measured) // 2]
-            tell(f"{name_of(candidate)}, {at_rest:,} sessions in state", middle)
+        """All are filled before the first is measured: in turns, what else the machine does is in each of them."""
+        measured = self.turns({f"{at_rest:,}": self._beside(candidate, at_rest) for at_rest in sessions})
+        for at_rest, one in measured.items():
+            tell(f"{name_of(candidate)}, {at_rest} sessions in state", one)
+
+    def _beside(self, candidate: str, at_rest: int) -> Callable[[], Measured]:
+        """Fill with sessions at rest; what is given works off other events, new ones each time."""
+        topic = Topic(self.bootstrap, 4).make().publish(Load(at_rest, at_rest, 1))
+        filling = self.arguments(topic, at_rest, at_rest // 2, **(SMALL if candidate == "small" else {}))
+        meter.run(candidate, filling)
+        seeds = itertools.count(2)
+
+        def run() -> Measured:
+            load = Load(int(300_000 * self.scale), 10_000, 10, next(seeds))
+            topic.publish(load)
+            going_on = {**filling, "events": load.events, "skip": load.events // 3, "load": json.dumps([load])}
+            return meter.run(candidate, going_on)
+
+        return run
 
     def _by_partitions(self, candidate: str, counts: Iterable[int]) -> None:
         more = SMALL if candidate == "small" else {}
