@@ -35,6 +35,8 @@ Publish = Callable[[int, Sequence[tuple[bytes, Row]]], Awaitable[None]]
 Sweep = Callable[[int, Mapping[bytes, bytes], int], Awaitable[None]]
 """Takes back what of some published messages (key -> value) stands on no row: see Engine.sweeper."""
 _offset = itemgetter(-2)
+_MANY_RECORDS = 5_000
+"""More than that of a changelog are read back in bulk; to begin and end that costs some milliseconds."""
 
 
 def source_end(highwater: int | None, last: int) -> int:
@@ -233,12 +235,14 @@ class Table:
                     raise StateLost(self._where(partition), what, self._epoch)
             stretches = {partition: (have[partition] + 1, ends[partition]) for partition in partitions}
             self.unread = {partition: stop - start for partition, (start, stop) in stretches.items()}
-            async with aclosing(read_back(self._app, self.changelog, stretches)) as read:
-                async for partition, records, position in read:
-                    if generation != self._generation:
-                        return
-                    self.store.apply_changelog(partition, records, offset=position - 1)
-                    self.unread[partition] = ends[partition] - position
+            many = [partition for partition, unread in self.unread.items() if unread > _MANY_RECORDS]
+            with self.store.reading_back(many):
+                async with aclosing(read_back(self._app, self.changelog, stretches)) as read:
+                    async for partition, records, position in read:
+                        if generation != self._generation:
+                            return
+                        self.store.apply_changelog(partition, records, offset=position - 1)
+                        self.unread[partition] = ends[partition] - position
             async with self._app.apply_lock:  # a revocation waits for it
                 if generation == self._generation:
                     await self._own(ends, committed, source_ends)

@@ -13,6 +13,7 @@ import importlib
 import inspect
 import re
 import textwrap
+import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,33 @@ def test_rocksdict_writes_a_batch_whole_and_walks_it_in_the_order_of_bytes(tmp_p
     assert rows.get(b"b") is None
     rows.write(batch)
     assert list(rows.items(from_key=b"\x01")) == [(b"b", b"b"), (b"\xff", b"\xff")]
+
+
+def test_rocksdict_writes_no_log_while_it_is_told_not_to(tmp_path: Path) -> None:
+    rows = database(tmp_path)
+    (log,) = tmp_path.glob("*.log")
+    unlogged = rocksdict.WriteOptions()
+    setattr(unlogged, "disable_wal", True)  # noqa: B010
+    rows.set_write_options(unlogged)
+    rows.put(b"a", b"1" * 100)
+    assert log.stat().st_size == 0
+    rows.set_write_options(rocksdict.WriteOptions())
+    rows.put(b"b", b"2" * 100)
+    assert log.stat().st_size > 100
+
+
+def test_rocksdict_sorts_no_files_while_it_is_told_not_to(tmp_path: Path) -> None:
+    rows = database(tmp_path)
+    rows.set_options({"disable_auto_compactions": "true"})
+    for number in range(8):
+        rows.put(b"a", b"%d" % number)
+        rows.flush()
+    assert rows.property_int_value("rocksdb.num-files-at-level0") == 8
+    rows.set_options({"disable_auto_compactions": "false"})
+    deadline = time.monotonic() + 60
+    while rows.property_int_value("rocksdb.num-files-at-level0") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert rows.property_int_value("rocksdb.num-files-at-level0") == 0
 
 
 def test_rocksdict_lets_go_of_the_folder_when_it_is_closed(tmp_path: Path) -> None:

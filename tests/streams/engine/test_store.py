@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -111,12 +115,12 @@ class Kept:
 copies = st.builds(copy, st.sampled_from([b"a", b"b", b"c"]), st.integers(0, 9), gone=st.booleans())
 
 
-@given(st.lists(st.lists(copies, max_size=6), max_size=4), st.integers(0, 4), st.booleans())
-@example([[copy(b"a", 5, gone=False)], [copy(b"a", 3, gone=False), copy(b"b", 4, gone=False)]], 4, False)
-@example([[copy(b"a", 5, gone=True)], [copy(b"a", 3, gone=False)], [copy(b"a", 2, gone=False)]], 4, False)
+@given(st.lists(st.lists(copies, max_size=6), max_size=4), st.integers(0, 4), st.booleans(), st.booleans())
+@example([[copy(b"a", 5, gone=False)], [copy(b"a", 3, gone=False), copy(b"b", 4, gone=False)]], 4, False, False)
+@example([[copy(b"a", 5, gone=True)], [copy(b"a", 3, gone=False)], [copy(b"a", 2, gone=False)]], 4, False, True)
 @settings(max_examples=60, deadline=None)
 def test_rows_read_back_are_the_highest_versions_wherever_the_changelog_is_cut(
-    stretches: list[list[ChangelogRecord]], restart: int, closed: bool
+    stretches: list[list[ChangelogRecord]], restart: int, closed: bool, bulk: bool
 ) -> None:
     """In an empty folder most rows are not compared with stored ones; a folder that is opened again is another case."""
     kept = Kept()
@@ -127,7 +131,8 @@ def test_rows_read_back_are_the_highest_versions_wherever_the_changelog_is_cut(
                 store.close_partition(0)
                 store = OneDatabase(Path(name) / "rows.db")
                 kept.stale.clear()
-            store.apply_changelog(0, records, offset=number)
+            with store.reading_back([0]) if bulk else nullcontext():
+                store.apply_changelog(0, records, offset=number)
             kept.apply(records)
         found = dict(store.scan(0, b"\x01", b"\xff", 100))
         assert (found, store.stale.get(0, set())) == (kept.rows, kept.stale)
@@ -152,3 +157,51 @@ def test_a_copy_below_a_row_that_was_written_here_is_stale(tmp_path: Path) -> No
     store.apply_changelog(0, [copy(b"a", 5, gone=False)], offset=2)
     assert (store.get_many(0, [b"a"]), store.stale[0]) == ([rows.pack(1, 9, b"here")], {b"a"})
     store.close_partition(0)
+
+
+BATCH = 1_000
+
+
+def batch(number: int) -> list[ChangelogRecord]:
+    """Rows of which some hundred fill a buffer of the database."""
+    padding = b"x" * 2_000
+    first = number * BATCH
+    found = [(b"%06d" % row, rows.pack(1, row, padding)) for row in range(first, first + BATCH)]
+    return [(key, row, b"") for key, row in found]
+
+
+def read_back_and_die(path: Path, batches: int, after: int | None) -> None:
+    """In a process of its own.  after: offset of a row that is written when all was read back; None: killed before."""
+    store = OneDatabase(path)
+    with store.reading_back([0]):
+        for number in range(batches):
+            store.apply_changelog(0, batch(number), offset=number)
+        if after is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+    store.write(0, {b"after": rows.pack(1, after or 0, b"")}, (), offset=after)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed(path: Path, batches: int, after: int | None) -> tuple[int, list[bytes]]:
+    """(offset that stands beside the rows, keys of the rows) of what is left."""
+    process = multiprocessing.get_context("spawn").Process(target=read_back_and_die, args=(path, batches, after))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    store = OneDatabase(path)
+    offset = store._dbs[0].get(store.offset_key)
+    found = store.scan_keys(0, b"\x01", b"\xff", 100 * BATCH)
+    store.close_partition(0)
+    return -1 if offset is None else int(offset), found
+
+
+def test_what_a_kill_leaves_of_rows_that_are_read_back_is_a_prefix_with_its_offset(tmp_path: Path) -> None:
+    offset, found = killed(tmp_path / "rows.db", 60, None)
+    assert 0 < offset < 59, "some buffers were full and in files, the last was not"
+    assert found == [b"%06d" % row for row in range((offset + 1) * BATCH)]
+
+
+def test_a_write_after_rows_were_read_back_never_stands_without_them(tmp_path: Path) -> None:
+    offset, found = killed(tmp_path / "rows.db", 20, 20)
+    assert offset == 20
+    assert found == [*(b"%06d" % row for row in range(20 * BATCH)), b"after"]
