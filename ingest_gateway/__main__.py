@@ -14,7 +14,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from ingest_gateway.batcher import Batcher
-from ingest_gateway.credentials import Credentials
+from ingest_gateway.credentials import Credentials, Sender
 from ingest_gateway.grpc_front import GrpcFront
 from ingest_gateway.handler import Handler, Outcome, Request
 from ingest_gateway.http_front import HttpFront
@@ -48,8 +48,8 @@ def contexts(
     settings: GatewaySettings,
     policy: Callable[[str], tuple[Policy, bytes]] = lambda _: (NONE, b""),
     routing: Callable[[str], Routing | None] = lambda _: None,
-) -> Callable[[str, int], Context]:
-    """Makes the transcoder's context of a tenant and a received time in µs.
+) -> Callable[[Sender, int], Context]:
+    """Makes the transcoder's context of a sender and a received time in µs.
 
     Args: policy: a tenant's privacy policy and the key of its hashes.  routing: the rules about a tenant.
     """
@@ -60,7 +60,8 @@ def contexts(
     def identity_key(tenant: str) -> bytes:
         return hashlib.blake2b(tenant.encode(), digest_size=32, key=master).digest()
 
-    def context(tenant: str, received_us: int) -> Context:
+    def context(sender: Sender, received_us: int) -> Context:
+        tenant = sender.tenant
         return Context(
             tenant,
             received_us,
@@ -69,6 +70,7 @@ def contexts(
             *names,
             *policy(tenant),
             routing(tenant),
+            sender.ingest_key_id,
         )
 
     return context

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from ingest_gateway.errors import Busy, Refused
 from schemas.keys import KeyRecord
 
 Authenticate = Callable[[str], KeyRecord | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Whose records a request brings.  ingest_key_id: of the key that it came with; None where none was asked for."""
+
+    tenant: str
+    ingest_key_id: str | None = None
 
 
 class Credentials:
@@ -17,8 +26,8 @@ class Credentials:
         self._authenticate = authenticate
         self._ready = ready
 
-    def tenant(self, authorization: str, api_key: str) -> str:
-        """The tenant of the key in a request's headers ("" for one that is not there).
+    def sender(self, authorization: str, api_key: str) -> Sender:
+        """Tenant and id of the key in a request's headers ("" for one that is not there).
 
         Raises: Refused (no_key, wrong_key, not_an_ingest_key); Busy before the keys are known.
         """
@@ -37,4 +46,4 @@ class Credentials:
             raise Refused("the key is unknown or revoked", reason="wrong_key")
         if record.kind != "ingest" or record.tenant is None:
             raise Refused(f"a key of kind {record.kind} may not send; use an ingest key", reason="not_an_ingest_key")
-        return record.tenant
+        return Sender(record.tenant, record.id)

@@ -68,10 +68,10 @@ class _Export(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no an
         return grpc.stream_unary_rpc_method_handler(export)
 
     async def _submit(self, signal: Signal, metadata: dict[str, str], context: Any) -> Outcome:
-        tenant = self._credentials.tenant(metadata.get("authorization", ""), metadata.get("x-api-key", ""))
+        sender = self._credentials.sender(metadata.get("authorization", ""), metadata.get("x-api-key", ""))
         body = await self._read(context)
         self._room.take(len(body))
-        return await self._batcher.submit(Request(signal, otlp.PROTOBUF, body, tenant))
+        return await self._batcher.submit(Request(signal, otlp.PROTOBUF, body, sender))
 
     async def _read(self, context: Any) -> bytes:
         try:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ingest_gateway.credentials import Sender
 from ingest_gateway.errors import TEXT_CHARS_MAX, Busy, Refused, text
 from ingest_gateway.metrics import GatewayMetrics
 from ingest_gateway.publisher import Publisher, TooLarge
@@ -23,12 +24,12 @@ DECODED_BYTES = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One OTLP request. content_type: otlp.PROTOBUF or otlp.JSON.  body: inflated.  tenant: from the key."""
+    """One OTLP request. content_type: otlp.PROTOBUF or otlp.JSON.  body: inflated.  sender: from the key."""
 
     signal: Signal
     content_type: str
     body: bytes
-    tenant: str
+    sender: Sender
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +70,14 @@ class _Work:
 class Handler:
     """Decodes, publishes, and answers after Kafka's acknowledgement.
 
-    Args:    context: of a tenant and a received time in µs; a RetryableError where its policy is not known.  routed:
+    Args:    context: of a sender and a received time in µs; a RetryableError where its policy is not known.  routed:
              counts what routing rules took.
     """
 
     def __init__(
         self,
         publisher: Publisher,
-        context: Callable[[str, int], Context],
+        context: Callable[[Sender, int], Context],
         metrics: GatewayMetrics,
         routed: RoutedCounts | None = None,
     ) -> None:
@@ -113,7 +114,7 @@ class Handler:
 
     def _decode(self, request: Request, received_us: int) -> _Work:
         try:
-            context = self._context(request.tenant, received_us)
+            context = self._context(request.sender, received_us)
         except RetryableError as error:  # without its policy nothing of a tenant is stored
             return _Work(request, [], 0, 0, Outcome(error=error.with_traceback(None)))
         try:
@@ -121,7 +122,7 @@ class Handler:
         except OtlpError as error:
             return self._refuse(request, context, error.reason, str(error))
         except Exception as error:  # a fault of ours; the requests beside it are others', and what was sent is kept
-            logger.exception("a request of tenant %s could not be decoded", request.tenant)
+            logger.exception("a request of tenant %s could not be decoded", request.sender.tenant)
             return self._refuse(request, context, "internal_error", f"cannot be decoded: {type(error).__name__}")
         messages = [message for entry in decoded.entries for message in entry.messages]
         if decoded.masked:
@@ -146,7 +147,7 @@ class Handler:
     async def _reject_whole(self, request: Request, received_us: int, error: BaseException) -> Outcome:
         """A request with a record that Kafka itself calls too large. Re-sending it would fail for ever."""
         try:
-            context = self._context(request.tenant, received_us)
+            context = self._context(request.sender, received_us)
         except RetryableError as without:
             return Outcome(error=without.with_traceback(None))
         kept = self._whole(request, context, "too_large", str(error))

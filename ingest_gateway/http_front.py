@@ -83,12 +83,12 @@ class HttpFront:
             raise Refused("only POST is understood here", reason="wrong_method")
         if self._server is not None and len(self._server.server_state.connections) > self._settings.connections_max:
             raise Busy("too many connections; send it again", retry_after_s=self._settings.retry_after_s)
-        tenant = self._credentials.tenant(_text(headers, b"authorization"), _text(headers, b"x-api-key"))
+        sender = self._credentials.sender(_text(headers, b"authorization"), _text(headers, b"x-api-key"))
         if content_type not in _TYPES:
             raise Refused(f"content type must be one of {', '.join(sorted(_TYPES))}", reason="unsupported_content_type")
         encoding = _text(headers, b"content-encoding").strip().lower()
         data = await body.read(encoding, int(headers.get(b"content-length", b"0")))
-        return await self._batcher.submit(Request(signal, content_type, data, tenant))
+        return await self._batcher.submit(Request(signal, content_type, data, sender))
 
     async def _refuse(
         self, send: Send, method: str, signal: str, content_type: str, body: Body, error: Exception

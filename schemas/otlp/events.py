@@ -53,8 +53,7 @@ class Events:
 
     def shared(self, group: Group) -> attrs.Shared:
         """What the records of the group have in common."""
-        common = {"tenant": self._context.tenant, "received_time": self._context.received_us, **routes.COMMON}
-        return attrs.Shared(self._encoder, self._bindings, group, common, self.guard)
+        return attrs.Shared(self._encoder, self._bindings, group, routes.common(self._context), self.guard)
 
     def entry(self, record: LogRecord, group: Group, shared: attrs.Shared) -> Entry:
         """One log record as its event and content rows. Raises: CodecError, BadRecord for an id that is none."""
@@ -134,9 +133,9 @@ class Events:
         if session is None or sequence is None:
             return routes.dropped(decision, "logs")
         left = {name: values[name] for name in _PLACE if name in values}
-        left |= {"session_id": session, "event_sequence": sequence, "tenant": self._context.tenant}
+        left |= {"session_id": session, "event_sequence": sequence, **routes.came(self._context)}
         self.guard.apply(left)
-        data = self._encoder.encode(left | {"received_time": self._context.received_us})
+        data = self._encoder.encode(left)
         heads = headers(values["event_name"], self._context.tenant, "", "", 0)
         return routes.dropped(decision, "logs", Message("events", key, data, heads, key))
 

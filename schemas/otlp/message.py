@@ -110,7 +110,8 @@ class Context:
 
     received_us: the gateway's clock, microseconds since the epoch.  identity_key: the tenant's key for user_key, 1 to
     64 bytes.  The attribute names say where team, department and cost center come from.  policy: the tenant's;
-    hash_key: behind its hashes.  routing: None where no rule can take a record of this tenant.
+    hash_key: behind its hashes.  routing: None where no rule can take a record of this tenant.  ingest_key_id: of the
+    key that the request came with; no id of a record depends on it, as a re-send may come with another key.
     """
 
     tenant: str
@@ -123,6 +124,7 @@ class Context:
     policy: Policy = NONE
     hash_key: bytes = b""
     routing: Routing | None = None
+    ingest_key_id: str | None = None
 
     @property
     def attribute_names(self) -> AttributeNames:

@@ -34,8 +34,7 @@ class Points:
 
     def shared(self, group: Group) -> attrs.Shared:
         """What the points of the group have in common."""
-        common = {"tenant": self._context.tenant, "received_time": self._context.received_us, **routes.COMMON}
-        return attrs.Shared(self._encoder, self._bindings, group, common, self.guard)
+        return attrs.Shared(self._encoder, self._bindings, group, routes.common(self._context), self.guard)
 
     def entry(self, point: DataPoint, group: Group, shared: attrs.Shared) -> Entry:
         """One data point as its record and content rows. Raises: CodecError, BadRecord for an id that is none."""

@@ -22,6 +22,7 @@ def rejected(
     error: str,
     signal: Signal | None = None,
     content_type: str | None = None,
+    ingest_key_id: str | None = None,
     source: tuple[str, int, int] | None = None,
     shown: bytes | None = None,
 ) -> Message:
@@ -29,8 +30,8 @@ def rejected(
 
     Args:    original: the record as it came; its first 64 KiB are kept.  received_us: the rejecting process's clock.
              stage: gateway, sessions, users or a sink.  reason: short fixed word.
-             source: topic, partition and offset that it was read from.  shown: what is kept instead of the original, of
-             which then only length and SHA-256 tell.
+             ingest_key_id: of the key that sent it, where that is known.  source: topic, partition and offset that it
+             was read from.  shown: what is kept instead of the original, of which then only length and SHA-256 tell.
     """
     topic, partition, offset = source or (None, None, None)
     value = encode(
@@ -38,6 +39,7 @@ def rejected(
         {
             "tenant": tenant,
             "received_at": received_us,
+            "ingest_key_id": ingest_key_id,
             "stage": stage,
             "reason": reason,
             "error": error[:4096],
@@ -67,5 +69,6 @@ def rejected_message(rejection: Rejection, context: Context, stage: str) -> Mess
         error=f"{rejection.error} ({without})" if without else rejection.error,
         signal=rejection.signal,
         content_type=rejection.content_type,
+        ingest_key_id=context.ingest_key_id,
         shown=shown,
     )

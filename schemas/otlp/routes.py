@@ -31,8 +31,18 @@ def decide(
     return decision
 
 
-COMMON = {"route": HOT}
-"""Fields of `Shared` that records have in common until a rule says otherwise."""
+def common(context: Context) -> dict[str, Any]:
+    """Fields that all records of a request have in common; the route until a rule says otherwise."""
+    return came(context) | {"route": HOT}
+
+
+def came(context: Context) -> dict[str, Any]:
+    """How the records of a request came: all that is also said of one that is dropped."""
+    return {
+        "tenant": context.tenant,
+        "received_time": context.received_us,
+        "ingest_key_id": context.ingest_key_id,
+    }
 
 
 def content_kept(decision: Decision) -> bool:

@@ -40,8 +40,7 @@ class Spans:
 
     def shared(self, group: Group) -> attrs.Shared:
         """What the spans of the group have in common."""
-        common = {"tenant": self._context.tenant, "received_time": self._context.received_us, **routes.COMMON}
-        return attrs.Shared(self._encoder, self._bindings, group, common, self.guard)
+        return attrs.Shared(self._encoder, self._bindings, group, routes.common(self._context), self.guard)
 
     def entry(self, span: Span, group: Group, shared: attrs.Shared) -> Entry:
         """One span as its record and content rows. Raises: CodecError, BadRecord for ids that are none."""

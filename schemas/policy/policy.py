@@ -50,7 +50,9 @@ INDISPENSABLE: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("tenant", "event_id", "point_id", "series", "trace_id", "span_id", "user_key"), _IDENTITY),
         **dict.fromkeys(("event_name", "metric", "name", "session_id", "event_sequence", "field"), _IDENTITY),
         **dict.fromkeys(("event_time", "received_time", "start_time", "end_time"), _TIME),
-        **dict.fromkeys(("clock_suspect", "route", "routing_rule", "client", "policy_version", "masked"), _OURS),
+        **dict.fromkeys(
+            ("clock_suspect", "route", "routing_rule", "client", "policy_version", "masked", "ingest_key_id"), _OURS
+        ),
         **dict.fromkeys(("held_back", "coercion_errors", "pipeline_error", "length"), _OURS),
         **dict.fromkeys(("kind", "temporality", "monotonic"), _MEASURE),
     }

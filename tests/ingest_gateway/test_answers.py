@@ -123,16 +123,35 @@ async def test_content_stands_on_the_content_topic_and_nowhere_else(
 
 
 @pytest.mark.parametrize("header", ["authorization", "x-api-key"])
-async def test_both_headers_carry_the_key_and_the_tenant_comes_from_it(
+async def test_both_headers_carry_the_key_and_the_tenant_and_key_id_come_from_it(
     gateway: Gateway, http: httpx.Client, channel: grpc.aio.Channel, key: str, tenant: str, header: str
 ) -> None:
     value = f"Bearer {key}" if header == "authorization" else key
-    body = logs(log(tenant="somebody else", tenant__id="somebody else"))
+    body = logs(log(tenant="somebody else", tenant__id="somebody else", ingest_key_id="another"))
     answer = http.post("/v1/logs", content=as_json(body), headers={header: value, "content-type": JSON, "tenant": "x"})
     assert answer.status_code == 200
     call = channel.unary_unary(otlp.METHOD["logs"])
     assert await call(as_protobuf("logs", logs(log("api_request", 2))), metadata=[(header, value)]) == b""
-    assert {row["tenant"] for row in await gateway.stored("events", tenant)} == {tenant}
+    rows = await gateway.stored("events", tenant)
+    assert [(row["tenant"], row["ingest_key_id"]) for row in rows] == [(tenant, keys.parse_key(key).id)] * 2
+
+
+async def test_keys_of_one_tenant_are_told_apart_and_what_both_sent_is_the_same_record(
+    gateway: Gateway, http: httpx.Client, channel: grpc.aio.Channel, key: str, tenant: str
+) -> None:
+    other = await gateway.key(tenant)
+    for signal, document in BODIES.items():
+        body = as_protobuf(signal, document)
+        assert http.post(f"/v1/{signal}", content=body, headers=bearer(key, PROTOBUF)).status_code == 200
+        assert await export(channel, signal, body, other) == b""
+        topic, count = STORED[signal]
+        name = {"events": "event_id", "metrics": "point_id", "spans": "span_id"}[topic]
+        sent: dict[str, list[str]] = {}
+        for row in await gateway.stored(topic, tenant):
+            sent.setdefault(row["ingest_key_id"], []).append(row[name])
+        first, again = (sorted(sent[keys.parse_key(one).id]) for one in (key, other))
+        assert first == again
+        assert len(first) == count
 
 
 def status_of(answer: httpx.Response) -> tuple[int, str]:
@@ -338,6 +357,7 @@ async def test_an_undecodable_body_of_a_known_sender_is_kept(
     assert http.post("/v1/logs", content=b"{nonsense", headers=bearer(key)).status_code == 400
     (row,) = await gateway.stored("rejected", tenant)
     assert (row["original"], row["reason"]) == (b"{nonsense", "malformed_json")
+    assert row["ingest_key_id"] == keys.parse_key(key).id
     assert row["sha256"] == hashlib.sha256(b"{nonsense").hexdigest()
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from ingest_gateway.batcher import ROUND_BYTES, Batcher, Handle
+from ingest_gateway.credentials import Sender
 from ingest_gateway.errors import Busy, retry_after_s
 from ingest_gateway.handler import Outcome, Request
 from ingest_gateway.metrics import GatewayMetrics
@@ -36,7 +37,7 @@ class Way:
 
     async def submit(self, size: int) -> Outcome:
         self.room.take(size)
-        return await self.batcher.submit(Request("logs", "application/json", b"x" * size, "t"))
+        return await self.batcher.submit(Request("logs", "application/json", b"x" * size, Sender("t")))
 
 
 async def test_what_arrives_together_or_meanwhile_is_handled_in_one_round() -> None:

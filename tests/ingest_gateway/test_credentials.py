@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ingest_gateway.credentials import Credentials
+from ingest_gateway.credentials import Credentials, Sender
 from ingest_gateway.errors import Busy, Refused
 from schemas.keys import KeyRecord, key_hash, new_key
 
@@ -14,6 +14,7 @@ RECORDS = {
     for kind, (text, key_id) in KEYS.items()
 }
 INGEST, QUERY, ADMIN = (text for text, _ in KEYS.values())
+INGEST_ID = KEYS["ingest"][1]
 
 
 @pytest.mark.parametrize(
@@ -21,8 +22,8 @@ INGEST, QUERY, ADMIN = (text for text, _ in KEYS.values())
     [(f"Bearer {INGEST}", ""), (f"bearer   {INGEST} ", ""), ("", INGEST), (f"Bearer {INGEST}", "ignored")],
     ids=["bearer", "any case", "header", "both"],  # a key is another one in each process
 )
-def test_an_ingest_key_gives_its_tenant(authorization: str, api_key: str) -> None:
-    assert Credentials(RECORDS.get, lambda: True).tenant(authorization, api_key) == "acme"
+def test_an_ingest_key_gives_its_tenant_and_its_id(authorization: str, api_key: str) -> None:
+    assert Credentials(RECORDS.get, lambda: True).sender(authorization, api_key) == Sender("acme", INGEST_ID)
 
 
 @pytest.mark.parametrize(
@@ -42,10 +43,10 @@ def test_an_ingest_key_gives_its_tenant(authorization: str, api_key: str) -> Non
 )
 def test_nothing_else_does(authorization: str, api_key: str, reason: str) -> None:
     with pytest.raises(Refused) as refused:
-        Credentials(RECORDS.get, lambda: True).tenant(authorization, api_key)
+        Credentials(RECORDS.get, lambda: True).sender(authorization, api_key)
     assert refused.value.reason == reason
 
 
 def test_before_the_keys_are_known_nobody_is_called_a_stranger() -> None:
     with pytest.raises(Busy):
-        Credentials(RECORDS.get, lambda: False).tenant("Bearer unknown", "")
+        Credentials(RECORDS.get, lambda: False).sender("Bearer unknown", "")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from ingest_gateway.credentials import Sender
 from ingest_gateway.errors import Refused
 from ingest_gateway.handler import Handler, Request
 from ingest_gateway.metrics import GatewayMetrics
@@ -36,10 +37,12 @@ async def test_a_fault_of_ours_in_one_request_fails_no_other(monkeypatch: pytest
 
     monkeypatch.setattr(otlp, "transcode", faulty)
     published = Published()
-    context = lambda tenant, received_us: otlp.Context(tenant, received_us, b"k" * 32)  # noqa: E731
+    context = lambda sender, received_us: otlp.Context(sender.tenant, received_us, b"k" * 32)  # noqa: E731
     handler = Handler(published, context, GatewayMetrics(CollectorRegistry()))  # type: ignore[arg-type]
     body = as_json(logs(log()))
-    found = await handler([Request("logs", otlp.JSON, body, tenant) for tenant in ("victim", "attacker", "victim")])
+    found = await handler(
+        [Request("logs", otlp.JSON, body, Sender(tenant)) for tenant in ("victim", "attacker", "victim")]
+    )
     assert [outcome.error is None for outcome in found] == [True, False, True]
     assert isinstance(found[1].error, Refused)
     (kept,) = published.works[1]

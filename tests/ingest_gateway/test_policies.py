@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from ingest_gateway.credentials import Sender
 from ingest_gateway.errors import Busy
 from ingest_gateway.handler import Handler, Request
 from ingest_gateway.metrics import GatewayMetrics
@@ -69,9 +70,14 @@ def test_without_a_good_one_the_tenant_is_refused_for_now_and_no_other() -> None
 async def test_a_request_without_its_policy_is_not_stored_and_those_beside_it_are() -> None:
     policies = view({("policy", "acme"): control("acme", "{")})
     published = Published()
-    context = lambda tenant, us: otlp.Context(tenant, us, b"k" * 32, policy=policies.of(tenant)[0])  # noqa: E731
+
+    def context(sender: Sender, us: int) -> otlp.Context:
+        return otlp.Context(sender.tenant, us, b"k" * 32, policy=policies.of(sender.tenant)[0])
+
     handler = Handler(published, context, GatewayMetrics(CollectorRegistry()))  # type: ignore[arg-type]
-    requests = [Request("logs", otlp.JSON, as_json(logs(log())), tenant) for tenant in ("acme", "other", "acme")]
+    requests = [
+        Request("logs", otlp.JSON, as_json(logs(log())), Sender(tenant)) for tenant in ("acme", "other", "acme")
+    ]
     found = await handler(requests)
     assert [type(outcome.error) for outcome in found] == [Busy, type(None), Busy]
     assert [len(work) for work in published.works] == [0, 1, 0]

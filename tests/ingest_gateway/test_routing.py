@@ -10,6 +10,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from ingest_gateway.credentials import Sender
 from ingest_gateway.errors import Busy
 from ingest_gateway.handler import Handler, Request
 from ingest_gateway.metrics import GatewayMetrics
@@ -87,10 +88,13 @@ async def test_what_was_dropped_is_a_plain_success_and_is_counted_once_it_is_ack
     control, kafka, metrics = Control(), Kafka(), GatewayMetrics(CollectorRegistry())
     control.set(rule("hooks", "drop", event="hook_*"), rule("rest", "archive", tenant="acme"))
     rules, counts = RoutingInForce(control, lambda _: None), RoutedCounts(metrics)
-    context = lambda tenant, now: otlp.Context(tenant, now, b"k" * 32, routing=rules.of(tenant))  # noqa: E731
+
+    def context(sender: Sender, now: int) -> otlp.Context:
+        return otlp.Context(sender.tenant, now, b"k" * 32, routing=rules.of(sender.tenant))
+
     handler = Handler(kafka, context, metrics, counts)  # type: ignore[arg-type]
     body = as_json(logs(log("hook_registered", 0), log("user_prompt", 1, prompt="x"), log("hook_registered", 2)))
-    request = Request("logs", otlp.JSON, body, "acme")
+    request = Request("logs", otlp.JSON, body, Sender("acme"))
     kafka.away = True
     (refused,) = await handler([request])
     assert refused.error is not None

@@ -51,12 +51,13 @@ def test_a_retryable_error_says_when() -> None:
 def test_the_rejected_record_keeps_64_kib_and_the_hash_of_all() -> None:
     original = bytes(range(256)) * 400
     rejection = otlp.Rejection("too_large", "limit " * 2000, original, "logs", otlp.PROTOBUF)
-    message = otlp.rejected_message(rejection, CONTEXT, "gateway")
+    message = otlp.rejected_message(rejection, dataclasses.replace(CONTEXT, ingest_key_id="k1"), "gateway")
     found = codec.decode("rejected", message.value)
     assert (message.topic, message.key) == ("rejected", b"")
     assert found == {
         "tenant": "acme",
         "received_at": RECEIVED_US,
+        "ingest_key_id": "k1",
         "stage": "gateway",
         "reason": "too_large",
         "error": ("limit " * 2000)[:4096],
@@ -77,6 +78,7 @@ def test_a_stage_says_where_the_record_came_from() -> None:
     )
     found = codec.decode("rejected", message.value)
     assert (found["source_topic"], found["source_partition"], found["source_offset"]) == ("t", 3, 99)
+    assert found["ingest_key_id"] is None
 
 
 def test_contexts_and_limits_cannot_be_changed() -> None:

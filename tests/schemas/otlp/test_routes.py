@@ -100,6 +100,12 @@ def test_a_dropped_event_of_a_session_leaves_its_place_in_the_sequence_and_nothi
     assert routed(decoded) == [Routed("r0", "drop", "logs", 1)]
 
 
+def test_what_is_left_of_a_dropped_event_says_which_key_sent_it() -> None:
+    by_key = dataclasses.replace(context({"route": "drop"}), ingest_key_id="k1")
+    (place,) = stored(otlp.transcode("logs", otlp.JSON, as_json(logs(prompt(7))), by_key))
+    assert place[1]["ingest_key_id"] == "k1"
+
+
 def test_a_dropped_event_keeps_the_key_and_the_doubt_about_its_clock() -> None:
     old = {"timeUnixNano": str(TIME_NS - 40 * 86_400 * 10**9)}
     body = logs(prompt(7) | old)

@@ -125,7 +125,7 @@ async def test_a_range_without_records_moves_the_offset(store: QueryStore) -> No
 async def test_what_a_client_sends_again_is_stored_once(
     store: QueryStore, database: Database, metrics: SinkMetrics
 ) -> None:
-    again = {"received_time": T0 + 900 * SECOND}
+    later = {"received_time": T0 + 900 * SECOND}
     kinds: dict[str, Any] = {
         "events": samples.event,
         "metrics": samples.point,
@@ -133,6 +133,7 @@ async def test_what_a_client_sends_again_is_stored_once(
         "content": samples.content,
     }
     for topic, make in kinds.items():
+        again = later if topic == "content" else {**later, "ingest_key_id": "another"}
         first = [make(i) for i in range(4)]
         await store.write([batch(topic, [*first, {**first[0], **again}])])  # within one batch
         await store.write([batch(topic, [{**value, **again} for value in first], first_offset=5)])  # and later
