@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
 from typing import Any
 
 from starlette.responses import Response
@@ -15,25 +14,23 @@ from console.charts import Chart, over_time
 from console.errors import AskFault
 from console.filters import DAY, HOUR, FilterFault, literal, timestamp
 from console.pages import start
+from console.senders import KNOWN, SIGNALS, activity, heard, ingest_keys, minute, senders
 from console.web import Page, Visit
-from schemas import keys, routing
+from schemas import routing
 from schemas.errors import PermanentError
 from service import client
 
 PATH = "/sources"
-SIGNALS: Mapping[str, str] = MappingProxyType({"events": "Events", "metrics": "Metrics", "spans": "Spans"})
 # When a record happened: a point's end, a span's end.
 _HAPPENED = {"events": "event_time", "metrics": "event_time", "spans": "coalesce(end_time, start_time)"}
-FRESH = timedelta(minutes=15)
-"""Less than this since its last record, and a source counts as sending: clients export metrics once a minute."""
 LATE_S = 600
 """An event this much older than its receipt is called late, as streams do by default."""
 SILENT_DAYS = (1, 3, 7, 14)
 _SILENT_DEFAULT = 7
-_KNOWN = timedelta(days=30)
 _REJECTED = timedelta(days=7)
 _SOURCES_MAX = 200
 _ROWS_MAX = 100
+_REASONS_MAX = 2000
 _NOTHING = Visible({}, {}, [])
 
 
@@ -51,7 +48,7 @@ class Flow:
 
 @dataclass
 class Source:
-    """Whoever shares tenant, service and kind of client; records tell no more of where they come from."""
+    """Whoever shares tenant, service and kind of client, whatever key they send with."""
 
     tenant: str
     service: str | None
@@ -66,10 +63,7 @@ class Source:
 
     def state(self, now: datetime) -> str:
         """sending, quiet (within a day) or silent."""
-        last = self.last
-        if last is None or now - last > DAY:
-            return "silent"
-        return "sending" if now - last <= FRESH else "quiet"
+        return activity(self.last, now)
 
     @property
     def id(self) -> str:
@@ -82,7 +76,7 @@ async def sources(visit: Visit) -> Response:
     now = visit.console.now()
     days = _silent_days(visit.request.query_params.get("silent"))
     part = visit.request.headers.get("hx-target")
-    shown: dict[str, Any] = dict.fromkeys(("flow", "hours", "silent_sources", "versions", "silent", "rejected"))
+    shown: dict[str, Any] = dict.fromkeys(("flow", "hours", "silent_sources", "keys", "versions", "silent", "rejected"))
     try:
         if part is None and visit.person.admin and not (await visit.ask(start.ANYTHING)).one()["any"]:
             return visit.go(start.PATH)
@@ -93,16 +87,20 @@ async def sources(visit: Visit) -> Response:
     else:
         shown |= await visit.panels(**_asked(visit, visible, now, days, part))
     listed = _listed(shown["flow"], shown["silent_sources"])
+    refused = shown["rejected"]
+    if isinstance(shown["keys"], dict):
+        shown["keys"] = senders(visit, shown["keys"], refused if isinstance(refused, list) else ())
     return visit.render(
         "sources.html",
         **shown,
         listed=listed,
         totals=None if isinstance(listed, AskFault) else _totals(listed, now),
-        keys=_keys(visit, listed) if visit.person.admin else None,
         dropping=_dropping(visit) if visit.person.admin else None,
         visible=visible,
         now=now,
         signals=SIGNALS,
+        rows_max=_ROWS_MAX,
+        sources_max=_SOURCES_MAX,
         days=days,
         silent_days=SILENT_DAYS,
         advice=lambda reason: client.REJECTED.get(reason, client.REJECTED_ELSE),
@@ -116,15 +114,17 @@ def _asked(
 ) -> dict[str, Coroutine[Any, Any, Any]]:
     """The questions behind a part of the page; None: behind all of it."""
     asked: dict[str, Coroutine[Any, Any, Any]] = {}
-    if part != "fleet":
+    if part in (None, "flow"):
         asked["flow"] = _flow(visit, visible, now)
         asked["hours"] = _hours(visit, visible, now)
         asked["silent_sources"] = _sessions_of(visit, visible, now)
-    if part != "flow":
+    if part in (None, "keys") and visit.person.admin:
+        asked["keys"] = heard(visit, ingest_keys(visit))
+    if part in (None, "fleet"):
         asked["versions"] = _versions(visit, visible, now)
         asked["silent"] = _silent(visit, visible, now, days)
     # Every read of it is told to the audit: only for who asks by a click, never by itself or by a link.
-    if visit.request.method == "POST" and visible.has("rejected", "reason"):
+    if visit.request.method == "POST" and visible.has("rejected", "reason", "ingest_key_id"):
         asked["rejected"] = _rejected(visit, visible, now)
     return asked
 
@@ -141,18 +141,13 @@ def ago(at: datetime | str | None, now: datetime) -> str:
     return f"{seconds} s ago"
 
 
-def _minute(at: datetime) -> datetime:
-    """Questions that are the same for a minute have the same answer for everybody who asks within it."""
-    return at.astimezone(UTC).replace(second=0, microsecond=0)
-
-
 def _shown_signals(visible: Visible) -> list[str]:
     return [name for name in SIGNALS if visible.has(name, "tenant", "received_time", "service_name", "client")]
 
 
 async def _flow(visit: Visit, visible: Visible, now: datetime) -> list[dict[str, Any]]:
     """What each source sent within a day, by signal."""
-    hour, day = timestamp(_minute(now) - HOUR), timestamp(_minute(now) - DAY)
+    hour, day = timestamp(minute(now) - HOUR), timestamp(minute(now) - DAY)
     parts = [
         f"SELECT '{name}' AS signal, tenant, service_name, client, max(received_time) AS last, count(*) AS day, "
         f"count(*) FILTER (received_time >= {hour}) AS hour, count(*) FILTER (clock_suspect) AS suspect, "
@@ -169,7 +164,7 @@ async def _flow(visit: Visit, visible: Visible, now: datetime) -> list[dict[str,
 
 async def _hours(visit: Visit, visible: Visible, now: datetime) -> Chart | None:
     """Records received, by signal and hour."""
-    first = _minute(now).replace(minute=0) - 23 * HOUR
+    first = minute(now).replace(minute=0) - 23 * HOUR
     parts = [
         f"SELECT '{name}' AS signal, date_trunc('hour', received_time) AS at, count(*) AS records "
         f"FROM {name} WHERE received_time >= {timestamp(first)} GROUP BY ALL"
@@ -193,7 +188,7 @@ async def _sessions_of(visit: Visit, visible: Visible, now: datetime) -> list[di
     """Which services had sessions within 30 days, for those that sent nothing since."""
     if not visible.has("sessions", "tenant", "service_name", "last_time"):
         return []
-    known = timestamp(_minute(now) - _KNOWN)
+    known = timestamp(minute(now) - KNOWN)
     sql = (
         "SELECT tenant, service_name, max(last_time) AS last FROM sessions "
         f"WHERE last_time >= {known} GROUP BY ALL ORDER BY last DESC LIMIT {_SOURCES_MAX}"
@@ -209,7 +204,7 @@ async def _versions(visit: Visit, visible: Visible, now: datetime) -> list[dict[
     sql = (
         "SELECT service_name, app_version, app_entrypoint, count(*) AS sessions, "
         "count(DISTINCT user_key) AS users, max(last_time) AS last FROM sessions "
-        f"WHERE NOT ghost AND last_time >= {timestamp(_minute(now) - _KNOWN)} GROUP BY ALL "
+        f"WHERE NOT ghost AND last_time >= {timestamp(minute(now) - KNOWN)} GROUP BY ALL "
         f"ORDER BY sessions DESC, last DESC LIMIT {_ROWS_MAX}"
     )
     return (await visit.ask(sql)).objects()
@@ -227,11 +222,11 @@ async def _silent(visit: Visit, visible: Visible, now: datetime, days: int) -> S
     """None: this person sees no users."""
     if not visible.has("sessions", "tenant", "user_key", "team", "last_time", "ghost"):
         return None
-    at = _minute(now)
+    at = minute(now)
     sql = (
         "SELECT tenant, user_key, max(last_time) AS last, max_by(team, last_time) AS team, count(*) AS sessions, "
         "count(*) OVER () AS total FROM sessions "
-        f"WHERE NOT ghost AND user_key IS NOT NULL AND last_time >= {timestamp(at - _KNOWN)} "
+        f"WHERE NOT ghost AND user_key IS NOT NULL AND last_time >= {timestamp(at - KNOWN)} "
         f"GROUP BY tenant, user_key HAVING max(last_time) < {timestamp(at - days * DAY)} "
         f"ORDER BY last DESC LIMIT {_ROWS_MAX}"
     )
@@ -248,13 +243,13 @@ async def _silent(visit: Visit, visible: Visible, now: datetime, days: int) -> S
 
 
 async def _rejected(visit: Visit, visible: Visible, now: datetime) -> list[dict[str, Any]]:
-    """What was not taken, by reason. The audit is told of every look."""
+    """What was not taken, by key and reason. The audit is told of every look."""
     error = "max_by(error, received_at)" if visible.has("rejected", "error") else "NULL::VARCHAR"
     sql = (
-        "SELECT tenant, signal, stage, reason, count(*) AS week, "
-        f"count(*) FILTER (received_at >= {timestamp(_minute(now) - DAY)}) AS day, max(received_at) AS last, "
-        f"{error} AS error FROM rejected WHERE received_at >= {timestamp(_minute(now) - _REJECTED)} "
-        f"GROUP BY tenant, signal, stage, reason ORDER BY last DESC LIMIT {_ROWS_MAX}"
+        "SELECT tenant, ingest_key_id, signal, stage, reason, count(*) AS week, "
+        f"count(*) FILTER (received_at >= {timestamp(minute(now) - DAY)}) AS day, max(received_at) AS last, "
+        f"{error} AS error FROM rejected WHERE received_at >= {timestamp(minute(now) - _REJECTED)} "
+        f"GROUP BY tenant, ingest_key_id, signal, stage, reason ORDER BY last DESC LIMIT {_REASONS_MAX}"
     )
     return (await visit.ask_now(sql)).objects()
 
@@ -294,30 +289,6 @@ def _totals(listed: Iterable[Source] | None, now: datetime) -> dict[str, Any]:
         "suspect": sum(flow.suspect for flow in flows),
         "broken": sum(flow.broken for flow in flows),
     }
-
-
-def _keys(visit: Visit, listed: Any) -> list[dict[str, Any]]:
-    """The ingest keys in force with what their tenant sent; of one alone in its tenant that is its own."""
-    person, control = visit.person, visit.console.control
-    in_force = control.keys()
-    found = [k for k in in_force if k.kind == "ingest" and person.tenant in (None, k.tenant)]
-    made = control.records(keys.CONTROL_KIND)
-    alone = [key.tenant for key in found]
-    by_tenant: dict[str, list[Source]] = {}
-    for source in listed if isinstance(listed, list) else []:
-        by_tenant.setdefault(source.tenant, []).append(source)
-    return [
-        {
-            "id": key.id,
-            "tenant": key.tenant,
-            "name": key.name,
-            "made": datetime.fromtimestamp(made[key.id]["updated_at"] / 1e6, UTC) if key.id in made else None,
-            "last": max((s.last for s in by_tenant.get(key.tenant or "", []) if s.last), default=None),
-            "day": sum(f.day for s in by_tenant.get(key.tenant or "", []) for f in s.flows.values()),
-            "sharing": alone.count(key.tenant),
-        }
-        for key in found[:_SOURCES_MAX]
-    ]
 
 
 def _dropping(visit: Visit) -> list[str]:

@@ -191,8 +191,10 @@ async def test_the_key_that_the_pages_ask_with_is_not_revoked_by_them(plane: Pag
 
 
 async def test_of_a_keys_use_the_page_says_what_is_recorded_and_nothing_else(plane: Pages) -> None:
-    await new_key(plane, kind="ingest")
-    assert "not recorded" in (await plane.get("/admin/keys", ROOT)).text
+    for kind, said in (("ingest", "never used"), ("query", "not recorded")):
+        made = keys.parse_key(await new_key(plane, kind=kind)).id
+        row = (await plane.get(f"/admin/keys?q={made}", ROOT)).text.partition(f'id="key-{made}"')[2]
+        assert said in row.partition("</tr>")[0]
 
 
 # Roles

@@ -15,10 +15,7 @@ import pytest_asyncio
 
 from console.app import application
 from console.pages.sources import ago
-from schemas import keys
-from schemas.keys import KeyRecord
 from service.client import REJECTED
-from service.control import ControlView
 from sinks.query.database import Database
 from sinks.query.store import QueryStore
 from tests.console.conftest import BASE, NOW, Pages, console_over
@@ -39,23 +36,6 @@ HEARD: list[Mapping[str, Any]] = []
 async def hear(entries: Sequence[Mapping[str, Any]]) -> None:
     """An audit that the tests can read."""
     HEARD.extend(entries)
-
-
-KEYS = [
-    KeyRecord(f"{number:016x}", "ingest", tenant, "", name)
-    for number, (tenant, name) in enumerate((("acme", HOSTILE), ("globex", "one"), ("globex", "two")))
-]
-
-
-class Control(ControlView):
-    """A control plane that has some keys."""
-
-    def keys(self) -> list[KeyRecord]:
-        return KEYS
-
-    def records(self, kind: str) -> dict[str, dict[str, Any]]:
-        found = [keys.control_value(key, updated_at=T0, updated_by="somebody") for key in KEYS]
-        return {record["id"]: record for record in found if record["kind"] == kind}
 
 
 def at(before_us: int, **fields: Any) -> dict[str, Any]:
@@ -108,7 +88,6 @@ async def health(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Page
         )
         async with serving(database, door=replace(DOOR, audit=hear)) as sql:
             console = console_over(sql.base, "root-key")
-            console.control = Control()
             transport = httpx.ASGITransport(application(console))
             async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
                 yield Pages(console, http, sql)
@@ -228,17 +207,6 @@ async def test_who_has_no_role_sees_nothing_and_is_told(health: Pages) -> None:
     assert answer.status_code in (200, 403)
     assert "acme claude-code" not in answer.text
     assert "it has no role" in answer.text
-
-
-async def test_a_key_alone_in_its_tenant_has_the_tenants_numbers(health: Pages) -> None:
-    page = (await health.get("/sources")).text
-    assert [(row[1], row[2], row[4], row[5], row[6]) for row in rows(page, "key-")] == [
-        ("acme", HOSTILE, "1 min ago", "8", "this key's"),
-        ("globex", "one", "2 h ago", "1", "the tenant's, of 2 keys"),
-        ("globex", "two", "2 h ago", "1", "the tenant's, of 2 keys"),
-    ]
-    own = (await health.get("/sources", person("admin", tenant="globex"))).text
-    assert {row[1] for row in rows(own, "key-")} == {"globex"}
 
 
 async def test_without_a_store_the_page_says_so_and_goes_on(health: Pages) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -10,6 +11,7 @@ from starlette.responses import Response
 from console.ask import moment
 from console.errors import AskFault
 from console.pages.admin.changing import changed, mine, my_keys, or_again, plane, shown, text, texts
+from console.senders import KNOWN, heard
 from console.web import Page, Visit
 from schemas import keys
 from schemas.errors import KeyFormatError
@@ -23,7 +25,11 @@ _SHOWN_MAX = 300
 
 @dataclass(frozen=True)
 class Row:
-    """A key as the page shows it.  read_at: when it last read content, the one use that is recorded of a key."""
+    """A key as the page shows it.
+
+    used_at: receipt of the newest record that an ingest key sent, within 30 days; when another one last read content,
+    the one use that is recorded of those.
+    """
 
     id: str
     kind: str
@@ -32,7 +38,7 @@ class Row:
     name: str
     made_at: datetime
     made_by: str
-    read_at: datetime | None
+    used_at: datetime | None
     own: bool
 
 
@@ -128,9 +134,18 @@ async def _page(visit: Visit, *, fault: str = "", status: int = 200, made: Made 
     except ChangeRefused as error:
         return visit.render("admin/keys.html", status=503, fault=str(error), made=None, rows=None)
     query = visit.request.query_params.get("q", "").strip()[:100]
-    found = my_keys(visit)
+    every = my_keys(visit)
+    found = [
+        key
+        for key in every
+        if not query or any(query.lower() in (one or "").lower() for one in (key.id, key.name, key.tenant, key.kind))
+    ]
+    listed = found[:_SHOWN_MAX]
+    asked = await visit.panels(reads=_reads(visit), sent=_sent(visit, listed))
+    used: dict[str, datetime | None] = {}
+    for one in asked.values():
+        used |= {} if isinstance(one, AskFault) else one
     records = view.records(CONTROL_KIND)
-    reads = (await visit.panels(reads=_reads(visit)))["reads"]
     rows = [
         Row(
             key.id,
@@ -140,27 +155,33 @@ async def _page(visit: Visit, *, fault: str = "", status: int = 200, made: Made 
             key.name,
             datetime.fromtimestamp(records[key.id]["updated_at"] / 1e6, UTC),
             records[key.id]["updated_by"],
-            None if isinstance(reads, AskFault) else reads.get(key.id),
+            used.get(key.id),
             key.id == _own(visit),
         )
-        for key in found
-        if not query or any(query.lower() in (one or "").lower() for one in (key.id, key.name, key.tenant, key.kind))
+        for key in listed
     ]
     return visit.render(
         "admin/keys.html",
         status=status,
         fault=fault,
         made=made,
-        rows=rows[:_SHOWN_MAX],
-        more=max(0, len(rows) - _SHOWN_MAX),
+        rows=rows,
+        sent_fault=asked["sent"] if isinstance(asked["sent"], AskFault) else None,
+        since=visit.console.now() - KNOWN,
+        more=max(0, len(found) - _SHOWN_MAX),
         query=query,
-        total=len(found),
         kinds=KINDS,
         roles=[name for name, role in roles.all_of(view).items() if role is not None],
-        tenants=sorted({key.tenant for key in found if key.tenant}),
+        tenants=sorted({key.tenant for key in every if key.tenant}),
         form=visit.form,
         chosen=texts(visit, "role"),
     )
+
+
+async def _sent(visit: Visit, listed: Iterable[KeyRecord]) -> dict[str, datetime | None]:
+    """When the newest record of each ingest key was received."""
+    sent = await heard(visit, [key for key in listed if key.kind == "ingest"])
+    return {key_id: max(one.last for one in flows.values()) for (_, key_id), flows in sent.items() if key_id}
 
 
 async def _reads(visit: Visit) -> dict[str, datetime | None]:
