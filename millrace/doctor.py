@@ -24,7 +24,7 @@ LAG_WARN_S, LAG_BAD_S = 180.0, 1800.0
 # Fleets sleep at night and over a weekend's day; a whole day without a record is worth a look.
 SILENT_S = 86_400.0
 _KNOWN_DAYS = 30
-_TENANTS_MAX = 50
+_KEYS_MAX = 50
 _SIGNALS = {"events": "event", "metrics": "metric", "spans": "span"}
 _MISSING = {
     "events": "its clients send no events: they need OTEL_LOGS_EXPORTER=otlp",
@@ -42,16 +42,30 @@ class Finding:
     todo: str = ""
 
 
+@dataclass(frozen=True)
+class Key:
+    """An ingest key in force."""
+
+    tenant: str
+    id: str
+    name: str
+    made: datetime
+
+
+# Tenant and id of a key; without an id, the records of the tenant that name none.
+Sender = tuple[str, str | None]
+
+
 def look(settings: StackSettings) -> list[Finding]:
     """Everything, in the order of the flow. What cannot be asked is a finding, never an error."""
     rows = status.collect(settings)
     found = [*processes(rows, str(settings.data.absolute() / "logs")), *folder(settings)]
     found += lags(rows)
-    tenants: list[str] = []
+    in_force: list[Key] | None = None
     if rows[0]["ready"]:
-        keys, tenants = _keys()
+        keys, in_force = _keys()
         found += keys
-    return [*found, *_asked(settings, tenants), *routing(rows)]
+    return [*found, *_asked(settings, in_force), *routing(rows)]
 
 
 def processes(rows: Iterable[Mapping[str, Any]], logs: str) -> Iterator[Finding]:
@@ -108,45 +122,63 @@ def routing(rows: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
 
 
 def arrivals(
-    seen: Mapping[str, Mapping[str, Mapping[str, Any]]], tenants: Sequence[str], now: datetime
+    seen: Mapping[Sender, Mapping[str, Mapping[str, Any]]], keys: Sequence[Key] | None, now: datetime
 ) -> Iterator[Finding]:
-    """What came last, by tenant and signal.
+    """What came last, by key and signal; what is worth a look comes first.
 
-    Args: seen: tenant → signal → last (its receipt), day (records within 24 h).  tenants: with an ingest key in force.
+    Args: seen: sender → signal → last (its receipt), day (records within 24 h).  keys: in force; None: nobody knows.
     """
-    everybody = sorted({*seen, *tenants})
-    for tenant in everybody[:_TENANTS_MAX]:
-        what, signals = f"tenant {tenant}", seen.get(tenant, {})
-        if not signals:
-            text = f"has an ingest key, and sent nothing in {_KNOWN_DAYS} days"
-            yield Finding("warn", what, text, "connect a client: the console's page /start says how")
-            continue
+    found = [_unused(key, now) for key in keys or () if (key.tenant, key.id) not in seen]
+    names = {(key.tenant, key.id): _line(key.name) for key in keys or ()}
+    for (tenant, key_id), signals in sorted(seen.items(), key=lambda one: (one[0][0], one[0][1] or "")):
         said = ", ".join(
             f"last {noun} {_age(now - signals[signal]['last'])} ago ({signals[signal]['day']:,} in 24 h)"
             for signal, noun in _SIGNALS.items()
             if signal in signals
         )
         silent = now - max(one["last"] for one in signals.values())
-        missing = [todo for signal, todo in _MISSING.items() if signal not in signals]
-        if silent.total_seconds() > SILENT_S:
-            todo = "do its people still work? was its key revoked (millrace key list), or its managed settings changed?"
-            yield Finding("warn", what, f"silent for {_age(silent)}: {said}", todo)
-        elif missing:
-            yield Finding("warn", what, said, missing[0])
+        if key_id is None:
+            found.append(Finding("ok", f"tenant {tenant}", f"records that name no key: {said}"))
+        elif keys is not None and (tenant, key_id) not in names:
+            if silent.total_seconds() <= SILENT_S:
+                todo = "whoever used it is refused now: give them another one (millrace key create)"
+                found.append(Finding("warn", f"key {key_id}", f"of {tenant}, not in force any more: {said}", todo))
         else:
-            yield Finding("ok", what, said)
-    if len(everybody) > _TENANTS_MAX:
-        yield Finding(
-            "ok", "tenants", f"{len(everybody) - _TENANTS_MAX:,} more are not shown; the console's Sources are"
-        )
+            said = f"{_whose(tenant, names.get((tenant, key_id), ''))}: {said}"
+            found.append(_heard(key_id, said, signals, silent))
+    found.sort(key=lambda one: one.level != "warn")
+    yield from found[:_KEYS_MAX]
+    if len(found) > _KEYS_MAX:
+        yield Finding("ok", "keys", f"{len(found) - _KEYS_MAX:,} more are not shown; the console's Sources are")
+
+
+def _whose(tenant: str, name: str) -> str:
+    return f"of {tenant} ({name})" if name else f"of {tenant}"
+
+
+def _unused(key: Key, now: datetime) -> Finding:
+    said = "never used" if now - key.made < timedelta(days=_KNOWN_DAYS) else f"not used in {_KNOWN_DAYS} days"
+    todo = f"connect a client: the console's page /start says how; or end it: millrace key revoke {key.id}"
+    return Finding("warn", f"key {key.id}", f"{_whose(key.tenant, _line(key.name))}: {said}", todo)
+
+
+def _heard(key_id: str, said: str, signals: Mapping[str, Any], silent: timedelta) -> Finding:
+    if silent.total_seconds() > SILENT_S:
+        todo = "do its people still work? were their managed settings changed? else: millrace key revoke " + key_id
+        return Finding("warn", f"key {key_id}", f"{said}; silent for {_age(silent)}", todo)
+    missing = next((todo for signal, todo in _MISSING.items() if signal not in signals), "")
+    return Finding("warn" if missing else "ok", f"key {key_id}", said, missing)
 
 
 def rejections(rows: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
-    """What was not taken within a day.  rows: tenant, signal, stage, reason, n, error."""
+    """What was not taken within a day.  rows: tenant, ingest_key_id, signal, stage, reason, n, error."""
     if not rows:
         yield Finding("ok", "rejected", "nothing in 24 h")
     for row in rows:
-        text = f"{row['n']:,} {row['signal'] or ''} of tenant {row['tenant'] or 'unknown'} at {row['stage']} in 24 h: "
+        by = f" by key {row['ingest_key_id']}" if row["ingest_key_id"] else ""
+        text = (
+            f"{row['n']:,} {row['signal'] or ''} of tenant {row['tenant'] or 'unknown'}{by} at {row['stage']} in 24 h: "
+        )
         error = f" ({_line(row['error'])[:200]})" if row["error"] else ""
         advice = client.REJECTED.get(row["reason"], client.REJECTED_ELSE)
         yield Finding("warn", "rejected", " ".join(f"{text}{row['reason']}{error}".split()), advice)
@@ -189,23 +221,27 @@ def objects(found: Sequence[Finding]) -> list[dict[str, str]]:
     return [asdict(one) for one in found]
 
 
-def _keys() -> tuple[list[Finding], list[str]]:
-    """The keys in force, and the tenants that have one to send with."""
+def _keys() -> tuple[list[Finding], list[Key] | None]:
+    """What is to be said of the keys in force, and those of them to send with."""
     try:
         settings, kafka = command.kafka()
         keys = asyncio.run(local_keys.in_force(kafka, settings.prefix))
     except MillraceError as error:
-        return [Finding("bad", "keys", f"cannot be read: {_line(error)}", "see: millrace topics list")], []
+        return [Finding("bad", "keys", f"cannot be read: {_line(error)}", "see: millrace topics list")], None
     kinds = Counter(str(key["kind"]) for key in keys)
-    tenants = sorted({str(key["tenant"]) for key in keys if key["kind"] == "ingest"})
+    ingest = [
+        Key(key["tenant"], key["id"], key["name"], datetime.fromisoformat(key["created"]))
+        for key in keys
+        if key["kind"] == "ingest"
+    ]
     text = ", ".join(f"{kinds[kind]} {kind}" for kind in ("ingest", "query", "admin")) + " in force"
-    if not tenants:
+    if not ingest:
         todo = "millrace key create --tenant T, or the console's page /start"
         return [Finding("bad", "keys", f"{text}: nobody can send", todo)], []
-    return [Finding("ok", "keys", f"{text}; tenants that may send: {len(tenants)}")], tenants
+    return [Finding("ok", "keys", f"{text}; tenants that may send: {len({key.tenant for key in ingest})}")], ingest
 
 
-def _asked(settings: StackSettings, tenants: Sequence[str]) -> list[Finding]:
+def _asked(settings: StackSettings, in_force: Sequence[Key] | None) -> list[Finding]:
     """What the SQL service knows."""
     url = settings.sql_url or f"http://127.0.0.1:{settings.sql_port}"
     try:
@@ -213,7 +249,7 @@ def _asked(settings: StackSettings, tenants: Sequence[str]) -> list[Finding]:
         seen = _seen(url, key)
     except Fault as error:
         return [Finding("bad", "SQL", _line(error.cause), error.cure or "see: millrace status")]
-    found = [Finding("ok", "SQL", f"{url} answers"), *arrivals(seen, tenants, datetime.now(UTC))]
+    found = [Finding("ok", "SQL", f"{url} answers"), *arrivals(seen, in_force, datetime.now(UTC))]
     try:
         found += oddities(_rows(url, key, _ODDITIES)[0])
         found += rejections(_rows(url, key, _REJECTIONS))
@@ -229,22 +265,23 @@ _ODDITIES = (
     "FROM events WHERE received_time >= now() - INTERVAL 1 DAY"
 )
 _REJECTIONS = (
-    "SELECT tenant, signal, stage, reason, count(*) AS n, max_by(error, received_at) AS error FROM rejected "
-    "WHERE received_at >= now() - INTERVAL 1 DAY GROUP BY tenant, signal, stage, reason ORDER BY n DESC LIMIT 20"
+    "SELECT tenant, ingest_key_id, signal, stage, reason, count(*) AS n, max_by(error, received_at) AS error "
+    "FROM rejected WHERE received_at >= now() - INTERVAL 1 DAY "
+    "GROUP BY tenant, ingest_key_id, signal, stage, reason ORDER BY n DESC LIMIT 20"
 )
 
 
-def _seen(url: str, key: str) -> dict[str, dict[str, dict[str, Any]]]:
+def _seen(url: str, key: str) -> dict[Sender, dict[str, dict[str, Any]]]:
     sql = " UNION ALL ".join(
-        f"SELECT '{signal}' AS signal, tenant, max(received_time) AS last, "
+        f"SELECT '{signal}' AS signal, tenant, ingest_key_id, max(received_time) AS last, "
         f"count(*) FILTER (received_time >= now() - INTERVAL 1 DAY) AS day FROM {signal} "
-        f"WHERE received_time >= now() - INTERVAL {_KNOWN_DAYS} DAY GROUP BY tenant"
+        f"WHERE received_time >= now() - INTERVAL {_KNOWN_DAYS} DAY GROUP BY tenant, ingest_key_id"
         for signal in _SIGNALS
     )
-    seen: dict[str, dict[str, dict[str, Any]]] = {}
+    seen: dict[Sender, dict[str, dict[str, Any]]] = {}
     for row in _rows(url, key, sql):
         last = datetime.fromisoformat(row["last"])
-        seen.setdefault(row["tenant"], {})[row["signal"]] = {"last": last, "day": row["day"]}
+        seen.setdefault((row["tenant"], row["ingest_key_id"]), {})[row["signal"]] = {"last": last, "day": row["day"]}
     return seen
 
 

@@ -12,8 +12,9 @@ import httpx
 import pytest
 
 from millrace import doctor
-from millrace.doctor import Finding
+from millrace.doctor import Finding, Key
 from millrace.kafka import Broker
+from schemas import keys
 from tests.console.conftest import CAPTURED_AT, CAPTURES
 from tests.e2e.requests import Sender, dated, load
 from tests.e2e.stack import Stack, eventually
@@ -38,6 +39,10 @@ def row(process: str = "gateway", **more: Any) -> dict[str, Any]:
 
 def seen(**ago: timedelta) -> dict[str, dict[str, Any]]:
     return {signal: {"last": NOW - length, "day": 7} for signal, length in ago.items()}
+
+
+def key(id_: str, tenant: str = "acme", name: str = "", days: int = 1) -> Key:
+    return Key(tenant, id_, name, NOW - timedelta(days=days))
 
 
 def judged(found: Any) -> list[tuple[str, str]]:
@@ -66,35 +71,77 @@ def test_a_lag_is_judged_by_how_long_records_wait(waited: float, level: str) -> 
     assert found[0].text == f"3 records wait, {waited} s at most (query events 3)"
 
 
-def test_a_tenant_is_well_when_it_sent_today() -> None:
-    short = timedelta(seconds=5)
-    (found,) = doctor.arrivals({"acme": seen(events=short, metrics=timedelta(minutes=2))}, ["acme"], NOW)
-    assert found == Finding("ok", "tenant acme", "last event 5 s ago (7 in 24 h), last metric 2 min ago (7 in 24 h)")
+def test_keys_of_one_tenant_are_told_apart() -> None:
+    found = doctor.arrivals(
+        {
+            ("acme", "k1"): seen(events=timedelta(seconds=5), metrics=timedelta(minutes=2)),
+            ("acme", "k2"): seen(events=timedelta(days=3), metrics=timedelta(days=4)),
+        },
+        [key("k1", name="ci"), key("k2")],
+        NOW,
+    )
+    silent, well = found
+    assert well == Finding(
+        "ok", "key k1", "of acme (ci): last event 5 s ago (7 in 24 h), last metric 2 min ago (7 in 24 h)"
+    )
+    assert (silent.level, silent.what, silent.text) == (
+        *("warn", "key k2"),
+        "of acme: last event 3 d ago (7 in 24 h), last metric 4 d ago (7 in 24 h); silent for 3 d",
+    )
+    assert "millrace key revoke k2" in silent.todo
 
 
-def test_a_tenant_that_fell_silent_or_never_sent_is_worth_a_look() -> None:
-    found = doctor.arrivals({"acme": seen(events=timedelta(days=3), metrics=timedelta(days=4))}, ["new"], NOW)
-    assert judged(found) == [
-        ("warn", "silent for 3 d: last event 3 d ago (7 in 24 h), last metric 4 d ago (7 in 24 h)"),
-        ("warn", "has an ingest key, and sent nothing in 30 days"),
+def test_a_key_without_a_record_is_worth_a_look() -> None:
+    found = list(doctor.arrivals({}, [key("k1"), key("k2", days=40, name="\x1b[2Jold")], NOW))
+    assert judged(found) == [("warn", "of acme: never used"), ("warn", "of acme ( [2Jold): not used in 30 days")]
+    assert found[0].todo.endswith("millrace key revoke k1")
+
+
+def test_a_key_that_was_used_within_a_day_and_is_not_in_force_is_worth_a_look() -> None:
+    sent = {
+        ("acme", "old"): seen(events=timedelta(hours=2)),
+        ("acme", "older"): seen(events=timedelta(days=2)),
+    }
+    assert judged(doctor.arrivals(sent, [], NOW)) == [
+        ("warn", "of acme, not in force any more: last event 2 h ago (7 in 24 h)")
     ]
 
 
+def test_where_nobody_knows_the_keys_none_is_called_revoked() -> None:
+    sent = {("acme", "k1"): seen(events=timedelta(0), metrics=timedelta(0))}
+    assert [one.level for one in doctor.arrivals(sent, None, NOW)] == ["ok"]
+
+
+def test_records_that_name_no_key_are_told_apart() -> None:
+    (found,) = doctor.arrivals({("acme", None): seen(events=timedelta(days=9))}, [], NOW)
+    assert found == Finding("ok", "tenant acme", "records that name no key: last event 9 d ago (7 in 24 h)")
+
+
 def test_a_signal_that_is_not_sent_is_named_with_its_variable() -> None:
-    (found,) = doctor.arrivals({"acme": seen(metrics=timedelta(0))}, [], NOW)
+    (found,) = doctor.arrivals({("acme", "k1"): seen(metrics=timedelta(0))}, [key("k1")], NOW)
     assert (found.level, found.todo) == ("warn", "its clients send no events: they need OTEL_LOGS_EXPORTER=otlp")
 
 
-def test_a_thousand_tenants_are_no_flood() -> None:
-    found = list(
-        doctor.arrivals({f"t{n}": seen(events=timedelta(0), metrics=timedelta(0)) for n in range(1000)}, [], NOW)
-    )
+def test_a_thousand_keys_are_no_flood_and_what_is_worth_a_look_is_shown() -> None:
+    sent = {("acme", f"k{n}"): seen(events=timedelta(0), metrics=timedelta(0)) for n in range(1000)}
+    found = list(doctor.arrivals(sent, [*(key(f"k{n}") for n in range(1000)), key("unused")], NOW))
     assert len(found) == 51
-    assert found[-1].text.startswith("950 more")
+    assert found[0].what == "key unused"
+    assert found[-1].text.startswith("951 more")
 
 
 def test_what_clients_sent_cannot_write_on_the_terminal() -> None:
-    rows = [{"tenant": "a", "signal": "logs", "stage": "gateway", "reason": "odd", "n": 1, "error": "\x1b[2J\x07no"}]
+    rows = [
+        {
+            "tenant": "a",
+            "ingest_key_id": None,
+            "signal": "logs",
+            "stage": "gateway",
+            "reason": "odd",
+            "n": 1,
+            "error": "\x1b[2J\x07no",
+        }
+    ]
     text = doctor.render(list(doctor.rejections(rows)))
     assert "\x1b" not in text
     assert "\x07" not in text
@@ -124,10 +171,12 @@ def test_doctor_says_of_a_real_stack_what_it_is(stack: Stack, tmp_path_factory: 
     assert code == 0, found
     processes = ("kafka", "gateway", "streams", "sinks", "console")
     assert [found[f"process {name}"][0]["level"] for name in processes] == ["ok"] * 5
-    assert found["tenant local"][0]["text"] == "has an ingest key, and sent nothing in 30 days"
+    (local,) = (one for what, (one, *_) in found.items() if what.startswith("key "))
+    assert (local["level"], local["text"].partition(" ")[0]) == ("warn", "of")
+    assert local["text"].endswith(": never used")
     assert found["rejected"][0]["text"] == "nothing in 24 h"
 
-    key = stack.key("acme")
+    key, spare = stack.key("acme"), stack.key("acme")
     days = max(0, (datetime.now(UTC) - CAPTURED_AT).days - 1)
     (recorded,) = (path for path in CAPTURES if path.name == "http-json-basic")
     folder = dated(recorded, tmp_path_factory.mktemp("sent") / "basic", days * 86_400 * 10**9)
@@ -142,13 +191,15 @@ def test_doctor_says_of_a_real_stack_what_it_is(stack: Stack, tmp_path_factory: 
 
     code, found = told(stack)
     assert code == 0
-    (acme,) = found["tenant acme"]
-    assert acme["level"] == "ok"
+    ids = [keys.parse_key(one).id for one in (key, spare)]
+    (acme,), (unused,) = (found[f"key {id_}"] for id_ in ids)
+    assert (acme["level"], unused["level"]) == ("ok", "warn")
+    assert unused["text"].endswith(": never used")
     assert "last event" in acme["text"]
     assert "last metric" in acme["text"]
     (rejected,) = found["rejected"]
     assert rejected["level"] == "warn"
-    assert rejected["text"].startswith("1 logs of tenant acme at gateway in 24 h: malformed_record (")
+    assert rejected["text"].startswith(f"1 logs of tenant acme by key {ids[0]} at gateway in 24 h: malformed_record (")
     assert rejected["todo"]
 
 
