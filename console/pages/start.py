@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -35,13 +36,15 @@ _NAME_MAX = 100
 _LANDING_S = 2.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SINCE_MAX = timedelta(days=7)
+_KEY_ID = re.compile(r"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
 class Choice:
     """What is chosen on the page; all of it but the key stands in its URL.
 
-    tenant: whose key it is, and whose first event is waited for.  since: from when on that is the first.
+    tenant: whose key it is, and whose first event is waited for.  since: from when on that is the first.  key_id: of
+    the key whose records alone are waited for; None: whichever of the tenant's.
     """
 
     client: Client
@@ -51,6 +54,7 @@ class Choice:
     tenant: str
     since: datetime
     key: str | None = field(default=None, repr=False)
+    key_id: str | None = None
 
     def pairs(self) -> list[tuple[str, str]]:
         """As fields of a form or a URL, without the key."""
@@ -67,6 +71,15 @@ class Choice:
     def url(self) -> str:
         """The page with these choices. The key is never in it."""
         return f"{PATH}?{urlencode(self.pairs())}"
+
+    @property
+    def waiting_url(self) -> str:
+        """The same, waiting for the records of the key alone; an id is no secret."""
+        return self.url + (f"&{urlencode({'key_id': self.key_id})}" if self.key_id else "")
+
+    def with_key(self, text: str) -> Choice:
+        """The same with an ingest key, whose records are waited for."""
+        return replace(self, key=text, key_id=keys.parse_key(text).id)
 
     def endpoint(self, console: Console) -> str:
         """Where the client sends."""
@@ -110,6 +123,9 @@ def parse(said: ImmutableMultiDict[str, Any], person: Person, *, default_tenant:
     resource = {name: text(name) for name in _RESOURCE}
     if any(len(value) > _RESOURCE_MAX for value in resource.values()):
         raise FilterFault(f"team, department and cost center have at most {_RESOURCE_MAX} characters")
+    key_id = text("key_id") or None
+    if key_id is not None and not _KEY_ID.fullmatch(key_id):
+        raise FilterFault(f"{key_id[:20]!r} is no id of a key")
     return Choice(
         kind,
         protocol,
@@ -117,6 +133,7 @@ def parse(said: ImmutableMultiDict[str, Any], person: Person, *, default_tenant:
         resource,
         tenant,
         _since(text("since"), now),
+        key_id=key_id,
     )
 
 
@@ -146,7 +163,7 @@ async def make_key(visit: Visit) -> Response:
         )
     except MillraceError as error:
         return await _page(visit, choice, fault=str(error))
-    return await _page(visit, replace(choice, key=text), made=True)
+    return await _page(visit, choice.with_key(text), made=True)
 
 
 async def start_again(visit: Visit) -> Response:
@@ -188,8 +205,8 @@ def _choice(visit: Visit, said: ImmutableMultiDict[str, Any]) -> Choice:
 
 def _with_key(visit: Visit) -> Choice:
     """The choices of a form with the key that it brings; only forms may, since URLs are logged and kept."""
-    text = visit.form.get("key")
-    return replace(_choice(visit, visit.form), key=text if isinstance(text, str) and _is_ingest(text) else None)
+    choice, text = _choice(visit, visit.form), visit.form.get("key")
+    return choice.with_key(text) if isinstance(text, str) and _is_ingest(text) else choice
 
 
 async def _page(visit: Visit, choice: Choice, *, made: bool = False, fault: str = "") -> Response:
@@ -239,7 +256,7 @@ def _check(console: Console, choice: Choice) -> str:
 
 @dataclass(frozen=True)
 class Arrived:
-    """What came of a tenant since the page was opened.  first: of each signal, by its name."""
+    """What came of a tenant, or a key of it, since the page was opened.  first: of each signal, by its name."""
 
     first: Mapping[str, Mapping[str, Any]]
 
@@ -266,13 +283,14 @@ def _first(visible: Visible, choice: Choice) -> str:
         ("metrics", "metric", "event_time"),
         ("spans", "name", "start_time"),
     ):
-        if not visible.has(table, "tenant", "received_time"):
+        if not visible.has(table, "tenant", "received_time", "ingest_key_id"):
             continue
+        by = f"AND ingest_key_id = {literal(choice.key_id)} " if choice.key_id else ""
         email = "user_email" if visible.has(table, "user_email") else "NULL::VARCHAR"
         parts.append(
             f"(SELECT '{table}' AS signal, tenant, {name} AS name, {happened} AS happened, received_time, session_id, "
             f"user_key, {email} AS user_email, service_name, client FROM {table} "
-            f"WHERE tenant = {literal(choice.tenant)} AND received_time >= {timestamp(choice.since)} "
+            f"WHERE tenant = {literal(choice.tenant)} AND received_time >= {timestamp(choice.since)} {by}"
             "ORDER BY received_time LIMIT 1)"
         )
     return " UNION ALL ".join(parts)

@@ -184,6 +184,15 @@ async def test_who_is_no_admin_sees_no_keys(sent: Pages) -> None:
     assert CLI not in page
 
 
+async def test_a_new_key_waits_for_its_own_first_event_in_a_tenant_that_sends(sent: Pages) -> None:
+    url = "/start?tenant=acme&since=2026-09-21T13:30Z"
+    assert "It works" in (await sent.get(url)).text
+    assert "Waiting for the first event" in (await sent.get(f"{url}&key_id={NEW}")).text
+    works = (await sent.get(f"{url}&key_id={CI}")).text
+    assert "It works" in works
+    assert f"Only what the key <code>{CI}</code> sends." in works
+
+
 async def test_the_page_of_keys_says_when_each_was_last_used(sent: Pages) -> None:
     page = (await sent.get("/admin/keys")).text
     newest = NOW.strftime("%Y-%m-%d ")

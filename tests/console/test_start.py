@@ -106,7 +106,9 @@ async def test_every_gate_is_explained_and_closed(pages: Pages) -> None:
     assert "OTEL_LOG_" not in shown[1]
 
 
-@pytest.mark.parametrize("query", ["client=vim", "protocol=ftp", "gate=all", "tenant=a%2Fb", "since=soon"])
+@pytest.mark.parametrize(
+    "query", ["client=vim", "protocol=ftp", "gate=all", "tenant=a%2Fb", "since=soon", "key_id=%27x"]
+)
 async def test_a_choice_that_is_none_is_told(pages: Pages, query: str) -> None:
     answer = await pages.get(f"/start?{query}")
     assert answer.status_code == 400
@@ -156,11 +158,14 @@ async def test_a_key_that_cannot_be_made_is_no_key(pages: Pages) -> None:
     assert "mlr_ingest_" not in answer.text
 
 
-async def test_a_key_is_in_the_form_and_in_no_url(pages: Pages) -> None:
+async def test_a_key_is_in_the_form_and_in_no_url_and_its_id_where_its_first_event_is_waited_for(pages: Pages) -> None:
     page = (await pages.post("/start", {"key": KEY, "client": "ci", "tenant": "acme"})).text
     assert f'name="key" value="{KEY}"' in page
     assert f"Authorization=Bearer {KEY}" in page
-    assert not [url for url in re.findall(r'(?:href|src|hx-\w+|action)="([^"]*)"', page) if KEY_ID in url]
+    urls = re.findall(r'(?:href|src|hx-\w+|action)="([^"]*)"', page)
+    assert not [url for url in urls if KEY.rpartition("_")[2] in url]
+    (waiting,) = (url for url in urls if KEY_ID in url)
+    assert waiting.endswith(f"&amp;key_id={KEY_ID}")
     assert KEY_ID not in (await pages.get(f"/start?key={KEY}")).text
 
 
