@@ -12,6 +12,7 @@ from console.ask import moment
 from console.filters import DAY, HOUR, literal, timestamp
 from console.web import Visit
 from schemas import keys
+from schemas.errors import PermanentError
 from schemas.keys import KeyRecord
 
 SIGNALS: Mapping[str, str] = MappingProxyType({"events": "Events", "metrics": "Metrics", "spans": "Spans"})
@@ -20,6 +21,7 @@ KNOWN = timedelta(days=30)
 FRESH = timedelta(minutes=15)
 """Less than this since its last record, and a source counts as sending: clients export metrics once a minute."""
 _ROWS_MAX = 9_000
+_NAMED_MAX = 1_000
 
 Name = tuple[str, str | None]
 """Tenant and id of a key; without an id, whatever of the tenant names none."""
@@ -80,6 +82,7 @@ async def heard(visit: Visit, expected: Iterable[KeyRecord]) -> dict[Name, dict[
     """What every key sent within a day; of the keys expected also when they last did so before, within 30 days.
 
     A day is cheap to read, 30 days of a busy fleet are not: those are asked only for keys and signals without a day's.
+    Raises: AskFault.
     """
     now, visible = visit.console.now(), await visit.visible()
     tables = [name for name in SIGNALS if visible.has(name, "tenant", "received_time", "ingest_key_id")]
@@ -97,17 +100,23 @@ async def heard(visit: Visit, expected: Iterable[KeyRecord]) -> dict[Name, dict[
     ids = [key.id for key in expected]
     parts = [
         f"SELECT '{table}' AS signal, tenant, ingest_key_id, max(received_time) AS last, 0 AS day, 0 AS hour "
-        f"FROM {table} WHERE received_time >= {known} AND ingest_key_id IN ({', '.join(map(literal, missing))}) "
-        "GROUP BY ALL"
+        f"FROM {table} WHERE received_time >= {known} AND {_one_of(missing)} GROUP BY ALL"
         for table in tables
         if (missing := [id_ for id_ in ids if (table, id_) not in of_day])
     ]
     found: dict[Name, dict[str, Heard]] = {}
-    for row in [*rows, *(await _rows(visit, parts) if parts else [])]:
+    for row in [*(await _rows(visit, parts) if parts else []), *rows]:
         if (last := moment(row["last"])) is not None:
             by_signal = found.setdefault((row["tenant"], row["ingest_key_id"]), {})
             by_signal[row["signal"]] = Heard(last, row["hour"], row["day"])
     return found
+
+
+def _one_of(ids: Sequence[str]) -> str:
+    """A condition; of very many keys it is the cheaper question which any key is."""
+    if len(ids) > _NAMED_MAX:
+        return "ingest_key_id IS NOT NULL"
+    return f"ingest_key_id IN ({', '.join(map(literal, ids))})"
 
 
 async def _rows(visit: Visit, parts: Sequence[str]) -> list[dict[str, Any]]:
@@ -119,6 +128,14 @@ def ingest_keys(visit: Visit) -> list[KeyRecord]:
     """The ingest keys in force that this person's tenant has; all tenants' for who sees all of them."""
     own = visit.person.tenant
     return [key for key in visit.console.control.keys() if key.kind == "ingest" and own in (None, key.tenant)]  # noqa: SIM118
+
+
+def _revoked(record: Mapping[str, Any] | None) -> KeyRecord | None:
+    """The key of a control record that ended it."""
+    try:
+        return keys.from_control(dict(record)) if record is not None and record["deleted"] else None
+    except PermanentError:
+        return None
 
 
 def senders(
@@ -138,9 +155,8 @@ def senders(
     for name in dict.fromkeys((*in_force, *sent, *refused)):
         tenant, id_ = name
         key = in_force.get(name)
-        record = control.record(keys.CONTROL_KIND, id_) if id_ and key is None else None
-        if record is not None and record["deleted"]:
-            key = keys.from_control(record)
+        if key is None and id_ is not None:
+            key = _revoked(control.record(keys.CONTROL_KIND, id_))
         found.append(
             Sender(
                 tenant,

@@ -46,24 +46,28 @@ async def hear(entries: Sequence[Mapping[str, Any]]) -> None:
 
 
 class Control(ControlView):
-    """A control plane that has these keys, all of them made a day ago but one."""
+    """A control plane that has some keys, all of them made a day ago but one."""
+
+    def __init__(self, having: Mapping[str, KeyRecord]) -> None:
+        super().__init__()
+        self.having = having
 
     @property
     def started(self) -> bool:
         return True
 
     def keys(self) -> list[KeyRecord]:
-        return [key for key in KEYS.values() if not key.deleted]
+        return [key for key in self.having.values() if not key.deleted]
 
     def records(self, kind: str) -> dict[str, dict[str, Any]]:
         found = {key.id: self.record(kind, key.id) for key in self.keys()}
         return {id_: record for id_, record in found.items() if record is not None}
 
     def record(self, kind: str, id_: str) -> dict[str, Any] | None:
-        if kind != keys.CONTROL_KIND or id_ not in KEYS:
+        if kind != keys.CONTROL_KIND or id_ not in self.having:
             return None
         made = T0 - (40 if id_ == OTHER else 1) * DAY
-        return keys.control_value(KEYS[id_], updated_at=made, updated_by="somebody")
+        return keys.control_value(self.having[id_], updated_at=made, updated_by="somebody")
 
 
 def by(key_id: str | None, before_us: int, **fields: Any) -> dict[str, Any]:
@@ -106,7 +110,7 @@ async def sent(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages]
         )
         async with serving(database, door=replace(DOOR, audit=hear)) as sql:
             console = console_over(sql.base, "root-key")
-            console.control = Control()
+            console.control = Control(KEYS)
             transport = httpx.ASGITransport(application(console))
             async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
                 yield Pages(console, http, sql)
@@ -135,6 +139,25 @@ async def test_the_keys_of_a_tenant_are_all_of_its_records(sent: Pages) -> None:
         since = "received_time >= TIMESTAMPTZ '2026-09-20T14:13:00Z'"
         (row,) = await sent.sql.ask(f"SELECT count(*) AS n FROM {table} WHERE tenant = 'acme' AND {since}", "root-key")
         assert sum(int(cells[column]) for cells in shown) == row["n"]
+
+
+async def sources_with(sent: Pages, control: ControlView) -> str:
+    """The page of a console with another control plane, over the same records."""
+    console = replace(sent.console, control=control)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(application(console)), base_url=BASE) as http:
+        return (await Pages(console, http, sent.sql).get("/sources")).text
+
+
+async def test_a_key_that_nobody_knows_is_no_revoked_one(sent: Pages) -> None:
+    page = await sources_with(sent, ControlView())
+    assert {cells[0]: cells[1] for cells in rows(page, "key-acme")}[f"acme {OLD}"] == "unknown"
+
+
+async def test_of_thousands_of_keys_each_has_its_own_numbers(sent: Pages) -> None:
+    more = {f"{n:016x}": KeyRecord(f"{n:016x}", "ingest", "many", "", "") for n in range(2000)}
+    page = await sources_with(sent, Control({**KEYS, **more}))
+    assert rows(page, "key-acme")[:4] == rows((await sent.get("/sources")).text, "key-acme")[:4]
+    assert "more are not shown" in page
 
 
 async def test_a_key_that_was_not_used_for_long_is_not_called_unused(sent: Pages) -> None:
