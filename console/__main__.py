@@ -7,7 +7,6 @@ import logging
 import signal
 import sys
 
-import uvicorn
 from aiokafka.errors import KafkaError
 
 from console.app import application
@@ -22,21 +21,21 @@ from service.audit import AuditLog
 from service.control import ControlView
 from service.health import Health
 from service.links import Links
-from service.serving import Server, listen
+from service.serving import Bounds, listen, server
 from service.settings import kafka_kwargs, load
 
 logger = logging.getLogger("console")
 
 EXIT_CANNOT_LISTEN = 75
 _RETRY_S = 1.0
-_CONNECTIONS_MAX = 1000
 
 
 class Process:
     """What runs here, built from the settings; `run` once."""
 
-    def __init__(self, settings: ConsoleSettings) -> None:
+    def __init__(self, settings: ConsoleSettings, bounds: Bounds | None = None) -> None:
         self._settings = settings
+        self._bounds = bounds or Bounds()
         self._kafka = kafka_kwargs(settings)
         self.health = Health(settings.process)
         secret = settings.secret.get_secret_value()
@@ -66,24 +65,17 @@ class Process:
         settings = self._settings
         await self.health.serve(settings.health_host, settings.health_port)
         listening = listen(settings.host, settings.port)
-        config = uvicorn.Config(
+        pages = server(
             application(self.console),
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            server_header=False,
-            ws="none",
-            proxy_headers=bool(settings.trusted_proxies),
-            forwarded_allow_ips=settings.trusted_proxies or None,
-            timeout_graceful_shutdown=int(settings.stop_timeout_s),
-            limit_concurrency=_CONNECTIONS_MAX,
+            self._bounds,
+            stop_timeout_s=settings.stop_timeout_s,
+            trusted_proxies=settings.trusted_proxies,
         )
-        server = Server(config)
-        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        serving = asyncio.create_task(pages.serve(sockets=[listening]))
         operating, stopping = asyncio.create_task(self._operate()), asyncio.create_task(stop.wait())
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         self.health.set_ready(False, "stopping")
-        server.should_exit = True
+        pages.should_exit = True
         operating.cancel()
         stopping.cancel()
         await asyncio.gather(operating, return_exceptions=True)

@@ -19,13 +19,13 @@ from ingest_gateway.body import Body, Disconnected, Receive
 from ingest_gateway.credentials import Credentials
 from ingest_gateway.errors import Busy, Refused, meaning, retry_after_s, text
 from ingest_gateway.handler import Outcome, Request
-from ingest_gateway.http_protocol import bounded_protocol
 from ingest_gateway.metrics import GatewayMetrics
 from ingest_gateway.room import Room
 from ingest_gateway.settings import GatewaySettings
 from schemas import otlp
 from schemas.errors import MillraceError
 from schemas.otlp import Signal
+from service.http_protocol import bounded_protocol
 
 PATHS: dict[str, Signal] = {"/v1/logs": "logs", "/v1/metrics": "metrics", "/v1/traces": "traces"}
 _TYPES = {otlp.PROTOBUF, otlp.JSON}
@@ -116,7 +116,9 @@ class HttpFront:
             self,
             host=settings.host,
             port=settings.http_port,
-            http=bounded_protocol(settings.header_bytes_max, settings.header_timeout_s),
+            http=bounded_protocol(
+                settings.header_bytes_max, settings.header_timeout_s, None, _no_request
+            ),  # Body has its own
             ws="none",
             lifespan="off",
             loop="asyncio",
@@ -159,6 +161,12 @@ def _tls(settings: GatewaySettings) -> ssl.SSLContext:
     if settings.tls_client_ca_file is not None:
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def _no_request(status: int, why: str) -> tuple[str, bytes]:
+    """The answer to what is no HTTP request, or one with too large a head."""
+    error = Refused(why, reason="large_head" if status == 431 else "malformed_head")
+    return otlp.JSON, otlp.status(otlp.JSON, meaning(error).code, why)
 
 
 def _text(headers: dict[bytes, bytes], name: bytes) -> str:

@@ -3,8 +3,27 @@
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import uvicorn
+
+from service.http_protocol import bounded_protocol
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What clients may take.
+
+    connections: open at once, idle ones too; who comes beyond is told to come again.  header_bytes, header_timeout_s,
+    body_timeout_s: as of bounded_protocol, so that an idle connection, or one that trickles, keeps nobody out for
+    longer.
+    """
+
+    connections: int = 1000
+    header_bytes: int = 32 * 1024
+    header_timeout_s: float = 10.0
+    body_timeout_s: float = 30.0
 
 
 class Server(uvicorn.Server):
@@ -14,6 +33,29 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals alone."""
         yield
+
+
+def server(app: Any, bounds: Bounds, *, stop_timeout_s: float, trusted_proxies: str = "") -> Server:
+    """A server of an ASGI application, to be run on what `listen` gives.
+
+    Args: stop_timeout_s: that running answers may take at the end.  trusted_proxies: addresses whose X-Forwarded-For
+          names the client, by commas.
+    """
+    return Server(
+        uvicorn.Config(
+            app,
+            http=bounded_protocol(bounds.header_bytes, bounds.header_timeout_s, bounds.body_timeout_s),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=bool(trusted_proxies),
+            forwarded_allow_ips=trusted_proxies or None,
+            timeout_graceful_shutdown=int(stop_timeout_s),
+            limit_concurrency=bounds.connections,
+        )
+    )
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -18,7 +18,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -28,7 +27,7 @@ from schemas.errors import MillraceError, RoleError
 from schemas.keys import KeyRecord
 from schemas.roles import ACTOR_HEADER, Actor, FindRole, actor_of, stated_by
 from service.audit import entry as audit_entry
-from service.serving import Server, listen
+from service.serving import Bounds, Server, listen, server
 from sinks.query import catalogue
 from sinks.query.database import Database
 from sinks.query.errors import QueryError
@@ -43,7 +42,7 @@ Authenticate = Callable[[str], KeyRecord | None]
 WriteAudit = Callable[[Sequence[Mapping[str, Any]]], Awaitable[None]]
 
 _BODY_FACTOR = 8  # SQL as JSON: a character becomes at most \uXXXX, six bytes; the rest is for the other members
-_CONNECTIONS_MAX = 1000  # idle ones count too; how many queries run and wait is the runner's to bound
+_STOP_TIMEOUT_S = 2.0
 _MEMBERS = frozenset({"sql", "limit"})
 
 
@@ -103,6 +102,7 @@ class SqlService:
         port: int = 8081,
         limits: Limits | None = None,
         metrics: QueryMetrics | None = None,
+        bounds: Bounds | None = None,
     ) -> None:
         """port: 0 takes a free one."""
         self._database = database
@@ -111,6 +111,7 @@ class SqlService:
         self._port = port
         self._limits = Limits() if limits is None else limits
         self._metrics = metrics
+        self._bounds = bounds or Bounds()
         self._runner: Runner | None = None
         self._server: Server | None = None
         self._task: asyncio.Task[None] | None = None
@@ -119,18 +120,8 @@ class SqlService:
         """Listen, and return the port. Raises: OSError when it is taken."""
         listening = listen(self._host, self._port)
         self._runner = Runner(self._database, self._limits, self._metrics)
-        config = uvicorn.Config(
-            application(self._runner, self._door),
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            server_header=False,
-            ws="none",
-            proxy_headers=False,  # the audit names who connects; a person's own address comes with ACTOR_HEADER
-            timeout_graceful_shutdown=2,
-            limit_concurrency=_CONNECTIONS_MAX,
-        )
-        self._server = Server(config)
+        # Without trusted proxies: the audit names who connects; a person's own address comes with ACTOR_HEADER.
+        self._server = server(application(self._runner, self._door), self._bounds, stop_timeout_s=_STOP_TIMEOUT_S)
         self._task = asyncio.create_task(self._server.serve(sockets=[listening]), name="sql-service")
         port = int(listening.getsockname()[1])
         logger.info("SQL on http://%s:%d/sql", self._host, port)
@@ -138,10 +129,10 @@ class SqlService:
 
     async def close(self) -> None:
         """Stop answering; queries that run are interrupted. May come twice."""
-        runner, server, task = self._runner, self._server, self._task
+        runner, serving, task = self._runner, self._server, self._task
         self._runner = self._server = self._task = None
-        if server is not None and task is not None and runner is not None:
-            server.should_exit = True
+        if serving is not None and task is not None and runner is not None:
+            serving.should_exit = True
             runner.stop_all()
             await task
             await runner.close()
