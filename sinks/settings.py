@@ -131,7 +131,10 @@ class SinksSettings(ProcessSettings):
         description="rows of an answer whatever the asker says",
     )
     sql_running: int = Field(
-        4, ge=1, validation_alias="MILLRACE_SQL_RUNNING", description="queries that run at the same time; others wait"
+        4,
+        ge=1,
+        validation_alias="MILLRACE_SQL_RUNNING",
+        description="queries that run at once, of one asker one less; others wait",
     )
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from sinks.query.catalogue import NAMES, Access, content_names
 from sinks.query.database import Database
 from sinks.query.errors import QueryError
 from sinks.query.metrics import QueryMetrics
+from sinks.query.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +52,9 @@ class Limits:
     """Bounds of one query and of all together.
 
     seconds: from the request to the last row, its wait included.  rows: without a limit of the asker's own.
-    rows_max: whatever the asker says.  bytes_max: of the rows as JSON.  running: at once.  waiting: beyond those; more
-    are refused.  sql_bytes: of the text.  uncounted_mb: what the process may take beyond DuckDB's own limit, which does
-    not see texts that grow inside of an expression.
+    rows_max: whatever the asker says.  bytes_max: of the rows as JSON.  running: at once, of all askers (of one, one
+    less).  waiting: beyond those, in all; more are refused.  sql_bytes: of the text.  uncounted_mb: what the process
+    may take beyond DuckDB's own limit, which does not see texts that grow inside of an expression.
     """
 
     seconds: float = 30.0
@@ -143,20 +144,25 @@ class Runner:
         self._metrics = metrics
         self._shadows = shadow.Shadows()
         self._pool = ThreadPoolExecutor(limits.running, thread_name_prefix="query")
-        self._places = asyncio.Semaphore(limits.running)
-        self._running = 0
-        self._waiting = 0
+        self._turns = Turns(limits.running, limits.waiting, lambda *busy: metrics.busy(*busy) if metrics else None)
         self._jobs: set[_Job] = set()
         self._watching: asyncio.Task[None] | None = None
 
     async def run(
-        self, access: Access, sql: str, limit: int | None, gone: Callable[[], Any], tell: Tell | None = None
+        self,
+        who: Hashable,
+        access: Access,
+        sql: str,
+        limit: int | None,
+        gone: Callable[[], Any],
+        tell: Tell | None = None,
     ) -> Answer:
         """Answer one query.
 
-        Args:    limit: rows at most; None takes the default.  gone: awaitable that returns when the asker has left.
-                 tell: is told of a read of content before its answer, be it an error, goes out; what it raises is the
-                 answer instead. None: content is not read at all.
+        Args:    who: the asker, who takes turns with the others.  limit: rows at most; None takes the default.
+                 gone: awaitable that returns when the asker has left.  tell: is told of a read of content before its
+                 answer, be it an error, goes out; what it raises is the answer instead. None: content is not read at
+                 all.
         Raises:  QueryError.
         """
         began = time.monotonic()
@@ -164,7 +170,7 @@ class Runner:
         job = _Job(_resident_bytes())
         try:
             try:
-                answer = await self._run(job, access, sql, limit, gone, may_read=tell is not None)
+                answer = await self._run(job, who, access, sql, limit, gone, may_read=tell is not None)
             except QueryError as error:
                 if job.content and tell is not None:
                     await tell(Read(job.content, sql, None, error.reason))
@@ -196,19 +202,27 @@ class Runner:
         self._shadows.close()
 
     async def _run(
-        self, job: _Job, access: Access, sql: str, limit: int | None, gone: Callable[[], Any], *, may_read: bool
+        self,
+        job: _Job,
+        who: Hashable,
+        access: Access,
+        sql: str,
+        limit: int | None,
+        gone: Callable[[], Any],
+        *,
+        may_read: bool,
     ) -> Answer:
         if len(sql) > self.limits.sql_bytes or len(sql.encode("utf-8", "replace")) > self.limits.sql_bytes:
             raise QueryError(f"the query is longer than {self.limits.sql_bytes} bytes", reason="too_large")
         deadline = asyncio.get_running_loop().time() + self.limits.seconds
         rows = min(self.limits.rows if limit is None else limit, self.limits.rows_max)
-        await self._place()
+        await self._place(who)
         job.resident = _resident_bytes()
         self._jobs.add(job)
         if self._watching is None or self._watching.done():
             self._watching = asyncio.create_task(self._watch_memory(), name="query-memory")
         future = asyncio.get_running_loop().run_in_executor(self._pool, self._answer, job, access, sql, rows, may_read)
-        future.add_done_callback(lambda done: self._free(job, done))
+        future.add_done_callback(lambda done: self._free(job, who, done))
         leaving = asyncio.ensure_future(gone())
         try:
             remaining = deadline - asyncio.get_running_loop().time()
@@ -224,36 +238,19 @@ class Runner:
         finally:
             leaving.cancel()
 
-    async def _place(self) -> None:
-        """Wait for one of the places. Raises: QueryError(busy)."""
-        if self._places.locked():
-            if self._waiting >= self.limits.waiting:
-                raise QueryError("too many queries at once; try again in a moment", reason="busy")
-            self._waiting += 1
-            self._note()
-            try:
-                async with asyncio.timeout(self.limits.seconds):
-                    await self._places.acquire()
-            except TimeoutError as error:
-                raise QueryError("too many queries at once; try again in a moment", reason="busy") from error
-            finally:
-                self._waiting -= 1
-        else:
-            await self._places.acquire()
-        self._running += 1
-        self._note()
+    async def _place(self, who: Hashable) -> None:
+        """Wait for a turn. Raises: QueryError(busy)."""
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                await self._turns.take(who)
+        except TimeoutError as error:
+            raise QueryError("too many queries at once; try again in a moment", reason="busy") from error
 
-    def _free(self, job: _Job, done: "asyncio.Future[Answer]") -> None:
+    def _free(self, job: _Job, who: Hashable, done: "asyncio.Future[Answer]") -> None:
         if not done.cancelled():
             done.exception()  # of a query that was given up nobody else asks
         self._jobs.discard(job)
-        self._places.release()
-        self._running -= 1
-        self._note()
-
-    def _note(self) -> None:
-        if self._metrics is not None:
-            self._metrics.busy(self._running, self._waiting)
+        self._turns.give(who)
 
     async def _stop(self, job: _Job, future: "asyncio.Future[Answer]", reason: str) -> None:
         until = asyncio.get_running_loop().time() + _INTERRUPT_GRACE_S

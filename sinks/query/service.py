@@ -67,7 +67,12 @@ def application(runner: Runner, door: Door) -> Starlette:
         access = catalogue.access_of(actor, door.find_role)
         sql, limit = await _question(request, runner.limits.sql_bytes * _BODY_FACTOR)
         answer = await runner.run(
-            access, sql, limit, lambda: _gone(request), lambda read: _tell(door.audit, actor, access, read)
+            (actor.tenant, actor.kind, actor.id),
+            access,
+            sql,
+            limit,
+            lambda: _gone(request),
+            lambda read: _tell(door.audit, actor, access, read),
         )
         head = json.dumps({"columns": answer.columns}, separators=(",", ":"))[:-1]
         tail = b'],"truncated":true}' if answer.truncated else b'],"truncated":false}'

@@ -112,6 +112,21 @@ async def test_what_waits_too_long_or_in_too_great_a_number_is_refused(database:
         assert refused.headers["retry-after"] == "1"
 
 
+async def test_one_who_asks_much_does_not_keep_another_waiting(database: Database) -> None:
+    metrics = QueryMetrics()
+    async with serving(database, Limits(running=2, seconds=60), metrics) as sql:
+        slow = [asyncio.create_task(sql.post(ENDLESS)) for _ in range(20)]
+        async with asyncio.timeout(30):
+            while metrics.value("sinks_query_waiting") < 19:
+                await asyncio.sleep(0.01)
+        for _ in range(3):
+            assert await sql.ask("select 1 as one", "globex-key") == [{"one": 1}]
+        assert not any(one.done() for one in slow)
+        for one in slow:
+            one.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
+
+
 async def test_closing_interrupts_what_runs(database: Database) -> None:
     began = time.monotonic()
     async with serving(database, Limits(seconds=60)) as sql:
