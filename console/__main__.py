@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from console.app import application
 from console.ask import Ask
+from console.ended import Ended
 from console.people import Cookies
 from console.settings import ConsoleSettings
 from console.static import Static
@@ -52,6 +53,7 @@ class Process:
                 secure=settings.base_url.startswith("https:"),
                 idle_s=settings.idle_s,
                 absolute_s=settings.absolute_s,
+                ended=Ended(settings.data / "console" / "ended", settings.absolute_s, settings.grants),
             ),
             Links(secret),
             Static(),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -14,11 +13,11 @@ from itsdangerous import BadSignature, URLSafeSerializer
 from starlette.requests import Request
 from starlette.responses import Response
 
+from console.ended import Ended
 from schemas.roles import ADMIN, Actor
 
 COOKIE = "millrace"
 _TOUCH_S = 60.0
-_ENDED_MAX = 10_000
 
 
 @dataclass(frozen=True)
@@ -53,17 +52,25 @@ def signed_in(id_: str, name: str, tenant: str | None, roles: tuple[str, ...], n
 
 
 class Cookies:
-    """Reads and writes the cookie that says who someone is; only who signed out is kept here."""
+    """Reads and writes the cookie that says who someone is; only what ended before its time is kept here."""
 
     def __init__(
-        self, secret: str, *, secure: bool, idle_s: float, absolute_s: float, clock: Callable[[], float] = time.time
+        self,
+        secret: str,
+        *,
+        secure: bool,
+        idle_s: float,
+        absolute_s: float,
+        ended: Ended | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        """ended: None: remembered in memory only."""
         self._signer = URLSafeSerializer(secret, salt="millrace.console.person")
         self._secure = secure
         self._idle_s = idle_s
         self._absolute_s = absolute_s
         self._clock = clock
-        self._ended: OrderedDict[str, float] = OrderedDict()
+        self._ended = ended or Ended(None, absolute_s, clock=clock)
         #: On https no other host of the domain can set a cookie of this name.
         self.name = f"__Host-{COOKIE}" if secure else COOKIE
 
@@ -77,9 +84,9 @@ class Cookies:
         except (BadSignature, TypeError, KeyError):
             return None
         now = self._clock()
-        if now - person.seen > self._idle_s or now - person.since > self._absolute_s or person.csrf in self._ended:
+        if now - person.seen > self._idle_s or now - person.since > self._absolute_s:
             return None
-        return person
+        return None if self._ended.has(person.since, person.csrf, _everywhere(person.id)) else person
 
     def write(self, response: Response, person: Person) -> None:
         """Sign in."""
@@ -99,20 +106,22 @@ class Cookies:
             self.write(response, replace(person, seen=now))
 
     def end(self, response: Response, person: Person) -> None:
-        """Sign out: the cookie is taken back, and a copy of it opens nothing here any more.
-
-        The copy is remembered in this process's memory until its time is over, bounded: the oldest go first.
-        """
-        now = self._clock()
-        self._ended[person.csrf] = now
-        while len(self._ended) > _ENDED_MAX or next(iter(self._ended.values())) < now - self._absolute_s:
-            self._ended.popitem(last=False)
+        """Sign out: the cookie is taken back, and a copy of it opens nothing here any more."""
+        self._ended.end(person.csrf)
         response.delete_cookie(self.name, httponly=True, secure=self._secure, samesite="lax")
+
+    def end_everywhere(self, id_: str) -> None:
+        """End whatever sign-ins somebody has, by their id."""
+        self._ended.end(_everywhere(id_))
 
 
 def csrf_ok(person: Person, given: str | None) -> bool:
     """Whether a form or a script of our own page sends this."""
     return given is not None and hmac.compare_digest(person.csrf.encode(), given.encode("utf-8", "replace"))
+
+
+def _everywhere(id_: str) -> str:
+    return f"person {id_}"  # with a space, which no sign-in's own name has
 
 
 def _person(said: Any) -> Person:

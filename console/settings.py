@@ -125,6 +125,14 @@ class ConsoleSettings(ProcessSettings):
         """How browsers reach the console, without a slash at the end."""
         return self.public_url or f"http://{self.host}:{self.port}"
 
+    @property
+    def grants(self) -> str:
+        """What makes roles of what a provider says of people: whoever has a role by it has it by the same text."""
+        said = self.model_dump_json(
+            include={"oidc_issuer", "oidc_groups_claim", "oidc_groups", "oidc_tenant", "oidc_tenant_claim", "tenant"}
+        )
+        return "" if self.oidc_issuer is None else said
+
 
 def safe_url(url: str) -> bool:
     """Whether what is sent there and comes from there is safe from others: https, or on this machine."""

@@ -171,17 +171,6 @@ async def test_after_the_sign_out_the_cookie_is_gone_and_a_copy_of_it_opens_noth
     assert (await http.get("/signin", headers=as_(other))).status_code == 303  # the same person elsewhere
 
 
-def test_who_signed_out_is_remembered_in_bounded_memory_until_the_cookie_is_over() -> None:
-    now = time.time()
-    cookies = Cookies(SECRET, secure=False, idle_s=1000, absolute_s=1000, clock=lambda: now)
-    for _ in range(10_050):
-        cookies.end(Response(), person("viewer"))
-    assert len(cookies._ended) == 10_000
-    now += 1001
-    cookies.end(Response(), person("viewer"))
-    assert len(cookies._ended) == 1
-
-
 # Forms of other sites
 
 POSTS = [page.path for page in PAGES if page.changes]

@@ -1,11 +1,16 @@
-"""The audit: who did, read or changed what. For whoever has the grant of it."""
+"""The audit: who did, read or changed what. For whoever has the grant of it.
+
+Where people are named is also where an admin of all ends somebody's sign-ins.
+"""
 
 from __future__ import annotations
 
 from starlette.responses import Response
 
 from console.filters import FilterFault, joined, literal, page_number
+from console.pages.admin.changing import or_again, text
 from console.web import Page, Visit
+from service.audit import entry
 
 _ROWS = 50
 _PAGES_MAX = 2000
@@ -56,6 +61,37 @@ async def audit(visit: Visit) -> Response:
     )
 
 
+async def sign_out(visit: Visit) -> Response:
+    """Somebody's sign-ins end, all of them: they left, or their groups are others now."""
+    who = text(visit, "who")
+    if not who:
+        return visit.render(
+            "refusal.html",
+            status=400,
+            title="Nobody is named",
+            text="Give the id of a person, as the audit has it.",
+            again=False,
+        )
+
+    async def make() -> Response:
+        said = entry(
+            "signin.end",
+            actor=visit.person.id,
+            actor_kind="person",
+            tenant=visit.person.tenant,
+            target=who,
+            client_address=visit.address,
+        )
+        await visit.console.audit.write([said])
+        visit.console.cookies.end_everywhere(who)
+        return visit.go(visit.filters.url("/admin/audit", action="signin.end"))
+
+    async def again(why: str, status: int) -> Response:
+        return visit.render("refusal.html", status=status, title="Nobody is signed out", text=why, again=True)
+
+    return await or_again(make(), again)
+
+
 def _word(visit: Visit, name: str) -> str:
     value = visit.request.query_params.get(name, "").strip()
     if len(value) > _TEXT_MAX or "\0" in value:
@@ -68,4 +104,7 @@ def _number(visit: Visit) -> int:
     return page_number(text, first=1, most=_PAGES_MAX, cure="narrow the time range for older entries")
 
 
-PAGES = (Page("/admin/audit", audit, sees="audit"),)
+PAGES = (
+    Page("/admin/audit", audit, sees="audit"),
+    Page("/admin/audit/signout", sign_out, need="root", changes=True),
+)
