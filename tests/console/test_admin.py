@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import json
 import re
 import uuid
@@ -17,7 +18,7 @@ from console.app import application
 from console.people import Person
 from millrace.kafka import Broker
 from schemas import keys, policy, routing
-from schemas.roles import DEFAULTS, Role
+from schemas.roles import DEFAULTS, Role, checked_grant
 from schemas.topics import CATALOGUE
 from service import keyring, policies
 from service import roles as role_changes
@@ -301,6 +302,31 @@ async def test_an_admin_of_one_tenant_sees_roles_and_changes_none(plane: Pages) 
     for action in ("create", "grant", "revoke", "delete"):
         assert (await plane.post(f"/admin/roles/{action}", {"name": "mine"}, ACME)).status_code == 403
     assert "mine" not in role_changes.all_of(plane.console.control)
+
+
+async def test_an_admin_of_one_tenant_reads_of_others_nothing_in_a_role(plane: Pages) -> None:
+    rules = {
+        "tenant = 'acme' AND team = 'acme-core'": "tenant = 'acme' AND team = 'acme-core'",
+        "tenant = 'globex' AND team = 'globex-core'": None,
+        "tenant IN ('acme', 'globex') AND user_email = 'ann@globex.example'": "tenant = 'acme' AND user_email = …",
+        "team IN ('globex-lab', 'acme-lab')": "team = …",
+    }
+    await role_changes.create(*where(plane), ELSEWHERE, "mixed")
+    for rule in rules:
+        await role_changes.grant(*where(plane), ELSEWHERE, "mixed", checked_grant("detail", ("events",), rule))
+    await eventually(lambda: len(known_role(plane, "mixed").grants) == len(rules))
+    for path in ("/admin/roles", "/admin/roles/mixed"):
+        whole, own = [html.unescape((await plane.get(path, who)).text) for who in (ROOT, ACME)]
+        for rule, shown in rules.items():
+            assert rule in whole
+            assert shown is None or shown in own
+        assert "globex" not in own
+        assert "acme-lab" not in own
+    assert len(re.findall(r'<th scope="row">detail', own)) == 3
+
+
+def known_role(plane: Pages, name: str) -> Role:
+    return role_changes.all_of(plane.console.control)[name] or Role(name, ())
 
 
 # Policies

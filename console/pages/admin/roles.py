@@ -1,9 +1,14 @@
-"""Roles and their scopes: which classes of which datasets and rows a role gives."""
+"""Roles and their scopes: which classes of which datasets and rows a role gives.
+
+Roles are of all tenants. To an admin of one, a rule about others is not there, and a rule that is not about that one
+alone has no values: they may be teams, or people, of somebody else.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 from urllib.parse import quote
 
 from starlette.responses import Response
@@ -18,6 +23,7 @@ from schemas.roles import (
     DATASETS,
     DEFAULTS,
     RESTRICTED,
+    Condition,
     Grant,
     Role,
     actor_of,
@@ -28,6 +34,34 @@ from schemas.roles import checked_grant as grant_of
 from service import roles
 from service.changes import last_change
 from service.errors import ChangeRefused
+
+
+class Given(NamedTuple):
+    """A grant as somebody sees it.  rule: as text; "": every row.  empty: datasets of which it gives no row."""
+
+    grant: Grant
+    rule: str
+    empty: tuple[str, ...]
+
+
+def given_by(role: Role, tenant: str | None) -> list[Given]:
+    """What a role gives, as an admin of this tenant may see it; None: of all."""
+    return [Given(one, _rule(one, tenant), without_rows(one)) for one in role.grants if _concerns(one, tenant)]
+
+
+def _concerns(grant: Grant, tenant: str | None) -> bool:
+    return tenant is None or all(tenant in one.values for one in grant.rule if one.column == "tenant")
+
+
+def _rule(grant: Grant, tenant: str | None) -> str:
+    if tenant is None:
+        return shown_rule(grant.rule)
+    own = Condition("tenant", (tenant,))
+    shown = [
+        str(own) if one.column == "tenant" else str(one) if own in grant.rule else f"{one.column} = …"
+        for one in grant.rule
+    ]
+    return " AND ".join(shown)
 
 
 async def show(visit: Visit) -> Response:
@@ -131,7 +165,10 @@ async def _list(visit: Visit, fault: str = "", status: int = 200) -> Response:
     except ChangeRefused as error:
         return visit.render("admin/roles.html", status=503, rows=None, fault=str(error))
     used = Counter(role for key in my_keys(visit) if key.kind != "ingest" for role in actor_of(key).roles)
-    rows = [(name, _state(name, role), role, used[name]) for name, role in roles.all_of(view).items()]
+    rows = [
+        (name, _state(name, role), role, [] if role is None else given_by(role, visit.person.tenant), used[name])
+        for name, role in roles.all_of(view).items()
+    ]
     return visit.render("admin/roles.html", status=status, rows=rows, fault=fault, form=visit.form)
 
 
@@ -145,7 +182,7 @@ async def _one(visit: Visit, name: str, fault: str = "", status: int = 200) -> R
         words = fault or f"There is no role {name}."
         return visit.render("refusal.html", status=404, title="There is no such role", text=words, again=False)
     role = known[name]
-    grants = [] if role is None else [(one, shown_rule(one.rule), without_rows(one)) for one in role.grants]
+    grants = [] if role is None else given_by(role, visit.person.tenant)
     return visit.render(
         "admin/role.html",
         status=status,
