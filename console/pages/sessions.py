@@ -18,18 +18,16 @@ A session is in a range when some of it is: it began before the end, and its las
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from console import listing as lists
 from console.ask import Answer
-from console.download import cell
+from console.download import csv_file
 from console.errors import AskFault
 from console.filters import NONE, shown_dimensions
 from console.listing import COLUMNS, ONLY, OUTCOMES, PAGE_ROWS, PAGES_MAX, Column, Listing, state
@@ -91,30 +89,16 @@ async def exported(visit: Visit) -> Response:
         replace(asked, page=1), shown, visible, lists.where(asked, visible, now), rows=CSV_ROWS_MAX + 1
     )
     answer = await visit.ask_now(sql, limit=CSV_ROWS_MAX + 1)
-    name = f"sessions-{asked.filters.start:%Y%m%d}-{asked.filters.end:%Y%m%d}.csv"
-    return StreamingResponse(
-        _csv(answer, shown, visit.console.now()),
-        media_type="text/csv; charset=utf-8",
-        headers={"content-disposition": f'attachment; filename="{name}"'},
-    )
+    name = f"sessions-{asked.filters.start:%Y%m%d}-{asked.filters.end:%Y%m%d}"
+    return csv_file(name, [one.name for one in shown], _lines(answer, shown, visit.console.now()))
 
 
-async def _csv(answer: Answer, shown: Sequence[Column], now: datetime) -> AsyncIterator[str]:
-    box = io.StringIO()
-    writer = csv.writer(box, lineterminator="\r\n")
-    writer.writerow([one.name for one in shown])
+def _lines(answer: Answer, shown: Sequence[Column], now: datetime) -> Iterator[Sequence[Any]]:
     rows = answer.objects()
-    for number, row in enumerate(rows[:CSV_ROWS_MAX], 1):
-        writer.writerow([cell(_cell(one, row, now)) for one in shown])
-        if number % 1000 == 0:
-            yield box.getvalue()
-            box.seek(0)
-            box.truncate()
+    for row in rows[:CSV_ROWS_MAX]:
+        yield [_cell(one, row, now) for one in shown]
     if len(rows) > CSV_ROWS_MAX or answer.truncated:
-        writer.writerow(
-            [f"cut after {min(len(rows), CSV_ROWS_MAX)} sessions; filter more, or take a shorter time range"]
-        )
-    yield box.getvalue()
+        yield [f"cut after {min(len(rows), CSV_ROWS_MAX)} sessions; filter more, or take a shorter time range"]
 
 
 def _cell(column: Column, row: Mapping[str, Any], now: datetime) -> Any:
