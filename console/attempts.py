@@ -1,4 +1,4 @@
-"""How often somebody may fail to sign in: by address and in all, within a window of time."""
+"""How often somebody may try something: by address and in all, within a window of time."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _ADDRESSES_MAX = 4096
 
 
 class Attempts:
-    """Failed sign-ins of the last moments. In the memory of one process, bounded.
+    """What was tried in the last moments. In the memory of one process, bounded.
 
-    Args:   by_address, in_all: failures within the window after which nobody of that address, or nobody, may try.
-            window_s: seconds.
+    Args:   by_address, in_all: how often within the window, after which nobody of that address, or nobody, may try.
+            in_all: 0: as often as there are addresses.  window_s: seconds.
     """
 
     def __init__(
@@ -30,19 +30,19 @@ class Attempts:
         """Seconds until this address may try again; 0: now."""
         return max(self._left(self._in_all), self._left(self._of.get(_network(address))))
 
-    def failed(self, address: str | None) -> None:
-        """Note a failure."""
+    def count(self, address: str | None) -> None:
+        """Note a try."""
         now, network = self._clock(), _network(address)
         self._in_all.append(now)
         self._of.setdefault(network, deque(maxlen=self._by_address)).append(now)
         self._of.move_to_end(network)
         while len(self._of) > _ADDRESSES_MAX:
-            self._of.popitem(last=False)  # who fails from so many addresses meets the bound of all
+            self._of.popitem(last=False)  # who comes from so many addresses meets the bound of all
 
-    def _left(self, failures: deque[float] | None) -> float:
-        if failures is None or len(failures) != failures.maxlen:
+    def _left(self, tried: deque[float] | None) -> float:
+        if not tried or len(tried) != tried.maxlen:
             return 0.0
-        return max(0.0, failures[0] + self._window_s - self._clock())
+        return max(0.0, tried[0] + self._window_s - self._clock())
 
 
 def _network(address: str | None) -> str:

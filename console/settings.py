@@ -71,7 +71,13 @@ class ConsoleSettings(ProcessSettings):
     signin_failures_in_all: int = Field(
         300, ge=1, le=100_000, description="failed sign-ins of all addresses after which everybody must wait"
     )
-    signin_window_s: float = Field(300.0, gt=0, description="seconds within which failed sign-ins are counted")
+    signin_starts: int = Field(
+        300,
+        ge=1,
+        le=10_000,
+        description="sign-ins that one address may begin at the provider, after which it must wait",
+    )
+    signin_window_s: float = Field(300.0, gt=0, description="seconds within which these are counted")
     oidc_issuer: str | None = Field(
         None, pattern=r"^https?://[^/]", description="identity provider (OpenID Connect); none: one-time links only"
     )

@@ -73,7 +73,9 @@ class Console:
     told: Told = field(default_factory=Told)
     templates: jinja2.Environment = field(init=False)
     oidc: Provider | None = field(init=False)
+    # Sign-ins that failed; and those that were begun, at the provider too.
     attempts: Attempts = field(init=False)
+    begun: Attempts = field(init=False)
     # How many queries of the SQL page run for each person who asks.
     asking: Counter[str] = field(init=False, default_factory=Counter)
     # Changes of the control plane are made one after the other, each from what the one before left.
@@ -87,6 +89,7 @@ class Console:
             in_all=self.settings.signin_failures_in_all,
             window_s=self.settings.signin_window_s,
         )
+        self.begun = Attempts(by_address=self.settings.signin_starts, in_all=0, window_s=self.settings.signin_window_s)
 
 
 class Visit:

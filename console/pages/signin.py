@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 
 from console import oidc
+from console.attempts import Attempts
 from console.errors import SignInFault
 from console.pages.start import landing
 from console.people import Person, signed_in
@@ -57,12 +58,13 @@ async def begin(visit: Visit) -> Response:
         return visit.go("/signin")
 
     async def attempt() -> Response:
+        visit.console.begun.count(visit.address)
         url, cookie = await provider.begin(local_target(visit.request.query_params.get("next")))
         response = visit.go(url)
         provider.remember(response, cookie)
         return response
 
-    return await _attempted(visit, attempt)
+    return await _attempted(visit, attempt, visit.console.begun)
 
 
 async def finish(visit: Visit) -> Response:
@@ -88,10 +90,10 @@ async def sign_out(visit: Visit) -> Response:
     return response
 
 
-async def _attempted(visit: Visit, attempt: Callable[[], Awaitable[Response]]) -> Response:
-    """A try to get in, unless there were too many; who fails is shown why, and is counted."""
+async def _attempted(visit: Visit, attempt: Callable[[], Awaitable[Response]], *more: Attempts) -> Response:
+    """A try to get in, unless there were too many; who fails is shown why, and is counted.  more: counted so far."""
     attempts, address = visit.console.attempts, visit.address
-    wait_s = math.ceil(attempts.wait_s(address))
+    wait_s = math.ceil(max(one.wait_s(address) for one in (attempts, *more)))
     if wait_s > 0:
         until = visit.console.now() + timedelta(seconds=wait_s)
         return _page(visit, status=429, until=until, wait_s=wait_s, headers={"Retry-After": str(wait_s)})
@@ -99,7 +101,7 @@ async def _attempted(visit: Visit, attempt: Callable[[], Awaitable[Response]]) -
         return await attempt()
     except SignInFault as fault:
         if fault.status < 500:
-            attempts.failed(address)
+            attempts.count(address)
             await _tell(visit, "unknown", None, "refused", fault.reason)
         return _page(visit, status=fault.status, fault=str(fault))
 

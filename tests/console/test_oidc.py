@@ -336,6 +336,19 @@ async def test_failures_of_the_callback_are_bounded(issuer: Issuer) -> None:
         assert (await browser.http.get("/signin")).status_code == 200
 
 
+async def test_sign_ins_that_are_only_begun_are_bounded_for_each_address(issuer: Issuer) -> None:
+    async for browser in _browser(**settings_of(issuer, signin_starts=3)):
+        for _ in range(3):
+            assert (await browser.http.get("/signin/oidc")).status_code == 303
+        back = await browser.http.get("/signin/oidc")
+        assert back.status_code == 429
+        assert 0 < int(back.headers["retry-after"]) <= 300
+        assert issuer.asked == ["/.well-known/openid-configuration"]
+        elsewhere = httpx.ASGITransport(application(browser.console), client=("192.0.2.2", 1))
+        async with httpx.AsyncClient(transport=elsewhere, base_url=BASE) as other:
+            assert (await other.get("/signin/oidc")).status_code == 303
+
+
 # What claims make of a person
 
 

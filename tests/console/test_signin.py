@@ -284,7 +284,7 @@ async def test_who_fails_too_often_waits_but_a_good_link_lets_in() -> None:
         answer = await http.get("/signin/link?token=x")
         assert answer.status_code == 429
         assert 0 < int(answer.headers["retry-after"]) <= 300
-        assert "Too many sign-ins failed lately. Try again at" in answer.text
+        assert "Too many sign-ins were tried lately. Try again at" in answer.text
         assert (await http.get(link(BASE, SECRET))).status_code == 303
         async for other in client(console, address="192.0.2.2"):
             assert (await other.get("/signin/link?token=x")).status_code == 403
@@ -300,13 +300,13 @@ async def test_who_is_let_in_is_not_counted() -> None:
 def test_failures_are_forgotten_when_their_time_is_over() -> None:
     now = 0.0
     attempts = Attempts(by_address=2, in_all=100, window_s=60, clock=lambda: now)
-    attempts.failed("192.0.2.1")
+    attempts.count("192.0.2.1")
     now = 10.0
-    attempts.failed("192.0.2.1")
+    attempts.count("192.0.2.1")
     assert (attempts.wait_s("192.0.2.1"), attempts.wait_s("192.0.2.2")) == (50.0, 0.0)
     now = 60.0
     assert attempts.wait_s("192.0.2.1") == 0.0
-    attempts.failed("192.0.2.1")
+    attempts.count("192.0.2.1")
     assert attempts.wait_s("192.0.2.1") == 10.0
 
 
@@ -315,7 +315,7 @@ def test_many_addresses_meet_the_bound_of_all() -> None:
     attempts = Attempts(by_address=10, in_all=50, window_s=60, clock=lambda: now)
     for number in range(50):
         assert attempts.wait_s(f"192.0.2.{number}") == 0.0
-        attempts.failed(f"192.0.2.{number}")
+        attempts.count(f"192.0.2.{number}")
     assert attempts.wait_s("198.51.100.1") == 60.0
     now = 61.0
     assert attempts.wait_s("198.51.100.1") == 0.0
@@ -323,20 +323,20 @@ def test_many_addresses_meet_the_bound_of_all() -> None:
 
 def test_addresses_that_one_client_can_choose_from_count_as_one() -> None:
     attempts = Attempts(by_address=2, in_all=100, window_s=60, clock=lambda: 0.0)
-    attempts.failed("2001:db8::1")
-    attempts.failed("2001:db8::ffff:2")
+    attempts.count("2001:db8::1")
+    attempts.count("2001:db8::ffff:2")
     assert attempts.wait_s("2001:db8::3%eth0") == 60.0
     assert attempts.wait_s("2001:db8:0:1::1") == 0.0
-    attempts.failed("::ffff:192.0.2.1")
-    attempts.failed("192.0.2.1")
+    attempts.count("::ffff:192.0.2.1")
+    attempts.count("192.0.2.1")
     assert attempts.wait_s("192.0.2.1") == 60.0
     for text in (None, "unix", ""):
-        attempts.failed(text)
+        attempts.count(text)
     assert attempts.wait_s("nonsense") == 60.0
 
 
 def test_addresses_are_remembered_in_bounded_memory() -> None:
     attempts = Attempts(by_address=2, in_all=100, window_s=60, clock=lambda: 0.0)
     for number in range(10_000):
-        attempts.failed(f"10.0.{number // 256}.{number % 256}")
+        attempts.count(f"10.0.{number // 256}.{number % 256}")
     assert len(attempts._of) == 4096
