@@ -33,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 BEGIN_PATH, CALLBACK_PATH = "/signin/oidc", "/signin/callback"
 COOKIE = "millrace_oidc"
-_COOKIE_PATH = "/signin"
 _BEGUN_MAX_S = 600
 _NEXT_MAX = 1500  # a cookie has 4096 bytes
 _METADATA_KEPT_S = 3600.0
@@ -74,6 +73,8 @@ class Provider:
         self._clock = clock
         self._callback = settings.base_url + CALLBACK_PATH
         self._secure = settings.base_url.startswith("https:")
+        # As of the cookie that says who one is: no other host of the domain can have one finish what it began.
+        self._cookie, self._path = (f"__Host-{COOKIE}", "/") if self._secure else (COOKIE, "/signin")
         self._signer = URLSafeTimedSerializer(settings.secret.get_secret_value(), salt="millrace.console.oidc")
         # The way to a provider on this machine leads through no proxy. The certificates of all CAs are read once.
         trusting = self.issuer.startswith("https:")
@@ -112,10 +113,10 @@ class Provider:
     def remember(self, response: Response, cookie: str) -> None:
         """Set the cookie of `begin`."""
         response.set_cookie(
-            COOKIE,
+            self._cookie,
             cookie,
             max_age=_BEGUN_MAX_S,
-            path=_COOKIE_PATH,
+            path=self._path,
             httponly=True,
             secure=self._secure,
             samesite="lax",  # the provider sends the browser back from its own site
@@ -123,12 +124,12 @@ class Provider:
 
     def forget(self, response: Response) -> None:
         """Take it back: it is good for one answer of the provider."""
-        response.delete_cookie(COOKIE, path=_COOKIE_PATH, httponly=True, secure=self._secure, samesite="lax")
+        response.delete_cookie(self._cookie, path=self._path, httponly=True, secure=self._secure, samesite="lax")
 
     async def finish(self, request: Request) -> tuple[Identity, str]:
         """The provider's answer. Returns: who it is; where to go now. Raises: SignInFault."""
         said = request.query_params
-        begun = self._begun(request.cookies.get(COOKIE), said.get("state"))
+        begun = self._begun(request.cookies.get(self._cookie), said.get("state"))
         if "error" in said:
             words = ": ".join(said[name][:_TEXT_MAX] for name in ("error", "error_description") if name in said)
             raise SignInFault(f"The identity provider refused: {words}", reason="refused_by_provider", status=403)

@@ -127,9 +127,18 @@ async def test_the_cookie_between_the_requests_is_short_lived_and_for_the_sign_i
 async def test_on_https_every_cookie_is_secure(issuer: Issuer) -> None:
     async for browser in _browser(**settings_of(issuer, public_url="https://console.test")):
         browser.http.base_url = httpx.URL("https://console.test")
-        assert "Secure" in (await browser.http.get("/signin/oidc")).headers["set-cookie"]
+        begun = (await browser.http.get("/signin/oidc")).headers.get_list("set-cookie")
         answer = await browser.sign_in()
-        assert all("Secure" in one for one in answer.headers.get_list("set-cookie"))
+        ended = answer.headers.get_list("set-cookie")
+        assert [one.partition("=")[0] for one in (*begun, *ended)] == [
+            "__Host-millrace_oidc",
+            "__Host-millrace",
+            "__Host-millrace_oidc",
+        ]
+        for one in (*begun, *ended):
+            said = one.lower().split("; ")
+            assert {"secure", "httponly", "path=/", "samesite=lax"} <= set(said)
+            assert not any(part.startswith("domain") for part in said), "a browser would refuse it"
         assert answer.headers["strict-transport-security"]
 
 

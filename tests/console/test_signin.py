@@ -154,6 +154,30 @@ def test_a_cookie_of_another_version_of_ours_is_nobody(change: dict[str, Any]) -
     assert read(signed({**asdict(person("viewer")), **change})) is None
 
 
+async def test_on_https_only_the_cookie_that_no_other_host_can_set_is_read() -> None:
+    who = person("admin")
+    async for http in client(public_url="https://console.test"):
+        answer = await http.get(link(BASE, SECRET))
+        name, _, rest = answer.headers["set-cookie"].partition("=")
+        said = rest.lower().split("; ")
+        assert name == f"__Host-{COOKIE}"
+        assert {"secure", "httponly", "path=/"} <= set(said)
+        assert not any(part.startswith("domain") for part in said), "a browser would refuse it"
+        http.cookies.clear()
+        assert (await http.get("/signin", headers=as_(who))).status_code == 200
+        secure = {"cookie": as_(who)["cookie"].replace(COOKIE, f"__Host-{COOKIE}", 1)}
+        assert (await http.get("/signin", headers=secure)).status_code == 303
+        gone = (await http.post("/signout", data={"csrf": who.csrf}, headers=secure)).headers["set-cookie"]
+        assert gone.startswith(f'__Host-{COOKIE}=""')
+        assert "secure" in gone.lower()
+
+
+async def test_without_https_the_cookie_is_one_that_browsers_keep(http: httpx.AsyncClient) -> None:
+    said = (await http.get(link(BASE, SECRET))).headers["set-cookie"]
+    assert said.startswith(f"{COOKIE}=")
+    assert "secure" not in said.lower()
+
+
 @pytest.mark.parametrize("said", [None, [], "admin", 7, {"id": "ann"}])
 def test_what_we_signed_for_something_else_is_nobody(said: Any) -> None:
     assert read(signed(said)) is None
