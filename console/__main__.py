@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import sys
 
 from aiokafka.errors import KafkaError
@@ -17,7 +16,7 @@ from console.settings import ConsoleSettings
 from console.static import Static
 from console.web import Console
 from schemas.errors import MillraceError
-from service import logs
+from service import process
 from service.audit import AuditLog
 from service.control import ControlView
 from service.health import Health
@@ -27,7 +26,6 @@ from service.settings import kafka_kwargs, load
 
 logger = logging.getLogger("console")
 
-EXIT_CANNOT_LISTEN = 75
 _RETRY_S = 1.0
 
 
@@ -102,18 +100,9 @@ class Process:
 
 
 async def main() -> int:
-    """Settings and signals from the system, then the process."""
+    """Settings from the system, then the process."""
     settings = load(ConsoleSettings)
-    logs.setup(settings.process, settings.log_level)
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    try:
-        await Process(settings).run(stop)
-    except OSError as error:
-        logger.critical("%s", error)
-        return EXIT_CANNOT_LISTEN
-    return 0
+    return await process.run(settings, lambda stop: Process(settings).run(stop))
 
 
 if __name__ == "__main__":

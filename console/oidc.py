@@ -298,19 +298,15 @@ def _bad_token(why: str) -> SignInFault:
 
 def _down(error: Exception) -> SignInFault:
     logger.warning("the identity provider does not answer: %r", error)
-    return SignInFault(
-        "The identity provider does not answer. Try again in a moment; a one-time link from the machine that runs "
-        "Millrace works without it.",
-        reason="provider_down",
-        status=503,
-    )
+    return _without_it("does not answer", "Try again in a moment", reason="provider_down", status=503)
 
 
 def _misled(why: str) -> SignInFault:
     logger.error("the identity provider is not what the settings say: %s", why)
-    return SignInFault(
-        f"The identity provider is not what the settings say: {why}. An admin can check MILLRACE_CONSOLE_OIDC_ISSUER; "
-        "a one-time link from the machine that runs Millrace works without it.",
-        reason="provider_misled",
-        status=502,
-    )
+    cure = "An admin can check MILLRACE_CONSOLE_OIDC_ISSUER"
+    return _without_it(f"is not what the settings say: {why}", cure, reason="provider_misled", status=502)
+
+
+def _without_it(how: str, cure: str, *, reason: str, status: int) -> SignInFault:
+    text = f"The identity provider {how}. {cure}; a one-time link from the machine that runs Millrace works without it."
+    return SignInFault(text, reason=reason, status=status)

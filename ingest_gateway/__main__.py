@@ -6,7 +6,6 @@ import asyncio
 import functools
 import hashlib
 import logging
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -29,7 +28,7 @@ from schemas.otlp import Context
 from schemas.policy import NONE, HashKeys, Policy, PolicyError
 from schemas.routing import Routing
 from schemas.topics import full_name
-from service import logs, registry
+from service import process, registry
 from service.cluster import describe
 from service.control import ControlView
 from service.errors import TopicMissing
@@ -39,7 +38,6 @@ from service.settings import kafka_kwargs, load
 logger = logging.getLogger("ingest_gateway")
 
 TOPICS = ("events", "content", "metrics", "spans", "rejected")
-EXIT_CANNOT_LISTEN = 75
 _RETRY_S = 1.0
 _REPORT_S = 0.25
 
@@ -217,17 +215,9 @@ class Gateway:
 
 
 async def main() -> int:
+    """Settings from the system, then the process."""
     settings = load(GatewaySettings)
-    logs.setup(settings.process, settings.log_level)
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    try:
-        await Gateway(settings).run(stop)
-    except OSError as error:
-        logger.critical("%s", error)
-        return EXIT_CANNOT_LISTEN
-    return 0
+    return await process.run(settings, lambda stop: Gateway(settings).run(stop))
 
 
 if __name__ == "__main__":

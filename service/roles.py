@@ -40,32 +40,16 @@ async def grant(
     kafka: Mapping[str, Any], prefix: str, who: Who, name: str, given: Grant, *, seen: int | None = None
 ) -> Role:
     """Give a role one grant more. Raises: RoleError; as `change`."""
-    return await change(
-        kafka,
-        prefix,
-        who,
-        name,
-        "role.grant",
-        lambda found: roles.granted(_existing(name, found), given),
-        grant=given,
-        seen=seen,
-    )
+    make = _of_existing(name, roles.granted, given)
+    return await change(kafka, prefix, who, name, "role.grant", make, grant=given, seen=seen)
 
 
 async def revoke(
     kafka: Mapping[str, Any], prefix: str, who: Who, name: str, taken: Grant, *, seen: int | None = None
 ) -> Role:
     """Take a grant back from a role. Raises: RoleError; as `change`."""
-    return await change(
-        kafka,
-        prefix,
-        who,
-        name,
-        "role.revoke",
-        lambda found: roles.revoked(_existing(name, found), taken),
-        grant=taken,
-        seen=seen,
-    )
+    make = _of_existing(name, roles.revoked, taken)
+    return await change(kafka, prefix, who, name, "role.revoke", make, grant=taken, seen=seen)
 
 
 async def delete(kafka: Mapping[str, Any], prefix: str, who: Who, name: str, *, seen: int | None = None) -> None:
@@ -114,7 +98,10 @@ async def change(
     return role
 
 
-def _existing(name: str, found: Role | None) -> Role:
-    if found is None:
-        raise RoleError(f"there is no role {name}; make it: millrace role create {name}")
-    return found
+def _of_existing(name: str, make: Callable[[Role, Grant], Role], grant: Grant) -> Callable[[Role | None], Role]:
+    def made(found: Role | None) -> Role:
+        if found is None:
+            raise RoleError(f"there is no role {name}; make it: millrace role create {name}")
+        return make(found, grant)
+
+    return made

@@ -88,34 +88,28 @@ async def create(visit: Visit) -> Response:
 
 async def grant(visit: Visit) -> Response:
     """A role gives more."""
-    name = text(visit, "name")
-
-    async def make() -> Response:
-        given = grant_of(text(visit, "class"), texts(visit, "dataset"), text(visit, "where") or None)
-        seen = stamp(visit)
-        await changed(
-            visit,
-            CONTROL_KIND,
-            name,
-            lambda kafka, prefix, who: roles.grant(kafka, prefix, who, name, given, seen=seen),
-        )
-        return visit.go(_url(name))
-
-    return await _on_one(visit, name, make)
+    return await _regranted(
+        visit,
+        roles.grant,
+        lambda _: grant_of(text(visit, "class"), texts(visit, "dataset"), text(visit, "where") or None),
+    )
 
 
 async def revoke(visit: Visit) -> Response:
     """A role gives less."""
+    return await _regranted(
+        visit, roles.revoke, lambda name: _said(roles.all_of(plane(visit)).get(name), text(visit, "grant"))
+    )
+
+
+async def _regranted(visit: Visit, change: Callable[..., Awaitable[Role]], which: Callable[[str], Grant]) -> Response:
+    """One grant of a role is changed.  which: of a role's name, it."""
     name = text(visit, "name")
 
     async def make() -> Response:
-        taken = _said(roles.all_of(plane(visit)).get(name), text(visit, "grant"))
-        seen = stamp(visit)
+        one, seen = which(name), stamp(visit)
         await changed(
-            visit,
-            CONTROL_KIND,
-            name,
-            lambda kafka, prefix, who: roles.revoke(kafka, prefix, who, name, taken, seen=seen),
+            visit, CONTROL_KIND, name, lambda kafka, prefix, who: change(kafka, prefix, who, name, one, seen=seen)
         )
         return visit.go(_url(name))
 
