@@ -58,13 +58,20 @@ def server(app: Any, bounds: Bounds, *, stop_timeout_s: float, trusted_proxies: 
     )
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. port: 0 takes a free one. Raises: OSError: the port is taken."""
+def listen(host: str, port: int, *, stall_s: float = 120.0) -> socket.socket:
+    """A listening socket.
+
+    Args:   port: 0 takes a free one.  stall_s: a client that takes nothing of its answer for so long is hung up on, by
+            the system; where it cannot, never.
+    Raises: OSError: the port is taken.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named, or asyncio does not set TCP_NODELAY on what it accepts: 40 ms for each answer.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; every connection that is accepted has it from here
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stall_s * 1000))
         listening.bind((host, port))
         listening.listen(128)
     except BaseException:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -13,7 +15,7 @@ import pytest_asyncio
 
 from console.__main__ import Process
 from console.settings import ConsoleSettings
-from service.serving import Bounds
+from service.serving import Bounds, listen, server
 from sinks.query.database import Database
 from sinks.query.service import SqlService
 from tests.e2e.stack import free_ports
@@ -130,3 +132,24 @@ async def test_who_never_ends_is_hung_up_on(open_: Open, bounds: Bounds, begun: 
         while not ended.done():
             writer.write(more)
             await asyncio.wait({ended}, timeout=0.05)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the system has no such bound")
+async def test_who_takes_nothing_of_an_answer_is_hung_up_on() -> None:
+    answered = asyncio.Event()
+
+    async def much(_: Any, __: Any, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _piece in range(1000):  # more than any buffer takes, so that it ends only with the connection
+            await send({"type": "http.response.body", "body": b"x" * 65_536, "more_body": True})
+        answered.set()
+
+    listening = listen("127.0.0.1", 0, stall_s=1.0)
+    serving = server(much, BOUNDS, stop_timeout_s=1)
+    running = asyncio.create_task(serving.serve(sockets=[listening]))
+    with socket.create_connection(listening.getsockname()) as taking:
+        taking.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with asyncio.timeout(60):
+            await answered.wait()
+        serving.should_exit = True
+        await running
