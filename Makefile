@@ -18,7 +18,7 @@ demo: $(INSTALLED) ## the same, fed by a small synthetic fleet
 	@$(if $(BOOTSTRAP),MILLRACE_BOOTSTRAP="$(BOOTSTRAP)") exec $(BIN)/python -m millrace run --demo
 
 test: check browser ## check, then every test: unit, real Kafka, kill -9; JOBS=n files at a time (2)
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 check: $(INSTALLED) ## formatting, lint, types, the schemas' compatibility and documents; changes nothing
 	@$(BIN)/ruff format --check .

@@ -11,10 +11,16 @@ from millrace.kafka import Broker, cached_jars
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever asks for the real broker is a broker test; saying so in one place is enough."""
+    """Whatever asks for the real broker is a broker test; saying so in one place is enough.
+
+    Files that start processes come first: several workers take files in this order, and the quick ones then fill what
+    would else be one worker's last minutes alone with a long file.
+    """
     for item in items:
         if "kafka" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.broker)
+    long = {item.path for item in items if item.get_closest_marker("broker") or item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture(scope="session")
