@@ -115,11 +115,12 @@ CASES = {
 }
 
 
-async def send(stack: Stack, tenant: str, request: Request, protocol: str) -> None:
+async def send(stack: Stack, tenant: str, protocol: str, *requests: Request) -> None:
     port = stack.ports["GATEWAY_GRPC" if protocol == "grpc" else "GATEWAY_HTTP"]
     async with Sender(f"http://127.0.0.1:{port}", stack.key(tenant), protocol) as sender:  # type: ignore[arg-type]
-        outcome = await sender.send(request)
-    assert (outcome.refused, outcome.rejected) == ("", 0)
+        for request in requests:
+            outcome = await sender.send(request)
+            assert (outcome.refused, outcome.rejected) == ("", 0)
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/json"])
@@ -129,7 +130,7 @@ async def test_every_name_of_the_catalogue_comes_out_typed(
 ) -> None:
     make, table, key = CASES[signal]
     request, expected = make()
-    await send(stack, tenant, request, protocol)
+    await send(stack, tenant, protocol, request)
     sql = stack.sql(stack.key(tenant, "query"))
 
     def wrong() -> list[str]:
@@ -163,7 +164,7 @@ async def test_what_is_unknown_or_malformed_comes_out_unharmed(stack: Stack, ten
         {"key": "tool_parameters", "value": {"stringValue": text}},
     ]
     record_ = {"timeUnixNano": str(NOW_NS), "attributes": found}
-    await send(stack, tenant, _request("logs", "resourceLogs", "scopeLogs", "logRecords", [record_]), "http/json")
+    await send(stack, tenant, "http/json", _request("logs", "resourceLogs", "scopeLogs", "logRecords", [record_]))
     sql, admin = stack.sql(stack.key(tenant, "query")), stack.sql((stack.data / "keys" / "admin").read_text().strip())
     eventually(lambda: [] if sql("select 1 as one from events") else ["nothing yet"], timeout_s=30)
     (row,) = sql("select * from events")
@@ -196,8 +197,8 @@ async def test_no_record_of_one_client_stops_the_others(stack: Stack, tenant: st
         *(event(f"{n}" * 10_000, "h", n) for n in range(4, 60)),
     ]
     good = [event("user_prompt", f"good-{n}", 0) | {"timeUnixNano": str(NOW_NS)} for n in range(8)]
-    for record_ in (*hostile, *good):
-        await send(stack, tenant, _request("logs", "resourceLogs", "scopeLogs", "logRecords", [record_]), "http/json")
+    each = [_request("logs", "resourceLogs", "scopeLogs", "logRecords", [one]) for one in (*hostile, *good)]
+    await send(stack, tenant, "http/json", *each)
     sql = stack.sql(stack.key(tenant, "query"))
     eventually(lambda: None if len(got := sql("select session_id from sessions")) == 9 else got, timeout_s=60)
     (row,) = sql("select prompts, flags from sessions where session_id = 'h'")

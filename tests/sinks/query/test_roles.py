@@ -319,9 +319,9 @@ ATTEMPTS = """
     select (select string_agg(text, ',') from content)
     select * from events where exists (select 1 from content where text like '%secret%')
     select * from events e where e.event_id in (select event_id from content where starts_with(text, 's'))
-    select * from events e, lateral (select text from content c where c.event_id = e.event_id) x
+    select e.tenant, x.text from events e, lateral (select text from content c where c.event_id = e.event_id) x
     select e.event_id, (select max(text) from content c where c.event_id = e.event_id) from events e
-    select * from events e join content c using (tenant, event_id)
+    select e.team, c.text from events e join content c using (tenant, event_id)
     select * from events natural join content
     select * from events positional join content
     select * from events asof join content c on events.event_time >= c.event_time
