@@ -4,10 +4,28 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling, Scheduling
 
 from millrace.kafka import Broker, cached_jars
+
+# Their tests share a running stack, which one worker is to start once.
+SHARED = ("tests/console/", "tests/e2e/")
+
+
+class ByStack(LoadFileScheduling):
+    """A worker takes a file at a time, or all of a folder of SHARED."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((folder for folder in SHARED if nodeid.startswith(folder)), super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    """Of several workers, instead of xdist's own for --dist loadfile."""
+    return ByStack(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
