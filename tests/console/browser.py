@@ -63,6 +63,7 @@ class Window:
             )
         self.page: Page = self.context.new_page()
         self.page.set_default_timeout(WAIT_MS)
+        self.page.on("dialog", lambda dialog: self.complaints.append(f"a script asked: {dialog.message}"))
         self.page.on("pageerror", lambda error: self.complaints.append(f"failed: {error}"))
         self.page.on(
             "console", lambda said: self.complaints.append(said.text) if said.type in ("error", "warning") else None
@@ -79,10 +80,14 @@ class Window:
         self.page.goto(self.base + path, wait_until="load")
         return self.page
 
-    def accessibility(self) -> list[str]:
-        """What axe-core finds wrong, one line each, by the rules of WCAG 2.2 AA."""
+    def accessibility(self, *within: str) -> list[str]:
+        """What axe-core finds wrong, one line each, by the rules of WCAG 2.2 AA.
+
+        Args: within: selectors of the parts to look at; none: the whole page, as the walk does with every one.
+        """
         tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-        found = Axe().run(self.page, options={"runOnly": {"type": "tag", "values": tags}}).response["violations"]
+        parts = {"include": [[one] for one in within]} if within else None
+        found = Axe().run(self.page, parts, {"runOnly": {"type": "tag", "values": tags}}).response["violations"]
         return [f"{one['id']}: {one['help']}: {[node['html'][:200] for node in one['nodes'][:3]]}" for one in found]
 
     def screenshot(self, path: Path) -> None:

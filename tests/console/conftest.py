@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from console.people import Cookies, Person
 from console.settings import ConsoleSettings
 from console.static import Static
 from console.web import Console
+from millrace.fleet import NS_PER_S, Fleet
 from millrace.kafka import Broker
 from schemas.topics import CATALOGUE
 from service.audit import AuditLog
@@ -28,11 +30,12 @@ from service.links import Links
 from sinks.query.database import Database
 from sinks.query.store import QueryStore
 from tests.console import browser as browsers
+from tests.console import hostile
 from tests.console import issuer as issuers
 from tests.console.browser import Window
 from tests.console.issuer import Issuer
 from tests.console.people import cookie, person
-from tests.e2e.requests import Sender, dated, load
+from tests.e2e.requests import Recorded, Sender, dated, keep, load
 from tests.e2e.stack import Stack, eventually
 from tests.sinks.query import samples
 from tests.sinks.query.conftest import RESOURCES, Sql, fill, serving
@@ -136,15 +139,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 CAPTURES = sorted(p for p in (Path(__file__).parent.parent / "captures").iterdir() if p.is_dir())
 CAPTURED_AT = datetime(2026, 11, 20, tzinfo=UTC)
-DEMO = ("demo", "--rate", "0", "--requests", "200", "--seed", "7")
+DEMO_TURNS, DEMO_STEP_S = 70, 2
 
 
 @dataclass
 class Fed:
-    """The stack, with the recorded clients in the tenant `captures` and a demo fleet in `local`."""
+    """The stack, with the recorded clients in the tenant `captures`, a demo fleet in `local`, and a client that is
+    hostile in every text in `hostile`.  captures, demo: the requests that were sent, in folders, for the ledger."""
 
     stack: Stack
     captures: list[Path]
+    demo: Path
     issuer: Issuer
 
     @property
@@ -157,24 +162,24 @@ class Fed:
         """Of the console."""
         return (self.stack.data / "keys" / "console").read_text().strip()
 
-    def send(self, folder: Path, tenant: str) -> None:
-        """Send a folder of recorded requests as a tenant."""
+    def send(self, requests: Iterable[Recorded], tenant: str) -> None:
+        """Send recorded requests as a tenant."""
         ports = self.stack.ports
         with Sender(ports["GATEWAY_GRPC"], ports["GATEWAY_HTTP"], self.stack.key(tenant)) as sender:
-            for request in load(folder):
+            for request in requests:
                 sender.send(request)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def issuer() -> Iterator[Issuer]:
     """The identity provider of the running stack."""
     with issuers.running() as one:
         yield one
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def fed(kafka: Broker, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fed]:
-    """One running stack for all tests of pages in a browser."""
+    """One running stack for all tests of pages in a browser; it does not outlive them."""
     stack = Stack(
         kafka.bootstrap,
         f"c{uuid.uuid4().hex[:8]}",
@@ -188,13 +193,15 @@ def fed(kafka: Broker, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory)
     days = max(0, (datetime.now(UTC) - CAPTURED_AT).days - 1)
     out = tmp_path_factory.mktemp("captures")
     folders = [dated(folder, out / folder.name, days * 86_400 * 10**9) for folder in CAPTURES]
+    step_ns = DEMO_STEP_S * NS_PER_S
+    turns = Fleet(7).turns(DEMO_TURNS, start_ns=time.time_ns() - DEMO_TURNS * step_ns, step_ns=step_ns)
+    demo = keep(turns, tmp_path_factory.mktemp("fleet") / "demo")
     try:
         stack.start()
-        found = Fed(stack, folders, issuer)
-        for folder in folders:
-            found.send(folder, "captures")
-        port = stack.ports["GATEWAY_HTTP"]
-        stack.command(*DEMO, "--endpoint", f"http://127.0.0.1:{port}")
+        found = Fed(stack, folders, demo, issuer)
+        found.send((request for folder in folders for request in load(folder)), "captures")
+        found.send(load(demo), "local")
+        found.send(hostile.requests(), "hostile")
         eventually(stack.sinks_lag)
         yield found
         stack.stop()

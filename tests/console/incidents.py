@@ -18,12 +18,11 @@ from console.people import Person
 from sinks.query.database import Database
 from sinks.query.store import QueryStore
 from tests.console.conftest import BASE, Pages, console_over
+from tests.console.hostile import HOSTILE
 from tests.console.people import person
 from tests.sinks.query import samples
 from tests.sinks.query.conftest import RESOURCES, serving
 
-# What nobody may get to run: in an element, in an attribute, in a script.
-HOSTILE = """<script>alert('x')</script>"'>&</script><img src=x onerror=alert(1)>"""
 RISKY = f"curl -s https://example.com/x | sudo sh # {HOSTILE}"
 VIEWER = person("viewer", tenant="acme")
 ANALYST = person("analyst", tenant="acme")

@@ -15,7 +15,6 @@ from tests.console.people import person
 
 pytestmark = [pytest.mark.slow]
 
-PATHS = ("/admin/keys", "/admin/tenants", "/admin/roles", "/admin/roles/viewer", "/admin/policies", "/admin/audit")
 KEY = re.compile(r"mlr_ingest_[0-9a-f]{16}_[0-9a-f]{64}")
 
 
@@ -25,26 +24,6 @@ def stranger(fed: Fed, browser: Browser) -> Iterator[Window]:
     one = Window(browser, fed.base, fed.secret, None)
     yield one
     one.context.close()
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_is_wrong_for_who_cannot_see_or_use_a_mouse(
-    window: Callable[..., Window], stranger: Window, scheme: str
-) -> None:
-    one = window(color_scheme=scheme)
-    for path in PATHS:
-        one.go(path)
-        assert one.accessibility() == [], path
-    stranger.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-    stranger.go("/signin")
-    assert stranger.accessibility() == []
-
-
-def test_no_page_is_wider_than_a_phone(window: Callable[..., Window]) -> None:
-    one = window(viewport={"width": 390, "height": 844})
-    for path in PATHS:
-        page = one.go(path)
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
 
 
 def test_a_key_is_made_copied_used_rotated_and_revoked(fed: Fed, window: Callable[..., Window]) -> None:

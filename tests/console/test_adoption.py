@@ -187,13 +187,3 @@ def test_the_page_says_what_sql_says(fed: Fed, window: Callable[..., Window]) ->
     assert said[:2] == [f"{row['users']:,}", f"{row['today']:,}"]
     assert said[3] == f"{row['users']:,}"
     page.wait_for_selector("canvas")
-
-
-@pytest.mark.slow
-def test_nothing_is_wrong_for_who_cannot_see_or_use_a_mouse(window: Callable[..., Window]) -> None:
-    for scheme in ("light", "dark"):
-        for width in (390, 1280):
-            one = window(color_scheme=scheme, viewport={"width": width, "height": 900})
-            page = one.go("/adoption?range=30d")
-            assert one.accessibility() == []
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

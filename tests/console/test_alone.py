@@ -12,6 +12,7 @@ from playwright.sync_api import Browser
 from tests.console.browser import WAIT_MS, Window
 from tests.console.conftest import Fed
 from tests.console.people import cookie, person
+from tests.e2e.requests import load
 from tests.e2e.stack import eventually
 
 pytestmark = pytest.mark.slow
@@ -71,7 +72,7 @@ def test_no_record_is_lost_or_late_for_a_console_that_hangs_or_for_browsers_that
         for _ in range(50):
             with pytest.raises(httpx.TimeoutException):
                 httpx.get(fed.base + "/?range=90d", cookies=jar, timeout=0.02, trust_env=False)
-        fed.send(fed.captures[0], tenant)  # every request is acknowledged, or this fails
+        fed.send(load(fed.captures[0]), tenant)  # every request is acknowledged, or this fails
         ask = fed.stack.sql(fed.stack.admin_key())
         eventually(lambda: ask(f"select count(*) as n from events where tenant = '{tenant}'")[0]["n"] == 0)
     finally:

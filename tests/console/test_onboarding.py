@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 from schemas import keys
 from tests.console.browser import WAIT_MS, Window
 from tests.console.conftest import Fed
+from tests.e2e.requests import load
 from tests.e2e.stack import eventually
 
 pytestmark = [pytest.mark.slow]
@@ -77,7 +78,7 @@ def test_what_arrives_shows_in_the_health_of_sources_by_itself(fed: Fed, window:
     before = int(row.locator("td").nth(3).inner_text().replace(",", ""))
     assert one.accessibility() == []
     (recorded,) = (path for path in fed.captures if path.name == "http-json-api-error")
-    fed.send(recorded, "elsewhere")
+    fed.send(load(recorded), "elsewhere")
     page.locator('[id^="source-elsewhere-"]').first.wait_for()
     events = fed.stack.sql(fed.stack.admin_key())("select count(*) as n from events where tenant = 'captures'")[0]["n"]
     assert before == events

@@ -455,14 +455,6 @@ async def test_no_more_is_kept_than_there_is_room_for() -> None:
 
 
 @pytest.mark.slow
-def test_the_total_cost_on_the_page_is_that_of_sql(fed: Fed, window: Callable[..., Window]) -> None:
-    page = window().go("/?range=30d")
-    (row,) = fed.stack.sql(fed.stack.admin_key())("select sum(spend_usd) as usd from session_hours")
-    assert page.locator(".stat-value").first.inner_text() == f"${row['usd']:,.2f}"
-    page.wait_for_selector("canvas")
-
-
-@pytest.mark.slow
 def test_the_stack_of_models_is_the_total_of_sql(fed: Fed, window: Callable[..., Window]) -> None:
     page = window().go("/?range=30d")
     (row,) = fed.stack.sql(fed.stack.admin_key())("select sum(spend_usd) as usd from session_hours")
@@ -497,22 +489,3 @@ def test_a_bar_of_a_chart_leads_to_its_sessions(window: Callable[..., Window]) -
         page.mouse.click(x, y)
     assert page.url.endswith(drawn["links"][place] + drawn["series"][0]["more"])
     one.complaints.clear()  # what that page says is not this test's
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("width", [390, 1280, 1920])
-def test_the_page_is_no_wider_than_the_window(window: Callable[..., Window], width: int) -> None:
-    page = window(viewport={"width": width, "height": 900}).go("/?range=30d&by=user")
-    page.wait_for_selector("canvas")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-
-
-@pytest.mark.slow
-def test_nothing_is_wrong_for_who_cannot_see_or_use_a_mouse(window: Callable[..., Window]) -> None:
-    for scheme in ("light", "dark"):
-        one = window(color_scheme=scheme)
-        one.go("/?range=30d")
-        one.page.wait_for_selector("canvas")
-        assert one.accessibility() == []
-        one.go("/overview/choices?range=30d")
-        assert one.accessibility() == []

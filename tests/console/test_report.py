@@ -117,13 +117,3 @@ def test_the_print_is_a_pdf_with_the_numbers(fed: Fed, window: Callable[..., Win
     assert said in text
     assert "By team" in text
     assert "Overview" not in text  # no menu on paper
-
-
-@pytest.mark.slow
-def test_nothing_is_wrong_for_who_cannot_see_or_use_a_mouse(window: Callable[..., Window]) -> None:
-    for scheme in ("light", "dark"):
-        for width in (390, 1280):
-            one = window(color_scheme=scheme, viewport={"width": width, "height": 900})
-            page = one.go("/report")
-            assert one.accessibility() == []
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

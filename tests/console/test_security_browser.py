@@ -15,7 +15,7 @@ from playwright.sync_api import expect
 from console import shown
 from tests.console.browser import WAIT_MS, Window
 from tests.console.conftest import Fed
-from tests.console.incidents import HOSTILE
+from tests.console.hostile import HOSTILE
 from tests.console.people import person
 from tests.e2e.requests import Recorded, Sender
 from tests.e2e.stack import eventually
@@ -193,17 +193,6 @@ def test_a_risky_command_appears_marked_without_a_reload(hostile: Fed, window: C
     expect(row.locator(".marks .tag")).to_have_text("web to shell", timeout=WAIT_MS)
     assert page.evaluate("window.kept") is True
     assert "/sessions/watched/" in (row.locator("th a").get_attribute("href") or "")
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_is_wrong_for_who_cannot_see_or_use_a_mouse(
-    hostile: Fed, window: Callable[..., Window], scheme: str
-) -> None:
-    one = window(person("analyst", tenant=TENANT), color_scheme=scheme)
-    for path in PATHS:
-        page = one.go(path)
-        assert page.locator("h1").count() == 1
-        assert one.accessibility() == [], path
 
 
 def test_hostile_names_are_text_on_every_page_and_break_no_layout(hostile: Fed, window: Callable[..., Window]) -> None:

@@ -324,15 +324,14 @@ def test_hostile_results_run_nothing(window: Callable[..., Window]) -> None:
 
 @pytest.mark.slow
 def test_nothing_is_wrong_for_who_cannot_see_or_use_a_mouse(window: Callable[..., Window]) -> None:
-    for scheme in ("light", "dark"):
-        for width in (390, 1280):
-            one = window(color_scheme=scheme, viewport={"width": width, "height": 900})
-            page = one.go("/sql")
-            ask(page, "select team, count(*) as n from sessions group by team")
-            page.wait_for_selector("#sql-drawing canvas")
-            page.locator(".sql-table-of summary").first.click()
-            assert one.accessibility() == []
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-            ask(page, "select nose")
-            page.wait_for_selector("#sql-fault")
-            assert one.accessibility() == []
+    for scheme, width in (("light", 390), ("dark", 1280)):
+        one = window(color_scheme=scheme, viewport={"width": width, "height": 900})
+        page = one.go("/sql")
+        ask(page, "select team, count(*) as n from sessions group by team")
+        page.wait_for_selector("#sql-drawing canvas")
+        page.locator(".sql-table-of summary").first.click()
+        assert one.accessibility("#sql-form", "#result", ".sql-table-of[open]") == []
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        ask(page, "select nose")
+        page.wait_for_selector("#sql-fault")
+        assert one.accessibility("#sql-form", "#result") == []

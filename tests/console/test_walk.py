@@ -1,7 +1,7 @@
 """Every page that there is, opened by its readers on every size of screen: what holds for all of them.
 
-The pages come from the list of routes, so that a new one is walked by itself. MILLRACE_SCREENSHOTS=folder keeps a
-picture of each for a person's eye.
+The pages come from the list of routes, so that a new one is walked by itself; some of what they show is hostile
+(tests/console/hostile.py). MILLRACE_SCREENSHOTS=folder keeps a picture of each for a person's eye.
 """
 
 from __future__ import annotations
@@ -9,27 +9,49 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
+from playwright.sync_api import Page, expect
 
 from console.pages import PAGES
 from console.people import Person
-from tests.console.browser import Window
+from tests.console.browser import WAIT_MS, Window
 from tests.console.conftest import Fed
+from tests.console.hostile import HOSTILE
 from tests.console.people import cookie, person
 
 pytestmark = [pytest.mark.slow]
 
 WIDTHS = (390, 1280, 1920)
 SCHEMES = ("light", "dark")
-PATHS = sorted({page.path for page in PAGES if not page.changes and "{" not in page.path})
-# A role each that sees all and least; nobody sees what needs no sign-in.
-READERS: dict[str, Person | None] = {
-    "admin": person("admin"),
-    "viewer": person("viewer", tenant="local"),
-    "nobody": None,
+# Of routes with a part that is chosen: what to open there. {event}: a tool's result.
+SESSION = f"/sessions/hostile/{quote(HOSTILE, safe='')}"
+CHOSEN = {
+    "/admin/roles/{name}": "/admin/roles/viewer",
+    "/sessions/{tenant}/{session_id:path}": SESSION,
+    "/sessions/{tenant}/{session_id:path}/turn": f"{SESSION}/turn?turn={quote(HOSTILE, safe='')}",
+    "/sessions/{tenant}/{session_id:path}/events/{event_id}": f"{SESSION}/events/{{event}}",
 }
+ROUTES = sorted({page.path for page in PAGES if not page.changes})
+# One who sees all, on every screen. Who sees less sees it in the same way: there the narrowest can tell.
+READERS: dict[str, tuple[Person | None, tuple[int, ...]]] = {
+    "admin": (person("admin"), WIDTHS),
+    "viewer": (person("viewer", tenant="hostile"), WIDTHS[:1]),
+    "nobody": (None, WIDTHS),
+}
+
+
+def address(fed: Fed, route: str) -> str:
+    """Where a route is opened, with a time in which something happened."""
+    if "{" not in route:
+        return f"{route}?range=30d"
+    path = CHOSEN[route]
+    if "{event}" not in path:
+        return path
+    tool = "select min(event_id) as id from events where tenant = 'hostile' and event_action = 'tool_result.command'"
+    return path.replace("{event}", fed.stack.sql(fed.stack.admin_key())(tool)[0]["id"])
 
 
 def readable(fed: Fed, path: str, who: Person | None) -> bool:
@@ -50,44 +72,60 @@ TOO_WIDE = """() => {
   return `${root.scrollWidth} of ${room} px: ` + out.map((e) => e.outerHTML.slice(0, 120)).join(" | ");
 }"""
 """What sticks out of the page to the right; nothing is well."""
+# What HOSTILE would make, were it anything but text.
+INJECTED = "main script:not([type='application/json']), main img"
 
 
-def keep(one: Window, path: str, reader: str, width: int, scheme: str) -> None:
-    """A picture, where pictures are wanted."""
+def loaded(page: Page) -> None:
+    """Until the charts are drawn and no part is without its answer, which a part asks for again by itself."""
+    if page.locator("[data-chart]").count():
+        page.locator("canvas").first.wait_for(state="attached")
+    expect(page.locator(".fault")).to_have_count(0, timeout=WAIT_MS)
+
+
+def keep(one: Window, path: str, reader: str, width: int) -> None:
+    """Pictures, where pictures are wanted."""
     if folder := os.environ.get("MILLRACE_SCREENSHOTS"):
         Path(folder).mkdir(parents=True, exist_ok=True)
-        name = path.strip("/").replace("/", "-") or "overview"
-        one.screenshot(Path(folder) / f"{name}-{reader}-{width}-{scheme}.png")
+        name = path.strip("/").replace("/", "-").replace("{", "").replace("}", "").replace(":path", "") or "overview"
+        for scheme in SCHEMES:
+            one.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            one.screenshot(Path(folder) / f"{name}-{reader}-{width}-{scheme}.png")
+        one.page.emulate_media(color_scheme="light")
 
 
 @pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("path", PATHS)
-def test_a_page_is_well_on_every_screen(fed: Fed, window: Callable[..., Window], path: str, reader: str) -> None:
-    who = READERS[reader]
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_page_is_well_on_every_screen(fed: Fed, window: Callable[..., Window], route: str, reader: str) -> None:
+    who, widths = READERS[reader]
+    path = address(fed, route)
     if not readable(fed, path, who):
         return  # who may open what is the table of roles' to prove
     one = window(who, stranger=who is None)
     faults = []
-    for width in WIDTHS:
+    for width in widths:
         one.page.set_viewport_size({"width": width, "height": 900})
         page = one.go(path)
-        if page.locator("[data-chart]").count():
-            page.locator("canvas").first.wait_for(state="attached")
+        loaded(page)
         assert page.locator("h1").count() == 1
-        for scheme in SCHEMES:
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-            # Colours do not depend on the width, and all else not on colours.
-            if scheme == "light" or width == 1280:
-                faults += [f"{width} px, {scheme}: {fault}" for fault in one.accessibility()]
-            if sticks_out := page.evaluate(TOO_WIDE):
-                faults.append(f"{width} px, {scheme}: {sticks_out}")
-            keep(one, path, reader, width, scheme)
+        assert page.locator(INJECTED).count() == 0
+        if sticks_out := page.evaluate(TOO_WIDE):
+            faults.append(f"{width} px: {sticks_out}")
+        # What there is depends on the width up to 1280 px, and colours on no width.
+        if width <= 1280:
+            faults += [f"{width} px: {fault}" for fault in one.accessibility()]
+        if width == 1280:
+            page.emulate_media(color_scheme="dark")
+            faults += [f"{width} px, dark: {fault}" for fault in one.accessibility()]
+            page.emulate_media(color_scheme="light")
+        keep(one, route, reader, width)
     assert faults == []  # and the window fails for whatever the browser complained of, or asked another host for
 
 
-@pytest.mark.parametrize("path", PATHS)
-def test_a_page_is_readable_without_scripts(fed: Fed, window: Callable[..., Window], path: str) -> None:
-    who = READERS["admin"]
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_page_is_readable_without_scripts(fed: Fed, window: Callable[..., Window], route: str) -> None:
+    who, _ = READERS["admin"]
+    path = address(fed, route)
     if not readable(fed, path, who):
         return
     page = window(who, java_script_enabled=False, viewport={"width": 1280, "height": 900}).go(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from google.protobuf import json_format
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
+
+from millrace.fleet import Request
 
 REQUEST = {
     "logs": logs_service_pb2.ExportLogsServiceRequest,
@@ -46,6 +48,14 @@ class Recorded:
         if self.encoding == "json":
             return json.loads(self.body)
         return json_format.MessageToDict(REQUEST[self.signal].FromString(self.body), use_integers_for_enums=True)
+
+
+def keep(requests: Iterable[Request], folder: Path) -> Path:
+    """Requests as a folder of recorded ones, for the ledger."""
+    folder.mkdir()
+    for number, request in enumerate(requests):
+        (folder / f"{number:05}-http-{request.signal}.json").write_text(json.dumps(request.body))
+    return folder
 
 
 def dated(folder: Path, out: Path, shift_ns: int) -> Path:

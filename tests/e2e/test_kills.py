@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +12,7 @@ from millrace.fleet import NS_PER_S, Fleet, Request, Signal
 from millrace.sender import Sender
 from sinks.lake import latest
 from tests.e2e import lake
+from tests.e2e.requests import keep
 from tests.e2e.stack import Stack, eventually
 from tests.e2e.truth import Sql, differences, truth
 
@@ -40,14 +39,6 @@ def fleet(seed: int) -> list[Request]:
             requests.append(Request(signal, body, sum(part.records for part in parts)))
             events += requests[-1].records if signal == "logs" else 0
     return requests
-
-
-def keep(requests: list[Request], folder: Path) -> Path:
-    """The requests as files, for the ledger."""
-    folder.mkdir()
-    for number, request in enumerate(requests):
-        (folder / f"{number:05}-http-{request.signal}.json").write_text(json.dumps(request.body))
-    return folder
 
 
 async def send_all(requests: list[Request], endpoint: str, key: str, protocol: str, progress: list[int]) -> int:
