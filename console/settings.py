@@ -49,7 +49,7 @@ class ConsoleSettings(ProcessSettings):
     )
     sql_timeout_s: float = Field(15.0, gt=0, description="seconds that a page waits for the SQL service")
     answers_kept_s: float = Field(
-        2.0, ge=0, description="seconds that an answer is shown again to who may see the same, content never"
+        1.0, ge=0, description="seconds that an answer is shown again to who may see the same, content never"
     )
     key: SecretStr = Field(description="an admin key: with it the console asks as the person who is signed in")
     secret: SecretStr = Field(min_length=32, description="secret that signs cookies and sign-in links")

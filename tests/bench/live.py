@@ -1,0 +1,127 @@
+"""How soon an event that was acknowledged is on the pages that are open, which nobody reloads.
+
+    python -m tests.bench.live [--events 30] [--others 10]
+
+A Kafka and a whole stack of their own, with the settings that they have by default, and a real Chromium with a page
+for each of tests/console/arrivals.py. The time runs from the gateway's acknowledgement; pages ask again by themselves
+every few seconds, so the events are sent at times that know nothing of those. Others: people of the same role with the
+overview open too, so that answers are shared and some seconds old.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import statistics
+import tempfile
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import httpx
+from playwright.async_api import Page, async_playwright
+
+from millrace.kafka import Broker, cached_jars
+from tests.console.arrivals import PLACES, request
+from tests.console.browser import ARGUMENTS, chromium
+from tests.console.people import cookie, person
+from tests.e2e.requests import Sender
+from tests.e2e.stack import Stack, eventually
+
+TENANT = "live"
+POLL_S = 0.05
+TICK_S = 3.0
+TIMEOUT_S = 60.0
+
+
+async def seconds_until(since: float, shown: Awaitable[object]) -> float:
+    """Seconds from since to its end."""
+    await shown
+    return time.monotonic() - since
+
+
+async def stored(stack: Stack, sql: str, number: int) -> None:
+    """Until the SQL service answers with the number."""
+    headers = {"authorization": f"Bearer {stack.admin_key()}"}
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{stack.ports['SQL']}", headers=headers) as http:
+        while (await http.post("/sql", json={"sql": sql})).json()["rows"] != [[number]]:
+            await asyncio.sleep(POLL_S)
+
+
+async def look(http: httpx.AsyncClient) -> None:
+    """Somebody else's overview, asked again as its page does."""
+    await asyncio.sleep(random.uniform(0, TICK_S))
+    while True:
+        await http.get(f"/?tenant={TENANT}")
+        await asyncio.sleep(TICK_S)
+
+
+async def measure(stack: Stack, send: Callable[[int], None], session: str, events: int, others: int) -> None:
+    """Send them, and print what they took."""
+    base = f"http://127.0.0.1:{stack.ports['CONSOLE']}"
+    jar = cookie((stack.data / "keys" / "console").read_text().strip(), person("admin"))
+    asked = {
+        "SQL, the event": f"SELECT count(*) FROM events WHERE session_id = '{session}'",
+        "SQL, its session": f"SELECT api_requests FROM sessions WHERE session_id = '{session}'",
+    }
+    took: dict[str, list[float]] = {name: [] for name in (*asked, *PLACES)}
+    async with async_playwright() as playwright, httpx.AsyncClient(base_url=base, cookies=jar, timeout=60) as http:
+        browser = await playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
+        context = await browser.new_context()
+        await context.add_cookies([{"name": name, "value": value, "url": base} for name, value in jar.items()])
+        pages: dict[str, Page] = {}
+        for name, (path, _) in PLACES.items():
+            pages[name] = await context.new_page()
+            await pages[name].goto(base + path.format(tenant=TENANT, session=session))
+        people = [asyncio.create_task(look(http)) for _ in range(others)]
+        for number in range(2, events + 2):
+            await asyncio.sleep(random.uniform(0, TICK_S))
+            await asyncio.to_thread(send, number)
+            since = time.monotonic()
+            waits = [stored(stack, sql, number) for sql in asked.values()] + [
+                page.wait_for_function(PLACES[name][1], arg=number, timeout=TIMEOUT_S * 1000)
+                for name, page in pages.items()
+            ]
+            found = await asyncio.gather(*(seconds_until(since, one) for one in waits))
+            for name, seconds in zip(took, found, strict=True):
+                took[name].append(seconds)
+        for one in people:
+            one.cancel()
+        await browser.close()
+    print(f"{events} events, {others} others; seconds after the acknowledgement:")
+    print(f"{'':24}{'median':>8}{'p95':>8}{'longest':>9}")
+    for name, seconds in took.items():
+        p95 = statistics.quantiles(seconds, n=20, method="inclusive")[-1]
+        print(f"{name:24}{statistics.median(seconds):>8.2f}{p95:>8.2f}{max(seconds):>9.2f}")
+
+
+def main() -> None:
+    """Start all of it, measure, stop."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=30)
+    parser.add_argument("--others", type=int, default=0)
+    given = parser.parse_args()
+    session = str(uuid.uuid4())
+    with tempfile.TemporaryDirectory(prefix="millrace-live-") as name:
+        folder = Path(name)
+        with Broker(cached_jars(None), folder / "kafka", log=folder / "kafka.log", port=0, heap_mb=512) as broker:
+            stack = Stack(broker.bootstrap, f"l{uuid.uuid4().hex[:8]}", folder / "data")
+            del stack.environment["MILLRACE_LAKE_COMMIT_INTERVAL_S"]  # of the tests
+            try:
+                stack.start()
+                ports = stack.ports
+                with Sender(ports["GATEWAY_GRPC"], ports["GATEWAY_HTTP"], stack.key(TENANT)) as sender:
+                    ask = stack.sql(stack.admin_key())
+                    sender.send(request(session, 1))
+                    eventually(lambda: len(ask("SELECT 1 FROM sessions")) != 1)
+                    send = lambda number: sender.send(request(session, number))  # noqa: E731
+                    asyncio.run(measure(stack, send, session, given.events, given.others))
+                stack.stop()
+            finally:
+                stack.kill_everything()
+
+
+if __name__ == "__main__":
+    main()
