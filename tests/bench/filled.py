@@ -23,7 +23,7 @@ _RAW = "_events.raw"
 
 @dataclass(frozen=True)
 class Size:
-    """How much to fill in.  days: that it is spread over, until now."""
+    """How much to fill in.  sessions: at least so many that are no ghosts.  days: that it is spread over, until now."""
 
     sessions: int = 100_000
     events: int = 10_000_000
@@ -77,7 +77,7 @@ def _plan(cursor: Any, size: Size, end: datetime) -> None:
         SELECT s, floor(pow(random(), 1.8) * {size.users})::INT AS u, random() AS r_day, random() AS r_hour,
                random() AS r_ghost, random() AS r_model, random() AS r_version, random() AS r_entry,
                exp(4.1 + sqrt(-2 * ln(1 - random())) * cos(2 * pi() * random())) AS weight
-        FROM range({size.sessions * 102 // 100}) t(s)""")
+        FROM range({size.sessions * 104 // 100}) t(s)""")
     cursor.execute(f"""
         CREATE TEMP TABLE plan AS
         WITH timed AS (
