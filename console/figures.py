@@ -144,6 +144,11 @@ def counted(since: str, **conditions: str) -> str:
     )
 
 
+def there_are(rows: Sequence[Row]) -> int:
+    """How many rows there are, of which these are the first: what `count(*) OVER () AS of` told."""
+    return rows[0]["of"] if rows else 0
+
+
 def hidden(what: str, columns: str) -> str:
     """What to say where a role hides something."""
     return (

@@ -11,13 +11,13 @@ from typing import Literal
 
 from starlette.datastructures import QueryParams
 
+from console import usage
 from console.ask import Visible, moment
-from console.filters import NONE, FilterFault, Filters, joined, literal, page_number, shown_dimensions, timestamp
+from console.filters import NONE, FilterFault, Filters, joined, literal, page_number, timestamp
 
 PAGE_ROWS = 50
 # What OFFSET may skip: the store sorts all that it skips.
 PAGES_MAX = 2000
-_CHOICES_MAX = 200
 _TEXT_MAX = 256
 # A client sends its events every few seconds, and nobody calls a pause of half an hour work.
 OPEN_FOR, IDLE_FOR = timedelta(minutes=5), timedelta(minutes=30)
@@ -99,30 +99,42 @@ COLUMNS: Mapping[str, Column] = MappingProxyType(
 )  # fmt: skip
 DEFAULT_COLUMNS = ("start", "user", "model", "prompts", "duration", "cost", "tools", "tokens", "errors")
 DEFAULT_SORT = "-start"
-# name of the URL → words, condition on `sessions` s, the columns it needs
-ONLY: Mapping[str, tuple[str, str, tuple[str, ...]]] = MappingProxyType(
+
+
+@dataclass(frozen=True)
+class Only:
+    """Sessions that have something.
+
+    counts: of these columns one must not be 0.  hours: in the hours of the range; else in the whole session, which is
+    all that is told of it.
+    """
+
+    words: str
+    counts: tuple[str, ...]
+    hours: bool = True
+
+
+ONLY: Mapping[str, Only] = MappingProxyType(
     {
-        "errors": ("with errors", "s.errors > 0", ("errors",)),
-        "refusals": ("with refusals", "s.refusals > 0", ("refusals",)),
-        "failed": (
-            "failed",
-            "(s.retries_exhausted > 0 OR s.internal_errors > 0)",
-            _FAILED,
-        ),
-        "retries_exhausted": ("given up after retries", "s.retries_exhausted > 0", ("retries_exhausted",)),
-        "api_errors": ("with API errors", "s.api_errors > 0", ("api_errors",)),
-        "tool_failures": ("with failed tools", "s.tool_failures > 0", ("tool_failures",)),
-        "internal_errors": ("with internal errors", "s.internal_errors > 0", ("internal_errors",)),
-        "rejects": ("with rejected tools", "s.rejects > 0", ("rejects",)),
-        "commits": ("with commits", "s.commits > 0", ("commits",)),
-        "pull_requests": ("with pull requests", "s.pull_requests > 0", ("pull_requests",)),
-        "compactions": ("with compactions", "s.compactions > 0", ("compactions",)),
-        "subagents": ("with subagents", "s.subagents > 0", ("subagents",)),
-        "gaps": ("with gaps", "s.sequence_gaps > 0", ("sequence_gaps",)),
-        "resends": ("with re-sends", "s.resends > 0", ("resends",)),
-        "late": ("with late events", "s.late > 0", ("late",)),
+        "errors": Only("with errors", ("errors",)),
+        "refusals": Only("with refusals", ("refusals",)),
+        "failed": Only("failed", _FAILED),
+        "retries_exhausted": Only("given up after retries", ("retries_exhausted",)),
+        "api_errors": Only("with API errors", ("api_errors",)),
+        "tool_failures": Only("with failed tools", ("tool_failures",)),
+        "internal_errors": Only("with internal errors", ("internal_errors",)),
+        "rejects": Only("with rejected tools", ("rejects",)),
+        "commits": Only("with commits", ("commits",)),
+        "pull_requests": Only("with pull requests", ("pull_requests",)),
+        "compactions": Only("with compactions", ("compactions",)),
+        "subagents": Only("with subagents", ("subagents",)),
+        "gaps": Only("with gaps", ("sequence_gaps",), hours=False),
+        "resends": Only("with re-sends", ("resends",), hours=False),
+        "late": Only("with late events", ("late",), hours=False),
     }
 )
+# Of the clients; another one can stand in the address.
+MODES = ("default", "acceptEdits", "plan", "dontAsk", "bypassPermissions")
 OUTCOMES: Mapping[str, str] = MappingProxyType(
     {
         "open": "open: an event in the last 5 minutes",
@@ -239,7 +251,7 @@ def shown(visible: Visible, asked: Listing) -> list[Column]:
     return [COLUMNS[name] for name in asked.columns if visible.has("sessions", *COLUMNS[name].needs)]
 
 
-def rows_sql(asked: Listing, shown: Sequence[Column], visible: Visible, where: str, *, rows: int = PAGE_ROWS) -> str:
+def rows_sql(asked: Listing, shown: Sequence[Column], visible: Visible, now: datetime, *, rows: int = PAGE_ROWS) -> str:
     by = COLUMNS[asked.sorted_by]
     if not visible.has("sessions", *by.needs):
         by = COLUMNS["start"]
@@ -248,11 +260,12 @@ def rows_sql(asked: Listing, shown: Sequence[Column], visible: Visible, where: s
     values |= {"session_id": "s.session_id", "tenant": "s.tenant", "last_time": "s.last_time", "start": "s.start_time"}
     if emails(visible):
         values["user_email"] = "s.user_email"
-    if visible.has("sessions", *ONLY["failed"][2]):
-        values["failed"] = ONLY["failed"][1]
+    if visible.has("sessions", *_FAILED):
+        values["failed"] = usage.any_of(f"s.{count}" for count in _FAILED)
     values.setdefault("user", "s.user_key")
     selected = ", ".join(f"{sql} AS {name}" for name, sql in values.items())
     direction = "DESC" if asked.descending else "ASC"
+    where = joined([usage.of_range(asked.filters, now, _counts(asked)), *_own(asked, visible, now)])
     return (
         f"SELECT {selected} FROM sessions s WHERE {where} "
         f"ORDER BY {order} {direction} NULLS LAST, s.session_id, s.tenant "
@@ -260,39 +273,59 @@ def rows_sql(asked: Listing, shown: Sequence[Column], visible: Visible, where: s
     )
 
 
-def sums_sql(visible: Visible, where: str) -> str:
-    sums = [
-        f"coalesce(sum({COLUMNS[name].value}), 0) AS {name}"
-        for name in ("prompts", "cost", "tools", "tokens", "errors")
-        if visible.has("sessions", *COLUMNS[name].needs)
-    ]
-    return f"SELECT {', '.join(['count(*) AS sessions', *sums])} FROM sessions s WHERE {where}"
+def summed(asked: Listing, visible: Visible) -> list[Column]:
+    """The columns that the sums are of: the usual ones, and what the list is asked for."""
+    names = ["prompts", "cost", "tools", "tokens", "errors"]
+    names += [one for one in asked.only if one in COLUMNS and ONLY[one].hours and one not in names]
+    return [COLUMNS[name] for name in names if visible.has("session_hours", *COLUMNS[name].needs)]
 
 
-def where(asked: Listing, visible: Visible, now: datetime) -> str:
-    conditions = [_in_range(asked.filters), *asked.filters.conditions("s")]
-    conditions += [ONLY[name][1] for name in asked.only]
-    if asked.outcome:
-        opened, idle = f"s.last_time >= {timestamp(now - OPEN_FOR)}", f"s.last_time >= {timestamp(now - IDLE_FOR)}"
-        conditions.append(
-            {
-                "open": opened,
-                "idle": f"{idle} AND NOT {opened}",
-                "closed": f"NOT {idle}",
-                "failed": ONLY["failed"][1],
-            }[asked.outcome]
-        )
+def sums_sql(asked: Listing, visible: Visible, now: datetime) -> str:
+    """How many sessions the list has, and sums of their hours in the range; older ones have none.
+
+    Columns: sessions, those of `summed`; rest_usd: what is spent there by no session, if the list leaves out nothing
+    else.
+    """
+    columns = [(one.name, " + ".join(f"h.{need}" for need in one.needs)) for one in summed(asked, visible)]
+    own, counts = _own(asked, visible, now), _counts(asked)
+    filters, of_session = asked.filters, asked.filters.conditions("s", hours=False)
+    where = joined([filters.in_range("h.start"), *filters.conditions("h", hours=True)])
+    each = "".join(f", sum({sql}) AS {name}" for name, sql in columns)
+    grouped = (
+        f"SELECT h.tenant, h.session_id, bool_or(h.active) AS active, sum(h.spend_usd) AS spend{each} "
+        f"FROM session_hours h WHERE {where} GROUP BY h.tenant, h.session_id"
+    )
+    if not (own or counts or of_session) and filters.start >= usage.kept_from(now):
+        sums = "".join(f", coalesce(sum({name}) FILTER (active), 0) AS {name}" for name, _ in columns)
+        rest = "coalesce(sum(spend) FILTER (NOT active), 0) AS rest_usd"
+        return f"SELECT count(*) FILTER (active) AS sessions{sums}, {rest} FROM ({grouped})"
+    sums = "".join(f", coalesce(sum(x.{name}), 0) AS {name}" for name, _ in columns)
+    listed = joined([usage.of_range(filters, now, counts), *own])
+    return (
+        f"SELECT count(*) AS sessions{sums}, 0 AS rest_usd FROM sessions s LEFT JOIN ({grouped}) x "
+        f"ON x.tenant = s.tenant AND x.session_id = s.session_id WHERE {listed}"
+    )
+
+
+def _counts(asked: Listing) -> list[tuple[str, ...]]:
+    """What the hours of each session must have some of."""
+    only = [*asked.only, *(["failed"] if asked.outcome == "failed" else [])]
+    return [ONLY[name].counts for name in only if ONLY[name].hours]
+
+
+def _own(asked: Listing, visible: Visible, now: datetime) -> list[str]:
+    """Conditions on the whole session."""
+    conditions = [usage.any_of(f"s.{c}" for c in ONLY[name].counts) for name in asked.only if not ONLY[name].hours]
+    opened, idle = f"s.last_time >= {timestamp(now - OPEN_FOR)}", f"s.last_time >= {timestamp(now - IDLE_FOR)}"
+    if asked.outcome in ("open", "idle", "closed"):
+        conditions.append({"open": opened, "idle": f"{idle} AND NOT {opened}", "closed": f"NOT {idle}"}[asked.outcome])
     if asked.mode:
         conditions.append(
             "s.permission_mode IS NULL" if asked.mode == NONE else f"s.permission_mode = {literal(asked.mode)}"
         )
     if asked.q:
         conditions.append(_search(asked.q, visible))
-    return joined(conditions)
-
-
-def _in_range(filters: Filters) -> str:
-    return f"NOT s.ghost AND s.start_time < {timestamp(filters.end)} AND s.last_time >= {timestamp(filters.start)}"
+    return conditions
 
 
 def _search(text: str, visible: Visible) -> str:
@@ -300,21 +333,6 @@ def _search(text: str, visible: Visible) -> str:
     ways = [f"starts_with(lower(s.session_id), {low})", f"starts_with(s.user_key, {low})"]
     ways += [f"contains(lower(s.{one}), {low})" for one in _SEARCHED if visible.has("sessions", one)]
     return f"({' OR '.join(ways)})"
-
-
-def choices_sql(filters: Filters, visible: Visible) -> str:
-    """The values that occur in the range, the most frequent ones, of every dimension and of the mode."""
-    of = {one.name: one.column for one in shown_dimensions(visible)}
-    if visible.has("sessions", "permission_mode"):
-        of["mode"] = "permission_mode"
-    label = "any_value(s.user_email)" if emails(visible) else "NULL::VARCHAR"
-    parts = [
-        f"(SELECT '{name}' AS dimension, s.{column} AS value, count(*) AS sessions, "
-        f"{label if name == 'user' else 'NULL::VARCHAR'} AS label "
-        f"FROM sessions s WHERE {_in_range(filters)} GROUP BY 2 ORDER BY 3 DESC, 2 LIMIT {_CHOICES_MAX})"
-        for name, column in of.items()
-    ]
-    return " UNION ALL ".join(parts)
 
 
 def emails(visible: Visible) -> bool:

@@ -69,6 +69,8 @@ class Table:
     # A row is known by its first cells, so that what is opened or focused stays where it is when rows come and go.
     key_cells: int = 1
     keys: Sequence[str] = ()
+    # How many rows there are, of which these are the first; 0: these are all, or one pages on.
+    of: int = 0
 
     def row_id(self, place: int) -> str:
         """Of the page's element."""

@@ -1,8 +1,11 @@
 """Sums of usage as SQL: of a period and the one before, over time, by a dimension, and what only events tell.
 
 `session_hours` has every sum, of clients without events, of records that routing archived and of points without a
-session too, so totals come from there. What it does not know (which model, tool or source) only `events` tell: such a
-chart shows what the events told, and beside it what is missing from the total, as `NOT_TOLD`.
+session too, so totals come from there. And it says which sessions are of a range: those that were active in an hour of
+it that the filters mean, for every page alike. So a session that changed its team is of both, each with its own hours.
+
+What it does not know (which model, tool or source) only `events` tell: such a chart shows what the events told, and
+beside it what is missing from the total, as `NOT_TOLD`.
 
 Buckets are whole numbers of hours, days or weeks since the epoch: DuckDB divides ten times faster than date_trunc cuts
 in a time zone.
@@ -10,7 +13,7 @@ in a time zone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -60,6 +63,17 @@ def short_of_hours(filters: Filters, now: datetime) -> bool:
     return filters.before.start < now - _HOURS_KEPT
 
 
+def kept_from(now: datetime) -> datetime:
+    """Since when there are hours; of sessions that are older only the whole is known."""
+    return (now - _HOURS_KEPT).replace(minute=0, second=0, microsecond=0)
+
+
+def with_hours(filters: Filters, now: datetime) -> Filters:
+    """The part of the range that there are hours of, which is what sums over it have counted."""
+    first = kept_from(now)
+    return replace(filters, start=first, preset=None) if filters.start < first < filters.end else filters
+
+
 def with_before(filters: Filters) -> Filters:
     """The range with the period before it, for one pass over both."""
     return replace(filters, start=filters.before.start, preset=None)
@@ -75,6 +89,46 @@ def hours(filters: Filters) -> str:
 _SESSIONS = " JOIN sessions s ON s.tenant = h.tenant AND s.session_id = h.session_id"
 
 
+def active(filters: Filters, counts: Sequence[Sequence[str]] = ()) -> str:
+    """SELECT tenant, session_id of the sessions of the range, by the filters that session_hours has.
+
+    Args: counts: of each group of these columns of session_hours there must be one in those hours.
+    """
+    where = joined([filters.in_range("h.start"), *filters.conditions("h", hours=True)])
+    source = f"SELECT h.tenant, h.session_id FROM session_hours h WHERE {where}"
+    if not counts:
+        return f"{source} AND h.active"
+    some = [any_of(f"sum(h.{column})" for column in group) for group in counts]
+    # Not in one and the same hour: a commit is told by metrics, at times in an hour without an event.
+    return f"{source} GROUP BY h.tenant, h.session_id HAVING {joined(['bool_or(h.active)', *some])}"
+
+
+def of_range(filters: Filters, now: datetime, counts: Sequence[Sequence[str]] = ()) -> str:
+    """Condition on `sessions s`: it is of the range and the filters.
+
+    Of the time that no hours are kept of, sessions that had begun and not ended are, with what they are as a whole.
+
+    Args: counts: as of `active`.
+    """
+    inside = f"(s.tenant, s.session_id) IN ({active(filters, counts)})"
+    of_session = filters.conditions("s", hours=False)
+    if filters.start >= kept_from(now):
+        return joined([inside, *of_session])
+    older = [
+        "NOT s.ghost",
+        f"s.start_time < {timestamp(min(filters.end, kept_from(now)))}",
+        f"s.last_time >= {timestamp(filters.start)}",
+        *filters.conditions("s", hours=True),
+        *(any_of(f"s.{column}" for column in group) for group in counts),
+    ]
+    return joined([f"({inside} OR ({joined(older)}))", *of_session])
+
+
+def any_of(counts: Iterable[str]) -> str:
+    """Condition: one of these is not 0."""
+    return f"({' OR '.join(f'{count} > 0' for count in counts)})"
+
+
 def over_time(filters: Filters, sums: Mapping[str, str]) -> str:
     """Sums by bucket, and in one row more, without a bucket, those of the period before.
 
@@ -86,16 +140,18 @@ def over_time(filters: Filters, sums: Mapping[str, str]) -> str:
     return f"SELECT {bucket} AS bucket, {listed} {hours(with_before(filters))} GROUP BY 1"
 
 
-def sessions(filters: Filters) -> str:
-    """How many sessions, without ghosts, had an hour in the range.
+def sessions(filters: Filters, count: str | None = None) -> str:
+    """How many sessions are of the range.
 
-    Columns: sessions, and sessions_before: in the period before.
+    Args:    count: only those with some of this column of session_hours there.
+    Columns: sessions, and sessions_before: of the period before.
     """
     now = f"h.start >= {timestamp(filters.start)}"
+    some = "" if count is None else f" AND h.{count} > 0"
     return (
         "SELECT count(*) FILTER (now) AS sessions, count(*) FILTER (before) AS sessions_before "
         f"FROM (SELECT bool_or({now}) AS now, bool_or(NOT ({now})) AS before "
-        f"{hours(with_before(filters))} AND h.active GROUP BY h.tenant, h.session_id)"
+        f"{hours(with_before(filters))} AND h.active{some} GROUP BY h.tenant, h.session_id)"
     )
 
 
@@ -225,6 +281,10 @@ def _of_sessions(filters: Filters) -> list[str]:
     return [f"EXISTS ({found})"]
 
 
+# The models of a session, one a row, as the filter `model` finds it: none is told as such.
+MODELS = "unnest(CASE WHEN cardinality(s.models) = 0 THEN [s.model] ELSE map_keys(s.models) END)"
+
+
 def models_of_sessions(filters: Filters) -> str:
     """How many sessions of the range, without ghosts, used a model, be it beside others, as the filter `model` counts.
 
@@ -233,10 +293,10 @@ def models_of_sessions(filters: Filters) -> str:
     now = f"h.start >= {timestamp(filters.start)}"
     source = _joined(hours(with_before(filters)))
     return (
-        "SELECT unnest(map_keys(models)) AS value, count(*) FILTER (now) AS sessions, "
+        f"SELECT {MODELS} AS value, count(*) FILTER (now) AS sessions, "
         "count(*) FILTER (before) AS sessions_before FROM "
-        f"(SELECT any_value(s.models) AS models, bool_or({now}) AS now, bool_or(NOT ({now})) AS before {source} "
-        "AND h.active GROUP BY h.tenant, h.session_id) GROUP BY 1"
+        f"(SELECT any_value(s.model) AS model, any_value(s.models) AS models, bool_or({now}) AS now, "
+        f"bool_or(NOT ({now})) AS before {source} AND h.active GROUP BY h.tenant, h.session_id) s GROUP BY 1"
     )
 
 
@@ -251,17 +311,14 @@ def choices(filters: Filters, dimensions: Iterable[Dimension], *, most: int) -> 
     parts = []
     for one in dimensions:
         others = replace(filters, values={k: v for k, v in filters.values.items() if k != one.name})
-        where = joined(
-            [
-                f"s.start_time < {timestamp(filters.end)} AND s.last_time >= {timestamp(filters.start)}",
-                "NOT s.ghost",
-                *others.conditions("s"),
-            ]
-        )
-        value = "unnest(map_keys(s.models))" if one.name == "model" else f"s.{one.column}"
+        if one.hours:
+            found = f"SELECT DISTINCT h.{one.column} AS value, h.tenant, h.session_id {hours(others)} AND h.active"
+        else:
+            value = MODELS if one.name == "model" else f"s.{one.column}"
+            conditions = [f"(s.tenant, s.session_id) IN ({active(others)})", *others.conditions("s", hours=False)]
+            found = f"SELECT {value} AS value FROM sessions s WHERE {joined(conditions)}"
         parts.append(
-            f"(SELECT '{one.name}' AS dimension, value, count(*) AS sessions FROM "
-            f"(SELECT {value} AS value FROM sessions s WHERE {where}) GROUP BY value "
+            f"(SELECT '{one.name}' AS dimension, value, count(*) AS sessions FROM ({found}) GROUP BY value "
             f"ORDER BY sessions DESC, value LIMIT {most})"
         )
     return " UNION ALL ".join(parts)

@@ -36,8 +36,12 @@ _SUMS: Mapping[str, str] = {
     for name in (
         *("spend_usd", "input_tokens", "output_tokens", "cache_read_tokens", "cache_creation_tokens"),
         *("active_user_s", "active_cli_s", "lines_added", "lines_removed", "commits", "pull_requests"),
-        *("tools", "api_requests", "accepts", "rejects", "errors", "refusals", "prompts"),
+        *("tools", "api_requests", "accepts", "rejects", "prompts"),
     )
+} | {
+    # Of sessions, as the lists behind them count; what fails before anything is asked is under reliability.
+    name: f"CASE WHEN h.active THEN h.{name} ELSE 0 END"
+    for name in ("errors", "refusals")
 }
 _NO_ADDRESSES = "Your role sees users by their key only; an admin can grant it the class person, which has addresses."
 _EVENT_COLUMNS = ("event_name", "event_time", "model", "tool_name", "decision", "source", "cost_usd", "clock_suspect")
@@ -97,12 +101,14 @@ async def overview(visit: Visit) -> Response:
             "overview.html", fault=fault, short_of_hours=False, waiting=False, by=_BY, dimensions_shown=[], names={}
         )
     by = _by(visit, visible)
+    # The list goes back further than the hours that are counted here.
+    lists = usage.with_hours(filters, visit.console.now())
     hours = asyncio.ensure_future(_totals(visit, filters))
     found = await visit.panels(
         totals=_result(hours),
         sessions=visit.ask(usage.sessions(filters)),
         charts=_charts(visit, visible, filters, hours),
-        ranking=_ranking(visit, visible, filters, by, hours),
+        ranking=_ranking(visit, visible, filters, by, hours, lists),
         names=_emails(visit, visible, [filters.values["user"]] if "user" in filters.values else []),
     )
     if isinstance(found["names"], AskFault):
@@ -119,7 +125,7 @@ async def overview(visit: Visit) -> Response:
         by=by,
         dimensions_shown=[(one.name, one.label) for one in shown_dimensions(visible)] + [(REPOSITORY, "Repository")],
         short_of_hours=usage.short_of_hours(filters, visit.console.now()),
-        sessions_href=filters.url(SESSIONS),
+        lists=lists,
         bare=replace(filters, values={}),
         **found,
     )
@@ -330,22 +336,23 @@ def _matters(value: float) -> bool:
 
 
 async def _ranking(
-    visit: Visit, visible: Visible, filters: Filters, by: str, hours: asyncio.Future[Totals]
+    visit: Visit, visible: Visible, filters: Filters, by: str, hours: asyncio.Future[Totals], lists: Filters
 ) -> Ranking | None:
+    """lists: the filters of the sessions that its rows lead to."""
     if by == "model":
-        return await _models(visit, visible, filters, await hours)
+        return await _models(visit, visible, filters, await hours, lists)
     if by == REPOSITORY:
         return await _repositories(visit, visible, filters, await hours)
     answer = await visit.ask(usage.by_dimension(filters, DIMENSIONS[by], most=_RANKED))
     found = answer.objects()
     keys = [one["value"] for one in found if one["value"] is not None] if by == "user" else []
     names, totals = await asyncio.gather(_emails(visit, visible, keys), hours)
-    rows = [_row(filters, by, totals, one, names) for one in found]
+    rows = [_row(filters, by, totals, one, names, lists) for one in found]
     hidden = by == "user" and not _addresses(visible)
     return Ranking(rows, found[0]["total"] if found else 0, _NO_ADDRESSES if hidden else "")
 
 
-async def _models(visit: Visit, visible: Visible, filters: Filters, totals: Totals) -> Ranking | None:
+async def _models(visit: Visit, visible: Visible, filters: Filters, totals: Totals, lists: Filters) -> Ranking | None:
     """By the model of each request; a session counts for every model that it used."""
     cells, before, answer = await asyncio.gather(
         _told(visit, visible, filters, SPLIT, totals),
@@ -354,9 +361,9 @@ async def _models(visit: Visit, visible: Visible, filters: Filters, totals: Tota
     )
     if cells is None or before is None:
         return None
-    used = {one["value"]: one for one in answer.objects()}
-    note = "A session counts for every model that it used."
-    return _of_cells(filters, "model", totals, _by_name(cells), _by_name(before), used, note)
+    used = {NONE if one["value"] is None else one["value"]: one for one in answer.objects()}
+    note = "Cost and tokens are of the requests of a model; a session counts for every model that it used."
+    return _of_cells(filters, "model", totals, _by_name(cells), _by_name(before), used, note, lists)
 
 
 async def _repositories(visit: Visit, visible: Visible, filters: Filters, totals: Totals) -> Ranking | None:
@@ -370,8 +377,8 @@ async def _repositories(visit: Visit, visible: Visible, filters: Filters, totals
     now = _by_name(cells)
     if not now.keys() - {NONE}:
         return Ranking([], 0, "No client told its repository (vcs.repository.name) in this time range.")
-    note = "By requests whose client told its repository."
-    return _of_cells(filters, REPOSITORY, totals, now, _by_name(before), {}, note)
+    note = "By requests whose client told its repository. Sessions and their hours do not know it, so it is no filter."
+    return _of_cells(filters, REPOSITORY, totals, now, _by_name(before), {}, note, filters)
 
 
 async def _before(
@@ -400,6 +407,7 @@ def _of_cells(
     before: Mapping[str, tuple[float, int]],
     sessions: Mapping[str, Mapping[str, Any]],
     note: str,
+    lists: Filters,
 ) -> Ranking:
     found = []
     for name in sorted(now.keys() | before.keys(), key=lambda name: (-now.get(name, (0.0, 0))[0], name)):
@@ -416,7 +424,7 @@ def _of_cells(
                 "sessions_before": sessions.get(name, {}).get("sessions_before"),
             }
         )
-    rows = [_row(filters, by, totals, one, {}) for one in found[:_RANKED]]
+    rows = [_row(filters, by, totals, one, {}, lists) for one in found[:_RANKED]]
     missing = (totals.now["spend_usd"] or 0) - sum(cost for cost, _ in now.values())
     if _matters(missing):
         note += (
@@ -425,7 +433,14 @@ def _of_cells(
     return Ranking(rows, len(found), note)
 
 
-def _row(filters: Filters, by: str, totals: Totals, one: Mapping[str, Any], names: Mapping[str, str]) -> Row:
+def _row(
+    filters: Filters,
+    by: str,
+    totals: Totals,
+    one: Mapping[str, Any],
+    names: Mapping[str, str],
+    lists: Filters,
+) -> Row:
     value = one["value"]
     key = NONE if value is None else str(value)
     whole = totals.now["spend_usd"] or 0
@@ -441,7 +456,7 @@ def _row(filters: Filters, by: str, totals: Totals, one: Mapping[str, Any], name
         one["tokens_before"],
         one["sessions"],
         one["sessions_before"],
-        filters.url(SESSIONS, **{by: key}) if linked else None,
+        lists.url(SESSIONS, **{by: key}) if linked else None,
         filters.url(PATH, **{"by": None if by == _BY else by, by: key}) if linked else None,
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from console import usage
 from console.ask import Answer, moment
 from console.charts import Chart, Series, over_time
 from console.events import VERSION, grouped, is_value, named, of_range, since
@@ -28,6 +29,7 @@ _UNDECIDED = timedelta(minutes=5)
 _FAILED = ("api_error", "api_retries_exhausted")
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 _MODELS_MAX = 6
+_VERSIONS = 200
 
 
 # Errors
@@ -57,7 +59,7 @@ async def errors(visit: Visit) -> Response:
         )
         + " "
         + of_range(filters, kinds, since=filters.before.start),
-        sessions=_error_sessions(filters),
+        sessions=usage.sessions(filters, "errors"),
         statuses=f"SELECT date_trunc('{filters.bucket}', e.event_time) AS at, "
         f"coalesce(e.status_code::VARCHAR, 'no HTTP status') AS status, count(*) AS n "
         f"{of_range(filters, named('api_error'))} GROUP BY ALL",
@@ -84,7 +86,7 @@ async def errors(visit: Visit) -> Response:
     def totals() -> Section:
         row = found["totals"].one()
         sessions = found["sessions"].one()
-        links = filters.url("/sessions", only="errors")
+        links = usage.with_hours(filters, visit.console.now()).url("/sessions", only="errors")
         now, before = (_share(row[f"api_errors{when}"], row[f"requests{when}"]) for when in ("", "_before"))
         return Section(
             "totals",
@@ -101,7 +103,7 @@ async def errors(visit: Visit) -> Response:
                     href=filters.url("/reliability/latency") + "#tools",
                 ),
                 total("Internal errors", row, "internal", better="down", href=page.choose("internal")),
-                Stat("Sessions with errors", sessions["n"], "count", sessions["n_before"], "down", links),
+                Stat("Sessions with errors", sessions["sessions"], "count", sessions["sessions_before"], "down", links),
                 total("Compactions", row, "compactions", href=page.choose("compactions")),
             ],
         )
@@ -179,26 +181,6 @@ def _api(filters: Filters) -> str:
         of_range(filters, named("api_request", *_FAILED)),
     )
     return f"SELECT *, part = 1 AS of_status FROM ({counts}) ORDER BY failed DESC, done DESC LIMIT 200"
-
-
-def _error_sessions(filters: Filters) -> str:
-    """Sessions with an error in the range, and in the one before."""
-    of_session = filters.conditions("s", hours=False)
-    now = f"h.start >= {timestamp(filters.start)}"
-    where = joined(
-        [
-            f"h.start >= {timestamp(filters.before.start)} AND h.start < {timestamp(filters.end)}",
-            "h.errors > 0",
-            "NOT s.ghost",
-            *filters.conditions("h", hours=True),
-            *of_session,
-        ]
-    )
-    return (
-        f"SELECT count(DISTINCT (h.tenant, h.session_id)) FILTER (WHERE {now}) AS n, "
-        f"count(DISTINCT (h.tenant, h.session_id)) FILTER (WHERE NOT ({now})) AS n_before "
-        f"FROM session_hours h JOIN sessions s ON s.tenant = h.tenant AND s.session_id = h.session_id WHERE {where}"
-    )
 
 
 def _followed(page: Figures, chosen: Sequence[str]) -> str:
@@ -616,28 +598,39 @@ async def versions(visit: Visit) -> Response:
 
 
 def _in_use(filters: Filters) -> str:
-    """The sessions that were in use in the range."""
-    used = f"s.last_time >= {timestamp(filters.start)} AND s.start_time < {timestamp(filters.end)}"
-    return f"FROM sessions s WHERE {joined([used, 'NOT s.ghost', *filters.conditions('s')])}"
+    """FROM: the sessions of the range as `s`, with `x`: their errors in it."""
+    errors = ("errors", "api_errors", "tool_failures", "internal_errors")
+    sums = ", ".join(f"sum(h.{name})::BIGINT AS {name}" for name in errors)
+    hours = joined([filters.in_range("h.start"), *filters.conditions("h", hours=True)])
+    where = joined(["x.active", *filters.conditions("s", hours=False)])
+    return (
+        f"FROM (SELECT h.tenant, h.session_id, bool_or(h.active) AS active, {sums} FROM session_hours h WHERE {hours} "
+        "GROUP BY h.tenant, h.session_id) x JOIN sessions s ON s.tenant = x.tenant AND s.session_id = x.session_id "
+        f"WHERE {where}"
+    )
 
 
 def _versions(filters: Filters) -> str:
     counts = grouped(
-        [{}, {"app_version": "s.app_version"}],
-        "count(*) AS sessions, "
-        "count(DISTINCT (s.tenant, s.user_key)) AS users, min(s.start_time) AS first, max(s.last_time) AS last, "
-        "count(*) FILTER (WHERE s.errors > 0) AS with_errors, sum(s.api_errors)::BIGINT AS api_errors, "
-        "sum(s.tool_failures)::BIGINT AS tool_failures, sum(s.internal_errors)::BIGINT AS internal_errors",
-        _in_use(filters),
+        [{}, {"app_version": "app_version"}],
+        "count(*) AS sessions, count(DISTINCT (tenant, user_key)) AS users, min(start_time) AS first, "
+        "max(last_time) AS last, count(*) FILTER (WHERE errors > 0) AS with_errors, sum(api_errors)::BIGINT AS "
+        "api_errors, sum(tool_failures)::BIGINT AS tool_failures, sum(internal_errors)::BIGINT AS internal_errors",
+        "FROM used",
     )
-    return f"SELECT *, part = 0 AS of_all FROM ({counts}) ORDER BY of_all DESC, sessions DESC LIMIT 200"
+    return (
+        "WITH used AS (SELECT s.tenant, s.user_key, s.app_version, s.start_time, s.last_time, x.errors, x.api_errors, "
+        f"x.tool_failures, x.internal_errors {_in_use(filters)}) "
+        "SELECT *, part = 0 AS of_all, count(*) OVER () - 1 AS of FROM "
+        f"({counts}) ORDER BY of_all DESC, sessions DESC LIMIT {_VERSIONS + 1}"
+    )
 
 
 def _clients(filters: Filters) -> str:
     return (
         "SELECT s.service_name, s.app_entrypoint, s.terminal_type, count(*) AS sessions, "
-        "count(DISTINCT (s.tenant, s.user_key)) AS users, max(s.last_time) AS last "
-        f"{_in_use(filters)} GROUP BY ALL ORDER BY sessions DESC LIMIT 50"
+        "count(DISTINCT (s.tenant, s.user_key)) AS users, max(s.last_time) AS last, count(*) OVER () AS of "
+        f"{_in_use(filters)} GROUP BY ALL ORDER BY sessions DESC LIMIT {ROWS}"
     )
 
 
@@ -680,7 +673,7 @@ def _version_table(page: Figures, rows: Sequence[Row]) -> Table:
         Column("Share", "percent"),
         *(Column(name, "count") for name in ("API errors", "Tool failures", "Internal errors")),
     )
-    note = "Sessions that were in use in the time range, each with all of its errors; first seen is of these sessions."
+    note = "Sessions that were active in the time range, with their errors in it; first seen is of these sessions."
     empty = "No session in this time range. Choose a longer one; or see under Sources whether clients are sending."
     return Table("versions-in-use", "Client versions, newest first", columns, cells, empty, note, wide=True)
 

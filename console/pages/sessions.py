@@ -3,8 +3,8 @@
 /sessions and /sessions.csv take, besides the time range and the filters of console/filters.py (range, from, to, tenant,
 team, department, cost_center, user, model, version, entrypoint), so that other pages can link here:
 
-    only       names of ONLY, comma separated or repeated: errors, refusals, failed, gaps, …: sessions with any of that,
-               and of several all
+    only       names of ONLY, comma separated or repeated: errors, refusals, failed, gaps, …: sessions with any of that
+               in the hours of the range, and of several all
     outcome    open, idle, closed (by the time since the last event) or failed (retries exhausted, or an internal error)
     mode       the permission mode, e.g. bypassPermissions; (none): not said
     q          the beginning of a session's id, or a part of the user's e-mail, team, model, version, …
@@ -12,8 +12,9 @@ team, department, cost_center, user, model, version, entrypoint), so that other 
     columns    names of COLUMNS, comma separated or repeated
     page       from 1
 
-A session is in a range when some of it is: it began before the end, and its last event is not before the start. Ghosts
-(sessions in which nothing was asked) are left out.
+Which sessions are of a range and its filters is said in console/usage.py, for all pages: those that were active in an
+hour that matches. Ghosts (sessions in which nothing was asked) never are. The sums are of those hours; a row is the
+whole session.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ from typing import Any
 from starlette.responses import Response
 
 from console import listing as lists
+from console import usage
 from console.ask import Answer
 from console.download import csv_file
 from console.errors import AskFault
-from console.filters import NONE, shown_dimensions
-from console.listing import COLUMNS, ONLY, OUTCOMES, PAGE_ROWS, PAGES_MAX, Column, Listing, state
+from console.filters import NONE
+from console.listing import COLUMNS, MODES, ONLY, OUTCOMES, PAGE_ROWS, PAGES_MAX, Column, Listing, state
 from console.turns import mark, session_url
 from console.web import Page, Visit
 
@@ -44,18 +46,17 @@ async def sessions(visit: Visit) -> Response:
         raise AskFault("sessions are not for your role", reason="forbidden", status=403)
     shown = lists.shown(visible, asked)
     asked = replace(asked, columns=tuple(one.name for one in shown))
-    live = visit.request.headers.get("hx-target") == "sessions"
     now = _minute(visit)
-    where = lists.where(asked, visible, now)
     questions = {
-        "rows": visit.ask(lists.rows_sql(asked, shown, visible, where), limit=PAGE_ROWS),
-        "sums": visit.ask(lists.sums_sql(visible, where)),
+        "rows": visit.ask(lists.rows_sql(asked, shown, visible, now), limit=PAGE_ROWS),
+        "sums": visit.ask(lists.sums_sql(asked, visible, now)),
     }
-    if not live:
-        questions["choices"] = visit.ask(lists.choices_sql(asked.filters, visible))
+    user = asked.filters.values.get("user", NONE)
+    if user != NONE and visible.has("people", "user_email"):
+        questions["people"] = visit.ask(usage.emails([user]))
     found = await visit.panels(**questions)
     rows = [] if isinstance(found["rows"], AskFault) else [_row(one, asked, visit) for one in found["rows"].objects()]
-    choices = _choices(found.get("choices"))
+    people = found.get("people")
     return visit.render(
         "sessions.html",
         asked=asked,
@@ -63,17 +64,17 @@ async def sessions(visit: Visit) -> Response:
         rows=rows,
         fault=next((found[name] for name in ("rows", "sums") if isinstance(found[name], AskFault)), None),
         sums=None if isinstance(found["sums"], AskFault) else found["sums"].one(),
-        choices=choices,
-        names=_names(choices, rows),
-        filterable=[one for one in shown_dimensions(visible) if one.name in choices],
+        summed=lists.summed(asked, visible),
+        names=dict(people.rows) if isinstance(people, Answer) else {},
         available=[one for one in COLUMNS.values() if visible.has("sessions", *one.needs)],
-        only={name: said[0] for name, said in ONLY.items() if visible.has("sessions", *said[2])},
+        only={name: one.words for name, one in ONLY.items() if visible.has("sessions", *one.counts)},
+        modes=[*MODES, NONE],
         outcomes=OUTCOMES,
         emails=visible.has("sessions", "user_email"),
         page_rows=PAGE_ROWS,
         pages_max=PAGES_MAX,
         csv_rows_max=CSV_ROWS_MAX,
-        none=NONE,
+        short_of_hours=asked.filters.start < usage.kept_from(now),
         session_url=session_url,
     )
 
@@ -84,10 +85,7 @@ async def exported(visit: Visit) -> Response:
     shown = lists.shown(visible, asked)
     if "session" not in asked.columns:
         shown = [*shown, COLUMNS["session"]]
-    now = _minute(visit)
-    sql = lists.rows_sql(
-        replace(asked, page=1), shown, visible, lists.where(asked, visible, now), rows=CSV_ROWS_MAX + 1
-    )
+    sql = lists.rows_sql(replace(asked, page=1), shown, visible, _minute(visit), rows=CSV_ROWS_MAX + 1)
     answer = await visit.ask_now(sql, limit=CSV_ROWS_MAX + 1)
     name = f"sessions-{asked.filters.start:%Y%m%d}-{asked.filters.end:%Y%m%d}"
     return csv_file(name, [one.name for one in shown], _lines(answer, shown, visit.console.now()))
@@ -126,26 +124,6 @@ def _row(row: Mapping[str, Any], asked: Listing, visit: Visit) -> dict[str, Any]
         "outcome": _outcome(row, now),
         "is_open": state(row["last_time"], now) == "open",
     }
-
-
-def _choices(answer: Any) -> dict[str, list[dict[str, Any]]]:
-    """Dimension → its values as options, by name."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    if not isinstance(answer, Answer):
-        return found
-    for row in answer.objects():
-        value = NONE if row["value"] is None else row["value"]
-        label = row["label"] or (value[:12] if row["dimension"] == "user" and value != NONE else value)
-        found.setdefault(row["dimension"], []).append({"value": value, "label": label, "sessions": row["sessions"]})
-    for options in found.values():
-        options.sort(key=lambda one: (one["value"] == NONE, str(one["label"]).lower()))
-    return found
-
-
-def _names(choices: Mapping[str, list[dict[str, Any]]], rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """user_key → what to call them."""
-    named = {one["value"]: one["label"] for one in choices.get("user", [])}
-    return named | {row["user"]: row["user_email"] for row in rows if row.get("user_email") and row["user"]}
 
 
 def _minute(visit: Visit) -> datetime:

@@ -22,6 +22,27 @@ from tests.sinks.query.conftest import KEYS, RESOURCES, serving
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)></script>&lt;"
 
 
+# What a session and its hours both count.
+_COUNTS = (
+    *("prompts", "tools", "errors", "refusals", "commits", "pull_requests", "retries_exhausted", "internal_errors"),
+    *("api_errors", "tool_failures", "cost_usd", "spend_usd", "input_tokens", "output_tokens"),
+)
+
+
+def hours_of(session: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The hours of a session: that of its beginning, with all that it counts, and that of its end."""
+    who = {
+        name: session.get(name) for name in ("tenant", "session_id", "user_key", "team", "department", "cost_center")
+    }
+    active = not session["ghost"]
+    first, last = (session[name] - session[name] % samples.HOUR for name in ("start_time", "last_time"))
+    all_of_it = {name: session[name] for name in _COUNTS if session.get(name) is not None}
+    hours = [samples.session_hour(0, start=first, active=active, **{"prompts": 0, **who, **all_of_it})]
+    if last > first:
+        hours.append(samples.session_hour(0, start=last, active=active, prompts=0, **who))
+    return hours
+
+
 @asynccontextmanager
 async def pages_over(
     folder: Path, told: list[Mapping[str, Any]], **records: Sequence[Mapping[str, Any]]

@@ -18,6 +18,7 @@ from console.people import Person
 from sinks.query.database import Database
 from sinks.query.store import QueryStore
 from tests.console.conftest import BASE, Pages, console_over
+from tests.console.handmade import hours_of
 from tests.console.hostile import HOSTILE
 from tests.console.people import person
 from tests.sinks.query import samples
@@ -139,15 +140,8 @@ def _sessions() -> list[dict[str, Any]]:
         session("s1", "ada", "2.1.100", -1000, errors=3, api_errors=2, model="opus", app_entrypoint="cli"),
         session("s2", "bob", "2.1.99", -1000, errors=2, tool_failures=2, model="haiku", app_entrypoint=HOSTILE),
         session("s3", "ada", HOSTILE, -60, errors=0),
-        session("s4", "ada", "2.1.100", -50, ghost=True, errors=0),
+        session("s4", "ada", "2.1.100", -50, ghost=True, errors=1),
         session("s0", "ada", "2.1.98", -DAY_S, errors=0),
-    ]
-
-
-def _hours() -> list[dict[str, Any]]:
-    return [
-        samples.session_hour(1, session_id=id_, user_key=user, errors=errors)
-        for id_, user, errors in (("s1", "ada", 3), ("s2", "bob", 2), ("s3", "ada", 0), ("s4", "ada", 1))
     ]
 
 
@@ -163,7 +157,7 @@ async def fill(store: QueryStore) -> None:
             samples.batch("events", diary.events),
             samples.batch("events", other.events, partition=1),
             samples.batch("sessions", _sessions()),
-            samples.batch("session-hours", _hours()),
+            samples.batch("session-hours", [hour for one in _sessions() for hour in hours_of(one)]),
         ]
     )
 

@@ -18,7 +18,7 @@ from console.pages import sessions
 from console.shown import tokens, usd
 from tests.console.browser import Window
 from tests.console.conftest import CAPTURES, Fed, Pages
-from tests.console.handmade import HOSTILE, pages_over
+from tests.console.handmade import HOSTILE, hours_of, pages_over
 from tests.console.people import person
 from tests.e2e import truth
 from tests.sinks.query import samples
@@ -78,7 +78,10 @@ SESSIONS = [
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def listed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages]:
-    async with pages_over(tmp_path_factory.mktemp("list"), [], sessions=SESSIONS) as pages:
+    hours = [hour for one in SESSIONS if not one["pseudo"] for hour in hours_of(one)]
+    known = [samples.event(1, user_email="user1@example.com")]
+    folder = tmp_path_factory.mktemp("list")
+    async with pages_over(folder, [], sessions=SESSIONS, session_hours=hours, events=known) as pages:
         yield pages
 
 
@@ -120,10 +123,11 @@ async def test_ghosts_pseudo_sessions_and_what_is_out_of_the_range_are_left_out(
 
 
 @over_sql
-async def test_a_session_is_in_a_range_when_some_of_it_is(listed: Pages) -> None:
+async def test_a_session_is_in_a_range_when_it_was_active_in_an_hour_of_it(listed: Pages) -> None:
     for query, expected in (
         ("from=2026-08-22T14:00Z&to=2026-08-22T15:00Z", "1"),  # it began in it
-        ("from=2026-08-23T13:00Z&to=2026-08-23T14:00Z", "1"),  # it goes on in it
+        ("from=2026-08-22T15:00Z&to=2026-08-23T14:00Z", "0"),  # it pauses
+        ("from=2026-08-23T14:00Z&to=2026-08-23T15:00Z", "1"),  # it goes on in it
         ("from=2026-08-23T15:00Z&to=2026-08-23T16:00Z", "0"),
         ("from=2026-08-22T12:00Z&to=2026-08-22T13:00Z", "0"),
     ):
@@ -226,15 +230,18 @@ async def test_chosen_columns_are_kept_in_every_link(listed: Pages) -> None:
 
 @over_sql
 async def test_the_filter_offers_what_occurs_in_the_range(listed: Pages) -> None:
-    text = (await listed.get("/sessions?tenant=acme")).text
+    text = (await listed.get("/overview/choices?of=/sessions&tenant=acme&sort=-cost")).text
+    assert '<form class="choices" method="get" action="/sessions">' in text
+    assert '<input type="hidden" name="sort" value="-cost">' in text
     teams = re.search(r'<select name="team">(.*?)</select>', text, re.DOTALL)
     assert teams is not None
     assert 'value="team-2">team-2 (30)</option>' in teams[1]
     users = re.search(r'<select name="user">(.*?)</select>', text, re.DOTALL)
     assert users is not None
     assert 'value="acme-user-1">user1@example.com (40)</option>' in users[1]
-    assert '<select name="mode">' in text
-    assert 'value="bypassPermissions">' in text
+    text = (await listed.get("/sessions?tenant=acme&mode=odd")).text
+    assert "<option>bypassPermissions</option>" in text
+    assert "<option selected>odd</option>" in text
 
 
 @over_sql

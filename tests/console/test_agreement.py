@@ -1,0 +1,217 @@
+"""One meaning of "the sessions of a range": a number of the overview is that of the list behind its link."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import re
+from collections.abc import AsyncIterator, Mapping
+from itertools import product
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+import pytest_asyncio
+
+from console.filters import DIMENSIONS, NONE
+from tests.console.conftest import Pages
+from tests.console.handmade import pages_over
+from tests.console.test_overview import ranking, stats
+from tests.sinks.query import samples
+
+over_sql = pytest.mark.asyncio(loop_scope="module")
+HOUR = samples.T0 - samples.T0 % samples.HOUR  # 14:00, the hour of now
+DAY = 24 * samples.HOUR
+RANGES = ("range=24h", "range=7d", "from=2026-09-16T00:00Z&to=2026-09-19T00:00Z")
+
+
+def _session(number: int, model: str | None, *hours: Mapping[str, Any], **fields: Any) -> tuple[Any, list[Any]]:
+    """A session as the sum of its hours, with what the last one of them says of it."""
+    last = {name: hours[-1].get(name) for name in ("team", "department", "cost_center", "user_key")}
+    sums = {
+        name: sum(hour.get(name, 0) for hour in hours)
+        for name in ("prompts", "errors", "refusals", "commits", "spend_usd", "input_tokens", "tools")
+    }
+    ends = {"start_time": hours[0]["start"], "last_time": hours[-1]["start"] + 50 * samples.SECOND}
+    told = {"model": model, "models": {} if model is None else {model: 1.0}}
+    session = samples.session(number, **{**last, **sums, **ends, **told, **fields})
+    return session, [
+        samples.session_hour(number, **{"prompts": 0, "active": not session["ghost"], **hour}) for hour in hours
+    ]
+
+
+def _hour(days_ago: int, team: str | None, **fields: Any) -> dict[str, Any]:
+    usage = {"prompts": 2, "spend_usd": 0.25, "input_tokens": 100, "tools": 1}
+    return {"start": HOUR - days_ago * DAY, "team": team, "user_key": f"user-of-{team}", **usage, **fields}
+
+
+MADE = (
+    # It changed its team, its user and its cost center, and failed while it was of the first.
+    _session(
+        1,
+        "opus",
+        _hour(4, "old", cost_center="cc-1", department="research", errors=2, refusals=1),
+        _hour(0, "core", cost_center="cc-2", department="products", commits=1),
+        models={"opus": 1.0, "haiku": 0.5},
+        app_version="2.1.1",
+        app_entrypoint="cli",
+    ),
+    # It paused for days, and its errors and its commit are outside of the last day.
+    _session(2, "haiku", _hour(6, "core", errors=1, commits=1), _hour(0, "core"), app_version="2.1.2"),
+    # A commit that only metrics tell, in an hour without an event.
+    _session(3, "opus", _hour(0, "core"), _hour(0, "core", start=HOUR - samples.HOUR, active=False, commits=1)),
+    _session(4, None, _hour(3, None, errors=4)),
+    _session(5, "opus", _hour(0, "core", prompts=0, errors=1), ghost=True, app_version="2.1.1"),
+)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def told(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages]:
+    sessions = [session for session, _ in MADE]
+    hours = [hour for _, of_one in MADE for hour in of_one]
+    hours.append(samples.session_hour(9, session_id="points", **{**_hour(0, "core"), "prompts": 0}, active=False))
+    requests = [
+        samples.event(number, event_time=hour["start"] + 1, received_time=hour["start"] + 2, model=model, cost_usd=0.25)
+        | {name: hour.get(name) for name in ("session_id", "user_key", "team")}
+        for number, (model, hour) in enumerate((one["model"], hour) for one, of_one in MADE for hour in of_one)
+    ]
+    folder = tmp_path_factory.mktemp("told")
+    async with pages_over(folder, [], sessions=sessions, session_hours=hours, events=requests) as pages:
+        yield pages
+
+
+async def _listed(pages: Pages, url: str) -> tuple[int, dict[str, str]]:
+    """How many sessions a list has, and its sums by what they are of."""
+    answer = await pages.get(url)
+    assert answer.status_code == 200, url
+    assert 'class="fault"' not in answer.text, url
+    line = re.search(r'<p class="sums">(.*?)</p>', answer.text)
+    if line is None:
+        return 0, {}
+    first, *rest = re.sub("<[^>]+>", "", line[1]).split(" · ")
+    sums = {words.partition(" ")[2] or "usd": words.partition(" ")[0] for words in rest}
+    assert answer.text.count("data-row>") == int(first.split()[0]), url
+    return int(first.split()[0]), sums
+
+
+def _values(name: str) -> set[str]:
+    """Of a dimension: all that occur in sessions or in their hours, and none."""
+    column = DIMENSIONS[name].column
+    rows = [row for session, hours in MADE for row in (session, *hours)]
+    return {str(row[column]) for row in rows if row.get(column)} | {NONE}
+
+
+FILTERS = [{}, *({name: value} for name in DIMENSIONS for value in sorted(_values(name)))]
+
+
+def _tiles(text: str) -> dict[str, str]:
+    """Title → where it leads."""
+    found = re.findall(r'<div class="stat">\s*<h2><a href="([^"]+)">(.*?)</a>', text)
+    return {title: html.unescape(url) for url, title in found}
+
+
+@over_sql
+@pytest.mark.parametrize("range_", RANGES)
+@pytest.mark.parametrize("filters", FILTERS, ids=repr)
+async def test_every_tile_has_the_number_of_the_list_behind_it(
+    told: Pages, range_: str, filters: dict[str, str]
+) -> None:
+    text = (await told.get(f"/?{range_}&{urlencode(filters)}")).text
+    if "Nothing matches these filters" in text:
+        assert (await _listed(told, f"/sessions?{range_}&{urlencode(filters)}"))[0] == 0
+        return
+    links, numbers = _tiles(text), {title: words.split()[0] for title, words in stats(text).items()}
+    assert links.keys() == numbers.keys()
+    assert str((await _listed(told, links["Sessions"]))[0]) == numbers["Sessions"]
+    for title, of in (("Errors", "errors"), ("Commits", "commits")):
+        _, sums = await _listed(told, links[title])
+        assert sums.get(of, "0") == numbers[title], title
+
+
+@over_sql
+@pytest.mark.parametrize(("range_", "by"), list(product(RANGES, DIMENSIONS)))
+async def test_every_bar_of_the_ranking_has_the_number_of_the_list_behind_it(told: Pages, range_: str, by: str) -> None:
+    headers = {"HX-Request": "true"}  # what the page asks for by itself, with the models of many days
+    text = (await told.get(f"/?{range_}&by={by}", **headers)).text
+    links = re.findall(r'<tr id="by-[^"]+">\s*<th scope="row"><a href="([^"]+)">(.*?)</a>', text)
+    assert len(links) == len(ranking(text)) > 0
+    for url, label in links:
+        sessions = ranking(text)[html.unescape(label)][6]
+        assert str((await _listed(told, html.unescape(url)))[0]) == sessions.replace("–", "0"), label
+
+
+@over_sql
+async def test_a_session_that_changed_its_team_is_of_both_each_with_its_own_hours(told: Pages) -> None:
+    for team, number, errors, usd in (("old", 1, "2", "$0.25"), ("core", 3, "1", "$1.25")):
+        found = await _listed(told, f"/sessions?range=7d&team={team}")
+        assert (found[0], found[1]["errors"], found[1]["usd"]) == (number, errors, usd)
+
+
+@over_sql
+async def test_the_file_has_the_rows_of_the_list(told: Pages) -> None:
+    for query, number in (("", 3), ("range=7d&team=old", 1), ("range=7d&only=errors&model=haiku", 2)):
+        answer = await told.get(f"/sessions.csv?{query}")
+        assert len(list(csv.DictReader(io.StringIO(answer.text)))) == number, query
+        assert (await _listed(told, f"/sessions?{query}"))[0] == number, query
+
+
+@over_sql
+async def test_errors_outside_of_the_range_are_none(told: Pages) -> None:
+    assert await _listed(told, "/sessions?only=errors") == (0, {})
+    assert (await _listed(told, "/sessions?range=7d&only=errors"))[0] == 3
+    assert (await _listed(told, "/sessions?range=7d&only=errors&team=core"))[0] == 1
+
+
+@over_sql
+async def test_the_choices_count_what_the_list_then_shows(told: Pages) -> None:
+    for name in DIMENSIONS:
+        form = (await told.get(f"/overview/choices?of=/sessions&range=7d&{urlencode({'tenant': 'acme'})}")).text
+        select = re.search(rf'<select name="{name}">(.*?)</select>', form, re.DOTALL)
+        assert select is not None
+        offered = re.findall(r'<option value="([^"]+)"[^>]*>[^<]*\((\d+)\)</option>', select[1])
+        assert offered, name
+        for value, count in offered:
+            query = urlencode({"tenant": "acme", name: html.unescape(value)})
+            assert str((await _listed(told, f"/sessions?range=7d&{query}"))[0]) == count, (name, value)
+
+
+@over_sql
+async def test_cost_tokens_prompts_and_refusals_are_those_of_the_list_too(told: Pages) -> None:
+    text = (await told.get("/?range=7d&team=old")).text
+    numbers = {title: words.split()[0] for title, words in stats(text).items()}
+    for title, of in (
+        ("Total cost", "usd"),
+        ("Total tokens", "tokens"),
+        ("Prompts", "prompts"),
+        ("Refusals", "refusals"),
+    ):
+        assert (await _listed(told, _tiles(text)[title]))[1][of] == numbers[title] != "0", title
+
+
+@over_sql
+async def test_what_no_session_spent_is_told_beside_the_sums(told: Pages) -> None:
+    text = (await told.get("/sessions?tenant=acme")).text
+    assert "$0.50 more were spent in this time by no session" in text  # points without a session, and a ghost
+
+
+@over_sql
+async def test_what_is_older_than_its_hours_is_listed_by_when_it_ran(tmp_path_factory: pytest.TempPathFactory) -> None:
+    start = HOUR - 70 * DAY
+    old = samples.session(1, start_time=start, last_time=start + DAY, team="core", errors=1)
+    new, hours = _session(2, "opus", _hour(0, "core"))
+    made = {"sessions": [old, new], "session_hours": hours}
+    async with pages_over(tmp_path_factory.mktemp("old"), [], **made) as pages:
+        for query, number in (
+            ("range=90d", 2),
+            ("range=90d&team=core", 2),
+            ("range=90d&team=old", 0),
+            ("range=90d&only=errors", 1),
+            ("range=30d", 1),
+            ("from=2026-07-14T00:00Z&to=2026-07-15T00:00Z", 1),
+            ("from=2026-07-15T00:00Z&to=2026-07-16T00:00Z", 0),
+        ):
+            assert (await _listed(pages, f"/sessions?{query}"))[0] == number, query
+        text = (await pages.get("/?range=90d")).text
+        assert stats(text)["Sessions"].startswith("1 ")
+        assert (await _listed(pages, _tiles(text)["Sessions"]))[0] == 1
