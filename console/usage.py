@@ -49,7 +49,7 @@ def number(bucket: str, column: str) -> str:
     """The number of the bucket that a time lies in, in SQL.  bucket: hour, day or week."""
     step = _STEP[bucket] // timedelta(microseconds=1)
     shift = f" + {_WEEK_SHIFT // timedelta(microseconds=1)}" if bucket == "week" else ""
-    return f"(epoch_us({column}){shift}) // {step}"
+    return f"((epoch_us({column}){shift}) // {step})"
 
 
 def number_of(bucket: str, moment: datetime) -> int:
@@ -238,7 +238,7 @@ def told(filters: Filters, span: Span, question: Question) -> str:
         f"e.received_time >= {timestamp(span.start - _AHEAD)} AND e.received_time < {timestamp(span.end + _BEHIND)}",
         f"{at} >= {timestamp(span.start)} AND {at} < {timestamp(span.end)}",
         *filters.conditions("e", hours=True),
-        *_of_sessions(filters),
+        *of_sessions(filters),
     ]
     # Of ten million events, a scan for each name took two thirds of one scan for all: only where the name is equal
     # the other columns are read. But each costs 15 ms to plan, more than a short span takes, and a filter of theirs
@@ -271,7 +271,8 @@ def _told(bucket: str, at: str, asked: list[str], parts: tuple[Part, ...]) -> st
     )
 
 
-def _of_sessions(filters: Filters) -> list[str]:
+def of_sessions(filters: Filters) -> list[str]:
+    """Conditions of the filters that only sessions have, on events `e`."""
     conditions = filters.conditions("s", hours=False)
     if not conditions:
         return []

@@ -9,12 +9,15 @@ from typing import Any
 
 from starlette.responses import Response
 
+from console import usage
 from console.ask import Answer, Visible, moment
 from console.charts import Chart, Series, over_time
 from console.download import csv_file
 from console.errors import AskFault
+from console.figures import there_are
 from console.filters import DAY, DIMENSIONS, NONE, FilterFault, Filters, joined, literal, timestamp
 from console.pages.cost import when
+from console.shown import count
 from console.web import Page, Visit
 
 # Active on a day: the one definition that every number here goes by, in words and in SQL.
@@ -29,21 +32,28 @@ _ROWS_MAX = 200
 _FILE_ROWS_MAX = 10_000
 _GROUPS = ("team", "department", "cost_center")
 _NAMED_MAX = 100
+_BARS_MAX = 12
 # Active days of a user in the range, as bars: (from, to).
 _BINS = ((1, 1), (2, 3), (4, 7), (8, 14), (15, 21), (22, 30), (31, 60), (61, 400))
 
 
 @dataclass(frozen=True)
 class Span:
-    """The days of a range: start and end are midnights, half open.  before: as many days before."""
+    """The days of a range: start and end are midnights, half open.  over: up to where they are over, today is not."""
 
     start: datetime
     end: datetime
+    over: datetime
 
     @property
-    def before(self) -> Span:
-        """As many days before."""
-        return Span(self.start - (self.end - self.start), self.start)
+    def before(self) -> datetime:
+        """The start of as many days before as of these are over."""
+        return self.start - (self.over - self.start)
+
+    @property
+    def last(self) -> int:
+        """The place of the last day that is over; without one that of the last."""
+        return max((self.over - self.start) // DAY, 1) - 1
 
     @property
     def days(self) -> list[datetime]:
@@ -88,7 +98,8 @@ async def adoption(visit: Visit) -> Response:
     if not query.keys() & {"range", "from", "to"}:
         return visit.go(visit.filters.url("/adoption", range="30d", by=query.get("by")))
     filters, visible = visit.filters, await visit.visible()
-    span, by = whole_days(filters), _group(visit, visible)
+    now = visit.console.now()
+    span, by = whole_days(filters, now), _group(visit, visible)
     found = await visit.panels(
         active=visit.ask(_active_changes(filters, span)),
         newcomers=visit.ask(_newcomers(filters, span)),
@@ -96,8 +107,8 @@ async def adoption(visit: Visit) -> Response:
         totals=visit.ask(_totals(filters, span)),
         spread=visit.ask(_spread(filters, span)),
         groups=visit.ask(_groups(filters, span, by, _ROWS_MAX)),
-        clients=visit.ask(_clients(filters, span)),
-        features=visit.ask(_features(filters, span)),
+        clients=visit.ask(_clients(filters, span, now)),
+        features=visit.ask(_features(filters, span, now)),
         named=visit.ask(_named(filters, span)),
     )
     curves = _or_fault(found, "active", lambda: rolling(found["active"].objects(), span))
@@ -108,7 +119,8 @@ async def adoption(visit: Visit) -> Response:
         groupings=[DIMENSIONS[name] for name in _GROUPS if visible.has("user_days", name)],
         words=ACTIVE_WORDS,
         totals=_or_fault(found, "totals", lambda: found["totals"].one()),
-        today=curves if isinstance(curves, AskFault) else {name: values[-1] for name, values in curves.items()},
+        last=curves if isinstance(curves, AskFault) else {name: v[span.last] for name, v in curves.items()},
+        so_far=None if isinstance(curves, AskFault) or span.over == span.end else curves["dau"][-1],
         users=curves if isinstance(curves, AskFault) else _users_chart(curves, span),
         stickiness=curves if isinstance(curves, AskFault) else _stickiness_chart(curves, span),
         newcomers=_or_fault(found, "newcomers", lambda: _newcomers_chart(found["newcomers"], span)),
@@ -119,14 +131,17 @@ async def adoption(visit: Visit) -> Response:
         features=_or_fault(found, "features", lambda: _used(found)),
         span=span,
         session_filters=any(not DIMENSIONS[name].hours for name in filters.values),
-        many=_ROWS_MAX,
+        groups_of=0 if isinstance(found["groups"], AskFault) else there_are(found["groups"].objects()),
+        named_of=0 if isinstance(found["named"], AskFault) else there_are(found["named"].objects()),
+        named_max=_NAMED_MAX,
     )
 
 
 async def adoption_file(visit: Visit) -> Response:
     """GET /adoption.csv?table=…: one of the page's tables."""
     filters, visible = visit.filters, await visit.visible()
-    span, by = whole_days(filters), _group(visit, visible)
+    now = visit.console.now()
+    span, by = whole_days(filters, now), _group(visit, visible)
     table = visit.request.query_params.get("table", "users")
     name = f"adoption-{span.start:%Y%m%d}-{span.end:%Y%m%d}-{table}"
     if table == "users":
@@ -135,7 +150,7 @@ async def adoption_file(visit: Visit) -> Response:
         return csv_file(name, ("day_utc", *curves), list(lines))
     if table == "features":
         found = {
-            "features": await visit.ask(_features(filters, span)),
+            "features": await visit.ask(_features(filters, span, now)),
             "named": await visit.ask(_named(filters, span)),
             "totals": await visit.ask(_totals(filters, span)),
         }
@@ -146,7 +161,7 @@ async def adoption_file(visit: Visit) -> Response:
         "activity": _sums(filters, span),
         "spread": _spread(filters, span),
         "groups": _groups(filters, span, by, _FILE_ROWS_MAX),
-        "clients": _clients(filters, span),
+        "clients": _clients(filters, span, now),
     }
     if table not in plain:
         raise FilterFault(f"there is no table {table[:20]!r}; there are users, features, {', '.join(plain)}")
@@ -154,11 +169,13 @@ async def adoption_file(visit: Visit) -> Response:
     return csv_file(name, answer.columns, answer.rows)
 
 
-def whole_days(filters: Filters) -> Span:
+def whole_days(filters: Filters, now: datetime) -> Span:
     """The days (UTC) that a range touches."""
     start = filters.start.astimezone(UTC).replace(hour=0)
     end = filters.end.astimezone(UTC).replace(hour=0)
-    return Span(start, end if end == filters.end else end + DAY)
+    end = end if end == filters.end else end + DAY
+    today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return Span(start, end, min(max(today, start), end))
 
 
 def rolling(changes: Sequence[Mapping[str, Any]], span: Span) -> dict[str, list[int]]:
@@ -197,22 +214,20 @@ def _group(visit: Visit, visible: Visible) -> str:
 
 
 def _days(filters: Filters, start: datetime, end: datetime) -> str:
-    """FROM and WHERE of the active days of users between two midnights, by the filters.
-
-    A filter that only sessions have takes the users who had such a session.
-    """
-    conditions = [
-        f"d.start >= {timestamp(start)}",
-        f"d.start < {timestamp(end)}",
-        _ACTIVE,
-        *filters.conditions("d", hours=True),
-    ]
-    if of_session := filters.conditions("s", hours=False):
-        touched = [f"s.last_time >= {timestamp(start)}", f"s.start_time < {timestamp(end)}", "NOT s.ghost", *of_session]
-        conditions.append(
-            f"(d.tenant, d.user_key) IN (SELECT s.tenant, s.user_key FROM sessions s WHERE {joined(touched)})"
-        )
-    return f"FROM user_days d WHERE {joined(conditions)}"
+    """FROM and WHERE of the active days of users between two midnights, by the filters."""
+    ranged = [f"d.start >= {timestamp(start)}", f"d.start < {timestamp(end)}"]
+    where = joined([*ranged, _ACTIVE, *filters.conditions("d", hours=True)])
+    if not filters.conditions("s", hours=False):
+        return f"FROM user_days d WHERE {where}"
+    # Days of what was done in such sessions alone: user_days knows no sessions, their hours do.
+    days = (
+        "SELECT h.tenant, h.user_key, h.team, h.department, h.cost_center, "
+        f"to_timestamp({usage.number('day', 'h.start')} * 86400) AS start, "
+        "count(DISTINCT h.session_id) FILTER (h.active) AS sessions, sum(h.prompts) AS prompts, "
+        "sum(h.active_user_s) AS active_user_s, sum(h.active_cli_s) AS active_cli_s "
+        f"{usage.hours(replace(filters, start=start, end=end, preset=None))} GROUP BY ALL"
+    )
+    return f"FROM ({days}) d WHERE {where}"
 
 
 def _active_changes(filters: Filters, span: Span) -> str:
@@ -269,18 +284,22 @@ def _sums(filters: Filters, span: Span) -> str:
 
 
 def _totals(filters: Filters, span: Span) -> str:
+    """users, user_days, prompts, …: of the range; over_…: of its days that are over; before_…: of as many before."""
     columns = []
-    for prefix, of in (("", span), ("before_", span.before)):
-        ranged = f"d.start >= {timestamp(of.start)} AND d.start < {timestamp(of.end)}"
+    for prefix, start, end in (
+        ("", span.start, span.end),
+        ("over_", span.start, span.over),
+        ("before_", span.before, span.start),
+    ):
+        ranged = f"d.start >= {timestamp(start)} AND d.start < {timestamp(end)}"
         columns += [
             f"count(DISTINCT (d.tenant, d.user_key)) FILTER ({ranged}) AS {prefix}users",
-            f"count(DISTINCT (d.tenant, d.user_key, d.start)) FILTER ({ranged}) AS {prefix}user_days",
             *(
                 f"sum(d.{name}) FILTER ({ranged}) AS {prefix}{name}"
                 for name in ("prompts", "sessions", "active_user_s", "active_cli_s")
             ),
         ]
-    return f"SELECT {', '.join(columns)} {_days(filters, span.before.start, span.end)}"
+    return f"SELECT {', '.join(columns)} {_days(filters, span.before, span.end)}"
 
 
 def _spread(filters: Filters, span: Span) -> str:
@@ -300,21 +319,22 @@ def _groups(filters: Filters, span: Span, by: str, limit: int) -> str:
         f"{_days(filters, datetime(2000, 1, 1, tzinfo=UTC), span.end)} GROUP BY ALL) "
         "SELECT each.name, count(*) FILTER (each.here) AS active_users, count(*) AS known_users, "
         f"count(*) FILTER (each.here AND f.first_day >= {timestamp(span.start)}) AS new_users, "
-        "coalesce(sum(each.prompts), 0) AS prompts, coalesce(sum(each.active_user_s), 0) AS active_user_s "
+        "coalesce(sum(each.prompts), 0) AS prompts, coalesce(sum(each.active_user_s), 0) AS active_user_s, "
+        "count(*) OVER () AS of "
         "FROM each JOIN firsts f ON f.tenant = each.tenant AND f.user_key = each.user_key "
         f"GROUP BY each.name ORDER BY active_users DESC, known_users DESC, each.name LIMIT {limit}"
     )
 
 
-def _sessions(filters: Filters, span: Span) -> str:
-    touched = [f"s.last_time >= {timestamp(span.start)}", f"s.start_time < {timestamp(span.end)}", "NOT s.ghost"]
-    return f"FROM sessions s WHERE {joined([*touched, *filters.conditions('s')])}"
+def _sessions(filters: Filters, span: Span, now: datetime) -> str:
+    ranged = replace(filters, start=span.start, end=span.end, preset=None)
+    return f"FROM sessions s WHERE {usage.of_range(ranged, now)}"
 
 
-def _clients(filters: Filters, span: Span) -> str:
+def _clients(filters: Filters, span: Span, now: datetime) -> str:
     kinds = " UNION ALL ".join(
-        f"SELECT '{kind}' AS kind, {column} AS name, count(DISTINCT (tenant, user_key)) AS users, count(*) AS sessions "
-        "FROM seen GROUP BY ALL"
+        f"SELECT '{kind}' AS kind, {column} AS name, count(DISTINCT (tenant, user_key)) AS users, "
+        "count(*) AS sessions, count(*) OVER () AS of FROM seen GROUP BY ALL"
         for kind, column in (
             ("entrypoint", "app_entrypoint"),
             ("terminal", "terminal_type"),
@@ -322,8 +342,9 @@ def _clients(filters: Filters, span: Span) -> str:
         )
     )
     return (
-        "WITH seen AS (SELECT s.tenant, s.user_key, s.app_entrypoint, s.terminal_type, s.app_version "
-        f"{_sessions(filters, span)}) SELECT * FROM ({kinds}) ORDER BY kind, users DESC, sessions DESC, name LIMIT 300"
+        "WITH seen AS MATERIALIZED (SELECT s.tenant, s.user_key, s.app_entrypoint, s.terminal_type, s.app_version "
+        f"{_sessions(filters, span, now)}) "
+        f"SELECT * FROM ({kinds}) ORDER BY kind, users DESC, sessions DESC, name LIMIT 300"
     )
 
 
@@ -341,7 +362,7 @@ _OF_SESSIONS = (
 )
 
 
-def _features(filters: Filters, span: Span) -> str:
+def _features(filters: Filters, span: Span, now: datetime) -> str:
     """One row: users_0, uses_0, … in the order of _OF_SESSIONS."""
     each = ", ".join(f"sum({uses}) AS uses_{number}" for number, (_, _, uses) in enumerate(_OF_SESSIONS))
     columns = ", ".join(
@@ -349,8 +370,8 @@ def _features(filters: Filters, span: Span) -> str:
         for number in range(len(_OF_SESSIONS))
     )
     return (
-        f"WITH used AS (SELECT s.tenant, s.user_key, {each} {_sessions(filters, span)} GROUP BY s.tenant, s.user_key) "
-        f"SELECT {columns} FROM used"
+        f"WITH used AS (SELECT s.tenant, s.user_key, {each} {_sessions(filters, span, now)} "
+        f"GROUP BY s.tenant, s.user_key) SELECT {columns} FROM used"
     )
 
 
@@ -373,7 +394,8 @@ def _named(filters: Filters, span: Span) -> str:
     )
     return (
         f"WITH named AS (SELECT {kind} AS kind, {name} AS name, e.tenant, e.user_key {_events(filters, span)}) "
-        "SELECT kind, name, count(DISTINCT (tenant, user_key)) AS users, count(*) AS uses FROM named "
+        "SELECT kind, name, count(DISTINCT (tenant, user_key)) AS users, count(*) AS uses, "
+        "count(*) OVER () AS of FROM named "
         f"WHERE name IS NOT NULL GROUP BY ALL ORDER BY users DESC, uses DESC, kind, name LIMIT {_NAMED_MAX}"
     )
 
@@ -385,9 +407,9 @@ def _events(filters: Filters, span: Span) -> str:
         f"{at} >= {timestamp(span.start)}",
         f"{at} < {timestamp(span.end)}",
         f"e.received_time >= {timestamp(span.start - timedelta(hours=1))}",
+        *filters.conditions("e", hours=True),
+        *usage.of_sessions(filters),
     ]
-    if filters.values:
-        where.append(f"(e.tenant, e.session_id) IN (SELECT s.tenant, s.session_id {_sessions(filters, span)})")
     return f"FROM events e WHERE {joined(where)}"
 
 
@@ -400,14 +422,21 @@ def _labels(days: Sequence[datetime]) -> list[str]:
 
 def _users_chart(curves: Mapping[str, Sequence[int]], span: Span) -> Chart:
     names = {"dau": "that day (DAU)", "wau": "in 7 days (WAU)", "mau": "in 30 days (MAU)"}
-    series = [Series(names[name], values) for name, values in curves.items()]
-    return Chart("Active users", "lines", "count", _labels(span.days), series, times=True, bucket="day")
+    drawn = {**curves, "dau": _of_days_over(curves["dau"], span)}
+    series = [Series(names[name], drawn[name]) for name in curves]
+    note = "Today is not over: it counts in WAU and MAU, and is no day of DAU yet." if span.over < span.end else ""
+    return Chart("Active users", "lines", "count", _labels(span.days), series, times=True, bucket="day", note=note)
+
+
+def _of_days_over(values: Sequence[float | None], span: Span) -> list[float | None]:
+    """Nothing where a day has only begun: a part of a day stands for nothing beside whole ones."""
+    return [value if day < span.over else None for day, value in zip(span.days, values, strict=True)]
 
 
 def _stickiness_chart(curves: Mapping[str, Sequence[int]], span: Span) -> Chart:
     shares = [dau / mau if mau else None for dau, mau in zip(curves["dau"], curves["mau"], strict=True)]
     note = "DAU / MAU: of those who were active in 30 days, how many were so on that day."
-    series = [Series("Stickiness", shares)]
+    series = [Series("Stickiness", _of_days_over(shares, span))]
     return Chart("Stickiness", "lines", "percent", _labels(span.days), series, times=True, bucket="day", note=note)
 
 
@@ -498,10 +527,12 @@ def _clients_charts(answer: Answer, filters: Filters) -> list[Chart]:
     }
     charts = []
     for kind, title in titles.items():
-        rows = [one for one in answer.objects() if one["kind"] == kind][:12]
+        rows = [one for one in answer.objects() if one["kind"] == kind][:_BARS_MAX]
+        note = f"The first {len(rows)} of {count(there_are(rows))}." if there_are(rows) > len(rows) else ""
         labels = [NONE if one["name"] is None else one["name"] for one in rows]
         links = [filters.url("/sessions", **{kind: label}) for label in labels] if kind in DIMENSIONS else []
-        charts.append(Chart(title, "rank", "count", labels, [Series("users", [one["users"] for one in rows], links)]))
+        users = [Series("users", [one["users"] for one in rows], links)]
+        charts.append(Chart(title, "rank", "count", labels, users, note=note))
     return charts
 
 

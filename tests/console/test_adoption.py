@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -65,7 +66,7 @@ async def test_active_users_of_a_day_of_7_and_of_30(spent: Pages) -> None:
 )
 def test_counting_by_changes_is_counting_by_windows(days: list[tuple[int, int]], first: int, length: int) -> None:
     begin = datetime(2026, 1, 1, tzinfo=UTC)
-    span = Span(begin + first * DAY, begin + (first + length) * DAY)
+    span = Span(begin + first * DAY, begin + (first + length) * DAY, begin + (first + length) * DAY)
     changes: list[dict[str, Any]] = []
     for name, window in WINDOWS.items():
         for user in range(4):
@@ -93,8 +94,31 @@ def _summed(changes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def test_every_day_that_a_range_touches_counts_whole() -> None:
     start = datetime(2026, 9, 21, 15, tzinfo=UTC)
-    assert whole_days(Filters(start, start + timedelta(hours=3))) == Span(TODAY, TODAY + DAY)
-    assert whole_days(Filters(TODAY, TODAY + DAY)) == Span(TODAY, TODAY + DAY)
+    assert whole_days(Filters(start, start + timedelta(hours=3)), TODAY + 2 * DAY) == Span(
+        TODAY, TODAY + DAY, TODAY + DAY
+    )
+    assert whole_days(Filters(TODAY, TODAY + DAY), NOW) == Span(TODAY, TODAY + DAY, TODAY)
+
+
+def test_a_day_that_is_not_over_is_compared_with_none_that_is() -> None:
+    week = whole_days(Filters(TODAY - 6 * DAY, NOW.replace(minute=0, second=0) + timedelta(hours=1)), NOW)
+    assert (week.start, week.over, week.end) == (TODAY - 6 * DAY, TODAY, TODAY + DAY)
+    assert (week.before, week.days[week.last]) == (TODAY - 12 * DAY, TODAY - DAY)
+    today = whole_days(Filters(TODAY, TODAY + DAY), NOW)
+    assert (today.before, today.days[today.last]) == (TODAY, TODAY)
+
+
+@quick
+async def test_today_so_far_stands_beside_the_last_whole_day(spent: Pages) -> None:
+    page = (await spent.get("/adoption?range=7d")).text
+    dau = re.search(r"<h2>DAU, last whole day</h2><p[^>]*>(.*?)</p><p[^>]*>(.*?)</p>", page)
+    assert dau is not None
+    assert dau.groups() == ("1", f"active on {TODAY - DAY:%Y-%m-%d}; so far today: 2")
+    users = re.search(r"<h2>Active users in the range</h2>\s*<p[^>]*>(.*?)</p>\s*<p[^>]*>(.*?)</p>", page, re.DOTALL)
+    assert users is not None
+    # user-a on two days that are over; six days before that user-a once: as many, although today has user-b, too.
+    assert users[1] == "2"
+    assert re.sub(r"<[^>]+>|\s+", " ", users[2]).split() == ["±0", "%", "before:", "1"]
 
 
 @quick
@@ -140,9 +164,18 @@ async def test_what_is_used_as_a_share_of_active_users(spent: Pages) -> None:
 
 
 @quick
-async def test_a_filter_that_only_sessions_have_takes_their_users(spent: Pages) -> None:
-    rows = await table(spent, "users", "&range=7d&version=2.1.0")
-    assert [row["dau"] for row in rows] == ["1", "0", "0", "0", "0", "1", "1"]
+async def test_a_filter_that_only_sessions_have_counts_what_was_done_in_them_in_every_table(spent: Pages) -> None:
+    query = "&range=7d&version=2.1.0"  # the session of user-a today; their other ones are of no known version
+    assert [row["dau"] for row in await table(spent, "users", query)] == ["0", "0", "0", "0", "0", "0", "1"]
+    (new,) = await table(spent, "newcomers", query)
+    assert (new["at"][:10], new["new_users"], new["returning_users"]) == (f"{TODAY:%Y-%m-%d}", "0", "1")
+    (activity,) = await table(spent, "activity", query)
+    assert (activity["prompts"], activity["sessions"], activity["active_user_s"]) == ("3", "1", "1800.0")
+    assert [(row["active_days"], row["users"]) for row in await table(spent, "spread", query)] == [("1", "1")]
+    (group,) = await table(spent, "groups", query)
+    assert (group["name"], group["active_users"], group["prompts"]) == ("core", "1", "3")
+    assert {row["name"] for row in await table(spent, "clients", query)} == {"cli", "tmux", "2.1.0"}
+    assert {row["users"] for row in await table(spent, "features", query)} == {"1"}
 
 
 @quick
@@ -180,10 +213,9 @@ def test_the_page_says_what_sql_says(fed: Fed, window: Callable[..., Window]) ->
     page = window().go("/adoption?range=30d")
     (row,) = ask(
         "select count(distinct (tenant, user_key)) as users, count(distinct (tenant, user_key)) filter "
-        "(start = date_trunc('day', now())) as today, sum(prompts) as prompts from user_days "
+        "(start = date_trunc('day', now()) - interval 1 day) as last, sum(prompts) as prompts from user_days "
         "where (prompts > 0 or sessions > 0) and start >= date_trunc('day', now()) - interval 29 day"
     )
     said = [one.inner_text() for one in page.locator("section#adoption > .stats .stat-value").all()]
-    assert said[:2] == [f"{row['users']:,}", f"{row['today']:,}"]
-    assert said[3] == f"{row['users']:,}"
+    assert said[:2] == [f"{row['users']:,}", f"{row['last']:,}"]
     page.wait_for_selector("canvas")
