@@ -8,7 +8,7 @@ from typing import Any
 from starlette.responses import Response
 
 from console.events import is_value, named, of_range, since
-from console.figures import Figures, Row, counted, figures, hidden, outcome, part, told, total, yes
+from console.figures import Figures, Row, counted, figures, hidden, outcome, part, there_are, told, total, yes
 from console.filters import NONE
 from console.pages.security import TABS, TITLE
 from console.sections import Cell, Column, Section, Table
@@ -52,15 +52,15 @@ async def servers(visit: Visit) -> Response:
         f"count(*) FILTER (WHERE {_CALL}) AS calls, "
         f"count(*) FILTER (WHERE {_CALL} AND NOT e.success) AS call_failures, "
         f"count(DISTINCT e.tool_name) FILTER (WHERE {_CALL}) AS tools, {_USERS} AS users, max(e.event_time) AS last, "
-        "string_agg(DISTINCT e.transport_type, ', ') AS transports, count(*) AS n "
+        "string_agg(DISTINCT e.transport_type, ', ') AS transports, count(*) AS n, count(*) OVER () AS of "
         + of_range(filters, named("mcp_server_connection", "tool_result"), both)
         + " GROUP BY 1 ORDER BY n DESC, server LIMIT 100",
         tools=f"SELECT {server} AS server, {tool} AS tool, count(*) AS calls, "
         f"count(*) FILTER (WHERE NOT e.success) AS failures, quantile_cont(e.duration_ms, 0.95) AS p95, "
-        f"{_USERS} AS users {of_range(filters, named('tool_result'), _CALL, *of_server)} "
+        f"{_USERS} AS users, count(*) OVER () AS of {of_range(filters, named('tool_result'), _CALL, *of_server)} "
         "GROUP BY ALL ORDER BY calls DESC LIMIT 50",
         errors=f"SELECT {server} AS server, e.error_code, e.transport_type, count(*) AS n, {_USERS} AS users, "
-        f"max(e.event_time) AS last "
+        "max(e.event_time) AS last, count(*) OVER () AS of "
         + of_range(filters, named("mcp_server_connection"), "e.status = 'failed'")
         + " GROUP BY ALL ORDER BY n DESC LIMIT 50",
         latest=f"SELECT e.event_id, e.tenant, e.session_id, e.user_key, e.event_time, {server} AS server, e.status, "
@@ -156,7 +156,7 @@ def _server_table(page: Figures, name: str, rows: Sequence[Row]) -> Table:
         Column("Last seen", "time"),
     )
     empty = "No client connected to an MCP server, or called one, in this time range."
-    return Table("mcp-servers", f"By {name.lower()}", columns, cells, empty, wide=True)
+    return Table("mcp-servers", f"By {name.lower()}", columns, cells, empty, wide=True, of=there_are(rows))
 
 
 def _tool_table(page: Figures, name: str, rows: Sequence[Row], chosen: bool) -> Table:
@@ -180,7 +180,8 @@ def _tool_table(page: Figures, name: str, rows: Sequence[Row], chosen: bool) -> 
         Column("Users", "count"),
     )
     title = "Tools called, of the chosen server" if chosen else "Tools called"
-    return Table("mcp-tools", title, columns, cells, "No tool of an MCP server was called.", key_cells=2, wide=True)
+    empty = "No tool of an MCP server was called."
+    return Table("mcp-tools", title, columns, cells, empty, key_cells=2, wide=True, of=there_are(rows))
 
 
 def _failure_table(page: Figures, name: str, rows: Sequence[Row]) -> Table:
@@ -198,7 +199,8 @@ def _failure_table(page: Figures, name: str, rows: Sequence[Row]) -> Table:
         Column("Users", "count"),
         Column("Last", "time"),
     )
-    return Table("mcp-errors", "Why connections failed", columns, cells, "None failed.", key_cells=3, wide=True)
+    title, empty = "Why connections failed", "None failed."
+    return Table("mcp-errors", title, columns, cells, empty, key_cells=3, wide=True, of=there_are(rows))
 
 
 # Hooks, plugins, skills
@@ -238,20 +240,21 @@ async def extensions(visit: Visit) -> Response:
         + " "
         + of_range(filters, named(*_EXTENSIONS), since=filters.before.start),
         hooks=f"SELECT e.hook_event, e.hook_type, e.hook_source, e.plugin_name, count(*) AS n, {_USERS} AS users, "
-        "count(DISTINCT (e.tenant, e.session_id)) AS sessions, max(e.event_time) AS last "
+        "count(DISTINCT (e.tenant, e.session_id)) AS sessions, max(e.event_time) AS last, count(*) OVER () AS of "
         f"{of_range(filters, named('hook_registered'))} GROUP BY ALL ORDER BY n DESC LIMIT 100",
         runs="SELECT coalesce(e.hook_name, e.hook_event) AS hook, e.hook_source, count(*) AS n, "
         "sum(e.num_hooks)::BIGINT AS hooks, sum(e.num_success)::BIGINT AS done, "
         "sum(e.num_blocking)::BIGINT AS blocked, sum(e.num_non_blocking_error)::BIGINT AS broken, "
         "sum(e.num_cancelled)::BIGINT AS cancelled, quantile_cont(e.total_duration_ms, 0.95) AS p95, "
-        f"{_USERS} AS users {of_range(filters, named('hook_execution_complete'))} GROUP BY ALL "
+        f"{_USERS} AS users, count(*) OVER () AS of {of_range(filters, named('hook_execution_complete'))} GROUP BY ALL "
         "ORDER BY blocked DESC NULLS LAST, n DESC LIMIT 100",
         plugins=f"SELECT {plugin}, count(*) FILTER (WHERE e.event_name = 'plugin_loaded') AS loads, "
         f"count(*) FILTER (WHERE e.event_name = 'plugin_installed') AS installs, {_USERS} AS users, "
-        f"max(e.event_time) AS last {of_range(filters, named('plugin_loaded', 'plugin_installed'))} "
+        "max(e.event_time) AS last, count(*) OVER () AS of "
+        f"{of_range(filters, named('plugin_loaded', 'plugin_installed'))} "
         "GROUP BY ALL ORDER BY users DESC, loads DESC LIMIT 100",
         skills=f"SELECT e.skill_name, e.skill_source, e.plugin_name, e.invocation_trigger, count(*) AS n, {_USERS} AS "
-        f"users, max(e.event_time) AS last {of_range(filters, named('skill_activated'))} "
+        f"users, max(e.event_time) AS last, count(*) OVER () AS of {of_range(filters, named('skill_activated'))} "
         "GROUP BY ALL ORDER BY n DESC LIMIT 100",
         latest="SELECT e.event_id, e.tenant, e.session_id, e.user_key, e.event_time, e.event_name, "
         "CASE e.event_name WHEN 'skill_activated' THEN e.skill_name WHEN 'plugin_loaded' THEN e.plugin_name "
@@ -333,7 +336,7 @@ def _hook_table(page: Figures, rows: Sequence[Row]) -> Table:
         *(Column(name, "count") for name in ("Registered", "Sessions", "Users")),
         Column("Last", "time"),
     )
-    return Table("hooks", "Registered", columns, cells, _NO_HOOKS, key_cells=4, wide=True)
+    return Table("hooks", "Registered", columns, cells, _NO_HOOKS, key_cells=4, wide=True, of=there_are(rows))
 
 
 def _run_table(page: Figures, rows: Sequence[Row]) -> Table:
@@ -364,7 +367,7 @@ def _run_table(page: Figures, rows: Sequence[Row]) -> Table:
         Column("Users", "count"),
     )
     empty = "No hook ran in this time range."
-    return Table("hook-runs", "Executed", columns, cells, empty, key_cells=2, wide=True)
+    return Table("hook-runs", "Executed", columns, cells, empty, key_cells=2, wide=True, of=there_are(rows))
 
 
 def _plugin_table(page: Figures, rows: Sequence[Row]) -> Table:
@@ -382,7 +385,9 @@ def _plugin_table(page: Figures, rows: Sequence[Row]) -> Table:
     )
     note = "Without OTEL_LOG_TOOL_DETAILS=1 clients call every plugin of others third-party."
     empty = "No client loaded or installed a plugin in this time range."
-    return Table("plugins", "Loaded and installed", columns, cells, empty, note, key_cells=6, wide=True)
+    return Table(
+        "plugins", "Loaded and installed", columns, cells, empty, note, key_cells=6, wide=True, of=there_are(rows)
+    )
 
 
 def _skill_table(page: Figures, rows: Sequence[Row]) -> Table:
@@ -399,7 +404,7 @@ def _skill_table(page: Figures, rows: Sequence[Row]) -> Table:
         Column("Last", "time"),
     )
     empty = "No skill was activated in this time range."
-    return Table("skills", "Activated", columns, cells, empty, key_cells=4, wide=True)
+    return Table("skills", "Activated", columns, cells, empty, key_cells=4, wide=True, of=there_are(rows))
 
 
 PAGES = (Page("/security/mcp", servers), Page("/security/extensions", extensions))

@@ -13,7 +13,7 @@ from console import usage
 from console.ask import Answer, moment
 from console.charts import Chart, Series, over_time
 from console.events import VERSION, grouped, is_value, named, of_range, since
-from console.figures import ROWS, Figures, Row, counted, drilled, figures, hidden, part, told, total
+from console.figures import ROWS, Figures, Row, counted, drilled, figures, hidden, part, there_are, told, total
 from console.filters import DAY, NONE, Filters, joined, timestamp
 from console.sections import Cell, Column, Section, Stat, Tab, Table
 from console.web import Page, Visit
@@ -70,8 +70,8 @@ async def errors(visit: Visit) -> Response:
         f"ORDER BY event_time DESC, event_id {page.limit}",
         internal=f"SELECT e.error_name, e.error_code, {VERSION} AS version, count(*) AS n, "
         "count(DISTINCT (e.tenant, e.session_id)) AS sessions, count(DISTINCT (e.tenant, e.user_key)) AS users, "
-        f"max(e.event_time) AS last {of_range(filters, named('internal_error'))} "
-        "GROUP BY ALL ORDER BY n DESC LIMIT 50",
+        f"max(e.event_time) AS last, count(*) OVER () AS of {of_range(filters, named('internal_error'))} "
+        f"GROUP BY ALL ORDER BY n DESC LIMIT {ROWS}",
         internals=f"SELECT e.event_id, e.tenant, e.session_id, e.user_key, e.event_time, e.error_name, e.error_code, "
         f"{VERSION} AS version {of_range(filters, named('internal_error'), *internal)} "
         f"ORDER BY e.event_time DESC, e.event_id LIMIT {ROWS}"
@@ -79,8 +79,8 @@ async def errors(visit: Visit) -> Response:
         else None,
         compactions='SELECT e."trigger", e.success, count(*) AS n, avg(e.pre_tokens) AS pre, '
         "avg(e.post_tokens) AS post, quantile_cont(e.duration_ms, 0.95) AS p95, "
-        f"count(DISTINCT (e.tenant, e.session_id)) AS sessions {of_range(filters, named('compaction'))} "
-        "GROUP BY ALL ORDER BY n DESC LIMIT 20",
+        "count(DISTINCT (e.tenant, e.session_id)) AS sessions, count(*) OVER () AS of "
+        f"{of_range(filters, named('compaction'))} GROUP BY ALL ORDER BY n DESC LIMIT {ROWS}",
     )
 
     def totals() -> Section:
@@ -119,7 +119,7 @@ async def errors(visit: Visit) -> Response:
             bucket=filters.bucket,
         )
         rows = found["api"].objects()
-        codes = [row for row in rows if row["of_status"] and row["failed"]]
+        codes = [row for row in rows if row["of_status"]]
         tables = [_code_table(page, codes), _model_table(page, [row for row in rows if not row["of_status"]])]
         return Section(
             "api", "Errors of the API", charts=[drilled(chart, filters, page.path, "failures")], tables=tables
@@ -180,7 +180,10 @@ def _api(filters: Filters) -> str:
         "max(e.event_time) FILTER (WHERE e.event_name = 'api_error') AS last",
         of_range(filters, named("api_request", *_FAILED)),
     )
-    return f"SELECT *, part = 1 AS of_status FROM ({counts}) ORDER BY failed DESC, done DESC LIMIT 200"
+    return (
+        f"SELECT *, part = 1 AS of_status, count(*) OVER (PARTITION BY part) AS of FROM ({counts}) "
+        "WHERE part = 0 OR failed > 0 ORDER BY failed DESC, done DESC LIMIT 200"
+    )
 
 
 def _followed(page: Figures, chosen: Sequence[str]) -> str:
@@ -287,7 +290,8 @@ def _code_table(page: Figures, rows: Sequence[Row]) -> Table:
         *(Column(name, "count") for name in ("Errors", "Sessions", "Users")),
         Column("Last", "time"),
     )
-    return Table("codes", "By HTTP status", columns, cells, "The API answered every request in this time range.")
+    empty = "The API answered every request in this time range."
+    return Table("codes", "By HTTP status", columns, cells, empty, of=there_are(rows))
 
 
 def _model_table(page: Figures, rows: Sequence[Row]) -> Table:
@@ -312,7 +316,7 @@ def _model_table(page: Figures, rows: Sequence[Row]) -> Table:
         Column("Retries exhausted", "count"),
         Column("Sessions hit", "count"),
     )
-    return Table("models", "By model", columns, cells, "No API request in this time range.")
+    return Table("models", "By model", columns, cells, "No API request in this time range.", of=there_are(rows))
 
 
 def _internal_table(page: Figures, rows: Sequence[Row]) -> Table:
@@ -327,7 +331,7 @@ def _internal_table(page: Figures, rows: Sequence[Row]) -> Table:
         Column("Last", "time"),
     )
     empty = "No client failed inside in this time range."
-    return Table("internal", "Internal errors", columns, cells, empty, key_cells=3)
+    return Table("internal", "Internal errors", columns, cells, empty, key_cells=3, of=there_are(rows))
 
 
 def _internal_list(page: Figures, rows: Sequence[Row]) -> Table:
@@ -366,7 +370,7 @@ def _compaction_table(rows: Sequence[Row]) -> Table:
         Column("95 % within", "ms"),
     )
     empty = "No context was compacted in this time range."
-    return Table("compactions", "Compactions of the context", columns, cells, empty, key_cells=2)
+    return Table("compactions", "Compactions of the context", columns, cells, empty, key_cells=2, of=there_are(rows))
 
 
 # Speed
@@ -382,7 +386,7 @@ async def latency(visit: Visit) -> Response:
     bucket = f"date_trunc('{filters.bucket}', e.event_time) AS start"
     first = "quantile_cont(e.ttft_ms, 0.5) AS p50, quantile_cont(e.ttft_ms, 0.95) AS p95, count(e.ttft_ms) AS n"
     found = await page.ask(
-        tools="SELECT *, part = 0 AS of_all FROM ("
+        tools="SELECT *, part = 0 AS of_all, count(*) OVER () - 1 AS of FROM ("
         + grouped(
             [{}, {"tool_name": "e.tool_name"}],
             "count(*) AS n, count(*) FILTER (WHERE NOT e.success) AS failed, "
@@ -522,7 +526,8 @@ def _tool_table(page: Figures, rows: Sequence[Row]) -> Table:
         *(Column(name, "ms") for name in _QUANTILES),
         Column("Users", "count"),
     )
-    return Table("tools", "By tool", columns, cells, "No tool was called in this time range.", wide=True)
+    empty = "No tool was called in this time range."
+    return Table("tools", "By tool", columns, cells, empty, wide=True, of=there_are(rows))
 
 
 def _tool_failures(page: Figures, rows: Sequence[Row]) -> Table:
@@ -675,7 +680,8 @@ def _version_table(page: Figures, rows: Sequence[Row]) -> Table:
     )
     note = "Sessions that were active in the time range, with their errors in it; first seen is of these sessions."
     empty = "No session in this time range. Choose a longer one; or see under Sources whether clients are sending."
-    return Table("versions-in-use", "Client versions, newest first", columns, cells, empty, note, wide=True)
+    of = there_are(rows)
+    return Table("versions-in-use", "Client versions, newest first", columns, cells, empty, note, wide=True, of=of)
 
 
 def _client_table(page: Figures, rows: Sequence[Row]) -> Table:
@@ -699,7 +705,9 @@ def _client_table(page: Figures, rows: Sequence[Row]) -> Table:
         Column("Users", "count"),
         Column("Last seen", "time"),
     )
-    return Table("clients", "Kinds of client", columns, cells, "No session in this time range.", key_cells=3, wide=True)
+    empty = "No session in this time range."
+    of = there_are(rows)
+    return Table("clients", "Kinds of client", columns, cells, empty, key_cells=3, wide=True, of=of)
 
 
 PAGES = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from starlette.responses import Response
@@ -21,6 +22,7 @@ from console.figures import (
     hidden,
     outcome,
     part,
+    there_are,
     told,
     total,
 )
@@ -261,7 +263,8 @@ def _groups(page: Figures, seen: bool) -> str:
         f"WITH c AS (SELECT {program} AS program, {line} AS line, e.tenant, e.user_key, count(*) AS n, "
         f"count(*) FILTER (WHERE NOT e.success) AS failed {of_range(page.filters, _COMMAND)} GROUP BY ALL), "
         f"r AS (SELECT *, {risky} AS risky FROM c) "
-        "SELECT *, part = 0 AS of_all, part = 1 AS of_program, part = 2 AS of_user "
+        "SELECT *, part = 0 AS of_all, part = 1 AS of_program, part = 2 AS of_user, "
+        "count(*) OVER (PARTITION BY part) AS of "
         f"FROM ({groups}) "
         "QUALIFY row_number() OVER (PARTITION BY part ORDER BY runs DESC, program, user_key) <= 30 "
         "ORDER BY runs DESC, program, user_key"
@@ -305,7 +308,7 @@ def _program_table(page: Figures, rows: Sequence[Row]) -> Table:
         )
     columns = [Column("Program"), *(Column(name, "count") for name in ("Runs", "Risky", "Failed", "Users"))]
     note = "The program that a command runs first; wrappers such as sudo and env are passed over."
-    return Table("by-program", "By program", columns, cells, _NO_COMMANDS, note)
+    return Table("by-program", "By program", columns, cells, _NO_COMMANDS, note, of=there_are(rows))
 
 
 def _user_table(page: Figures, rows: Sequence[Row], seen: bool) -> Table:
@@ -320,7 +323,8 @@ def _user_table(page: Figures, rows: Sequence[Row], seen: bool) -> Table:
         cells.append([*cell, Cell(row["failed"])])
     names = ("Runs", "Risky", "Programs", "Failed") if seen else ("Runs", "Failed")
     columns = [Column("User"), *(Column(name, "count") for name in names)]
-    return Table("by-user", "By user", columns, cells, _NO_COMMANDS, keys=[repr(row["user_key"]) for row in rows])
+    keys = [repr(row["user_key"]) for row in rows]
+    return Table("by-user", "By user", columns, cells, _NO_COMMANDS, keys=keys, of=there_are(rows))
 
 
 # Permissions
@@ -363,11 +367,11 @@ async def permissions(visit: Visit) -> Response:
             of_range(filters, _DECISION),
         )
         + ") ORDER BY n DESC LIMIT 2000",
-        permanent="SELECT e.tenant, e.user_key, e.tool_name, count(*) AS n, max(e.event_time) AS last "
-        f"{of_range(filters, _PERMANENT)} GROUP BY ALL ORDER BY n DESC, last DESC LIMIT 100",
+        permanent="SELECT e.tenant, e.user_key, e.tool_name, count(*) AS n, max(e.event_time) AS last, "
+        f"count(*) OVER () AS of {of_range(filters, _PERMANENT)} GROUP BY ALL ORDER BY n DESC, last DESC LIMIT 100",
         modes=_modes(page, 50),
         transitions="SELECT e.from_mode, e.to_mode, e.trigger, count(*) AS n, count(DISTINCT (e.tenant, e.user_key)) "
-        f"AS users, max(e.event_time) AS last {of_range(filters, changes)} GROUP BY ALL "
+        f"AS users, max(e.event_time) AS last, count(*) OVER () AS of {of_range(filters, changes)} GROUP BY ALL "
         "ORDER BY n DESC LIMIT 100",
         latest="SELECT e.event_id, e.tenant, e.session_id, e.user_key, e.event_time, e.tool_name, e.decision, e.source"
         f"{line} {of_range(filters, _DECISION, *chosen)} ORDER BY e.event_time DESC, e.event_id {page.limit}",
@@ -457,8 +461,8 @@ def _source(source: str | None, href: str | None = None) -> Cell:
 def _modes(page: Figures, most: int) -> str:
     """The changes of mode, those to bypassPermissions first."""
     return (
-        "SELECT e.event_id, e.tenant, e.session_id, e.user_key, e.event_time, e.from_mode, e.to_mode, e.trigger "
-        f"{of_range(page.filters, named('permission_mode_changed'))} "
+        "SELECT e.event_id, e.tenant, e.session_id, e.user_key, e.event_time, e.from_mode, e.to_mode, e.trigger, "
+        f"count(*) OVER () AS of {of_range(page.filters, named('permission_mode_changed'))} "
         f"ORDER BY e.to_mode IS NOT DISTINCT FROM '{BYPASS}' DESC, e.event_time DESC, e.event_id LIMIT {most}"
     )
 
@@ -470,7 +474,8 @@ def _mode_table(page: Figures, id_: str, rows: Sequence[Row], title: str) -> Tab
 
     columns = (Column("User"), Column("From"), Column("To", "tag"), Column("By"))
     empty = "Nobody changed the permission mode in this time range."
-    return page.listing(id_, title, columns, rows, cells, empty=empty, tall=False)
+    table = page.listing(id_, title, columns, rows, cells, empty=empty, tall=False)
+    return replace(table, of=there_are(rows))
 
 
 def _transition_table(rows: Sequence[Row]) -> Table:
@@ -493,7 +498,9 @@ def _transition_table(rows: Sequence[Row]) -> Table:
         )
         for row in sorted(rows, key=lambda row: row["to_mode"] != BYPASS)
     ]
-    return Table("transitions", "By mode", columns, cells, "Nobody changed the permission mode.", key_cells=3)
+    return Table(
+        "transitions", "By mode", columns, cells, "Nobody changed the permission mode.", key_cells=3, of=there_are(rows)
+    )
 
 
 def _source_table(page: Figures, rows: Sequence[Row]) -> Table:
@@ -541,6 +548,7 @@ def _permanent_table(page: Figures, rows: Sequence[Row]) -> Table:
         "Nobody approved a tool for ever in this time range.",
         note,
         keys=[repr((row["user_key"], row["tool_name"])) for row in rows],
+        of=there_are(rows),
     )
 
 
@@ -566,7 +574,8 @@ def _tool_table(page: Figures, rows: Sequence[Row]) -> Table:
         Column("All", "count"),
         *(Column(f"{decision or NONE}: {source or NONE}", "count") for decision, source in shown),
     ]
-    return Table("tools", "By tool and source", columns, cells, "No decision in this time range.", wide=True)
+    empty = "No decision in this time range."
+    return Table("tools", "By tool and source", columns, cells, empty, wide=True, of=len(tools))
 
 
 # Refusals and sign-ins
@@ -595,12 +604,12 @@ async def refusals(visit: Visit) -> Response:
         + " "
         + of_range(filters, named("api_refusal", "auth"), since=filters.before.start),
         groups="SELECT e.category, e.model, count(*) AS n, count(*) FILTER (WHERE e.server_fallback_hop) AS hops, "
-        "count(DISTINCT (e.tenant, e.session_id)) AS sessions, count(DISTINCT (e.tenant, e.user_key)) AS users "
-        f"{of_range(filters, named('api_refusal'))} GROUP BY ALL ORDER BY n DESC LIMIT 100",
+        "count(DISTINCT (e.tenant, e.session_id)) AS sessions, count(DISTINCT (e.tenant, e.user_key)) AS users, "
+        f"count(*) OVER () AS of {of_range(filters, named('api_refusal'))} GROUP BY ALL ORDER BY n DESC LIMIT 100",
         latest=f"SELECT {base}, e.category, e.model, e.query_source, e.attempt, e.server_fallback_hop "
         f"{of_range(filters, named('api_refusal'), *refused)} ORDER BY e.event_time DESC, e.event_id {page.limit}",
         auth="SELECT e.action, e.success, e.auth_method, e.error_category, e.status_code, count(*) AS n, "
-        "count(DISTINCT (e.tenant, e.user_key)) AS users, max(e.event_time) AS last "
+        "count(DISTINCT (e.tenant, e.user_key)) AS users, max(e.event_time) AS last, count(*) OVER () AS of "
         f"{of_range(filters, named('auth'))} GROUP BY ALL ORDER BY e.success, n DESC LIMIT 100",
         failures=f"SELECT {base}, e.action, e.auth_method, e.error_category, e.status_code "
         f"{of_range(filters, named('auth'), 'NOT e.success', *failed)} "
@@ -642,7 +651,8 @@ async def refusals(visit: Visit) -> Response:
             cells,
             empty=empty,
         )
-        by = Table("categories", "By category and model", columns, groups, empty, key_cells=2, wide=True)
+        of = there_are(found["groups"].objects())
+        by = Table("categories", "By category and model", columns, groups, empty, key_cells=2, wide=True, of=of)
         chosen = [chip for chip in page.chips("refused") if not chip[0].startswith("Sign-in")]
         return Section("refusals", "Refusals", tables=[by, table], chosen=chosen)
 
@@ -668,7 +678,8 @@ async def refusals(visit: Visit) -> Response:
             )
         texts = [Column(name) for name in ("Action", "Outcome", "Method", "Error", "HTTP status")]
         columns = (*texts, Column("Times", "count"), Column("Users", "count"), Column("Last", "time"))
-        by = Table("auth", "By outcome", columns, groups, "Nobody signed in or out.", key_cells=5, wide=True)
+        of, empty = there_are(found["auth"].objects()), "Nobody signed in or out."
+        by = Table("auth", "By outcome", columns, groups, empty, key_cells=5, wide=True, of=of)
         table = page.listing(
             "failures",
             "Latest failures",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -13,8 +14,10 @@ from console import risks
 from console.app import application
 from console.people import Person
 from tests.console.conftest import BASE, Pages, console_over
+from tests.console.handmade import pages_over
 from tests.console.incidents import (
     ANALYST,
+    COMMAND,
     HOSTILE,
     RISKY,
     VIEWER,
@@ -24,6 +27,7 @@ from tests.console.incidents import (
     shown,
 )
 from tests.console.people import person
+from tests.sinks.query import samples
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -95,6 +99,21 @@ async def test_each_kind_of_risk_leads_to_its_commands(watched: Pages) -> None:
     }
     for row, link in zip(page.rows("by-risk"), dict.fromkeys(one for one in page.links if "risk=" in one), strict=True):
         assert len((await shown(watched, link)).rows("latest")) == int(row[2])
+
+
+async def test_a_table_that_is_cut_says_of_how_many_rows(tmp_path: Path) -> None:
+    """A program and a user for each of 35 commands, of which 30 are shown."""
+    ran = [
+        samples.event(number, **COMMAND, command_line=f"tool{number}", command_executable=f"tool{number}")
+        | {"user_key": f"user-{number}"}
+        for number in range(35)
+    ]
+    async with pages_over(tmp_path, [], events=ran) as pages:
+        page = await shown(pages, "/security/commands")
+        for table in ("by-program", "by-user"):
+            assert len(page.rows(table)) == 30
+        assert page.text.count("The first 30 of 35.") == 2
+        assert "The first" not in (await shown(pages, "/security/commands?user=user-3")).text
 
 
 async def test_the_commands_of_one_program_can_be_listed(watched: Pages) -> None:
