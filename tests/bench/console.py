@@ -1,12 +1,16 @@
 """How long pages of the console take, with so many people who click at once.
 
     python -m tests.bench.console [--sessions 100000] [--events 10000000] [--people 10] [--seconds 60] [--folder F]
+    python -m tests.bench.console --pages all|/PATH [--folder F]
 
 The query store is filled by tests/bench/filled.py (once for a --folder, which is kept then), the SQL service and the
 console run as processes of their own with the settings that they have by default, and the people are in this one: they
 open a page, look at it for 0 to 2 seconds, and open the next. First they click through the console; then the same
 clicks are made of the bare SQL: each question of those pages is asked directly at the SQL service, with as many at
 once, and nothing is kept.
+
+With --pages it tells instead what each page costs alone, or those whose path begins so: nothing is kept, nobody else
+clicks, and the page asks for all that it asks for after it has loaded.
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ import uvicorn
 
 from console.app import application
 from console.ask import Answer, Ask
+from console.pages.cost import BYS
 from console.people import Cookies
 from console.settings import ConsoleSettings
 from console.static import Static
@@ -117,6 +122,15 @@ PAGES: tuple[Clicks, ...] = (
     Clicks("overview, 90 d", 1, _overview("90d")),
     Clicks("sessions", 8, _sessions),
     Clicks("a session", 4, _session),
+)
+# What each page costs alone, over each of these ranges.
+_RANGES = ("24h", "7d", "30d", "90d")
+_ALONE = (
+    *("/", "/sessions", "/sessions?sort=-cost&only=errors", "/overview/choices"),
+    *("/security", "/security/commands", "/security/permissions", "/security/mcp", "/security/extensions"),
+    *("/security/refusals", "/reliability", "/reliability/latency", "/reliability/versions"),
+    *(f"/cost?by={name}" for name in BYS),
+    *("/adoption", "/adoption?version=2.1.190", "/report", "/sources"),
 )
 
 
@@ -309,6 +323,39 @@ async def through_sql(sql_url: str, plan: Plan) -> Times:
     return times
 
 
+async def alone(sql_url: str, sql: int, paths: Sequence[str]) -> None:
+    """What each page costs in CPU seconds, of the SQL service (a process id) and the console together.
+
+    The median of three times; each is of a console that has kept nothing.
+    """
+    headers = {"cookie": "; ".join(f"{k}={v}" for k, v in cookie(SECRET, person("admin")).items())}
+    headers["hx-request"] = "true"
+    asked: list[_Noted] = []
+
+    def ask(settings: ConsoleSettings) -> Ask:
+        asked.append(_Noted(settings))
+        return asked[-1]
+
+    async def once(url: str) -> tuple[float, bool]:
+        app = application(console(sql_url, ask))
+        transport = httpx.ASGITransport(app)
+        before = cpu_s(sql) + time.process_time()
+        async with httpx.AsyncClient(transport=transport, base_url="http://bench", headers=headers, timeout=60) as http:
+            answer = await http.get(url)
+        used = cpu_s(sql) + time.process_time() - before
+        await asked.pop().close()
+        return used, answer.status_code == 200 and 'class="fault"' not in answer.text
+
+    print(f"\nCPU s of a page alone, median of 3\n\n| page | {' | '.join(_RANGES)} |\n|---|{'---|' * len(_RANGES)}")
+    for path in paths:
+        cells = []
+        for range_ in _RANGES:
+            took = [await once(f"{path}{'&' if '?' in path else '?'}range={range_}") for _ in range(3)]
+            answered = all(well for _, well in took)
+            cells.append(f"{sorted(used for used, _ in took)[1]:.2f}{'' if answered else ' NO ANSWER'}")
+        print(f"| `{path}` | {' | '.join(cells)} |", flush=True)
+
+
 def _at(values: Sequence[float], share: float) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
@@ -343,6 +390,13 @@ async def bench(arguments: argparse.Namespace, folder: Path) -> None:
         print(f"filled in {time.monotonic() - began:.0f} s: {rows}", flush=True)
     sql_port, pages_port = free_ports(2)
     sql_url, base = f"http://127.0.0.1:{sql_port}", f"http://127.0.0.1:{pages_port}"
+    if arguments.pages is not None:
+        with process("--serve-sql", str(store), "--port", str(sql_port)) as sql:
+            await listening(sql_url)
+            await alone(
+                sql_url, sql, [one for one in _ALONE if arguments.pages == "all" or one.startswith(arguments.pages)]
+            )
+        return
     with (
         process("--serve-sql", str(store), "--port", str(sql_port)) as sql,
         process("--serve-console", sql_url, "--port", str(pages_port)) as served,
@@ -404,6 +458,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--folder", type=Path, help="where the store is, or is made and kept")
+    parser.add_argument("--pages", help="what each page costs alone: all, or the beginning of a path")
     parser.add_argument("--serve-sql", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--serve-console", help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
