@@ -48,22 +48,34 @@ def _own(name: str, filters: Filters) -> str:
     return f"({said} OR ({own} IS NULL AND {session}))"
 
 
-def grouped(sets: Sequence[Mapping[str, str]], aggregates: str, source: str) -> str:
+def grouped(sets: Sequence[Sequence[str]], sums: Mapping[str, str], source: str, **distinct: str) -> str:
     """The same aggregates by several groupings, one below the other; `part` is the number of the grouping, from 0.
 
-    In one GROUP BY GROUPING SETS a DISTINCT becomes joins whose size DuckDB overestimates so far that the SQL service
-    refuses the query once there are some thousand events.
+    DuckDB makes joins of a DISTINCT beside other aggregates, or in GROUPING SETS, and overestimates them so far that
+    the SQL service refuses the query over some hundred thousand events. So what is distinct is counted by itself.
 
-    Args: sets: of each grouping the columns, name → expression; one that a grouping lacks is null in its rows.
-          source: FROM and WHERE.
+    Args: sets: of each grouping the columns of the source; one that a grouping lacks is null in its rows.
+          sums: name → aggregate.  source: a table, best a materialized one: it is read for each of them.
+          distinct: name → columns, of which the different ones are counted, those that are null in all left out.
     """
     names = list(dict.fromkeys(name for one in sets for name in one))
     parts = []
     for number, one in enumerate(sets):
-        columns = [f"{one.get(name, 'NULL')} AS {name}" for name in names]
-        by = f" GROUP BY {', '.join(one.values())}" if one else ""
-        parts.append(f"SELECT {', '.join([*columns, f'{number} AS part', aggregates])} {source}{by}")
-    return " UNION ALL ".join(parts)
+        columns = [name if name in one else f"NULL AS {name}" for name in names]
+        by = f" GROUP BY {', '.join(one)}" if one else ""
+        listed = [f"{sql} AS {name}" for name, sql in sums.items()] + [f"NULL AS {name}" for name in distinct]
+        parts.append(f"SELECT {', '.join([*columns, f'{number} AS part', *listed])} FROM {source}{by}")
+        for counted, of in distinct.items():
+            listed = [f"NULL AS {name}" for name in sums]
+            listed += [f"{'count(*)' if name == counted else 'NULL'} AS {name}" for name in distinct]
+            told = " OR ".join(f"{column} IS NOT NULL" for column in of.split(", "))
+            different = (
+                f"SELECT DISTINCT {', '.join(dict.fromkeys([*one, *of.split(', ')]))} FROM {source} WHERE {told}"
+            )
+            parts.append(f"SELECT {', '.join([*columns, f'{number} AS part', *listed])} FROM ({different}){by}")
+    shown = [*names, "part", *(f"any_value({name}) AS {name}" for name in sums)]
+    shown += [f"coalesce(any_value({name}), 0) AS {name}" for name in distinct]
+    return f"SELECT {', '.join(shown)} FROM ({' UNION ALL '.join(parts)}) GROUP BY {', '.join([*names, 'part'])}"
 
 
 def named(*names: str) -> str:

@@ -52,6 +52,12 @@ def number(bucket: str, column: str) -> str:
     return f"((epoch_us({column}){shift}) // {step})"
 
 
+def start(bucket: str, column: str) -> str:
+    """The start of the bucket that a time lies in, in SQL."""
+    shift = f" - {_WEEK_SHIFT // timedelta(seconds=1)}" if bucket == "week" else ""
+    return f"to_timestamp({number(bucket, column)} * {_STEP[bucket] // timedelta(seconds=1)}{shift})"
+
+
 def number_of(bucket: str, moment: datetime) -> int:
     """The same of a time of ours."""
     shift = _WEEK_SHIFT if bucket == "week" else timedelta(0)

@@ -222,7 +222,7 @@ def _days(filters: Filters, start: datetime, end: datetime) -> str:
     # Days of what was done in such sessions alone: user_days knows no sessions, their hours do.
     days = (
         "SELECT h.tenant, h.user_key, h.team, h.department, h.cost_center, "
-        f"to_timestamp({usage.number('day', 'h.start')} * 86400) AS start, "
+        f"{usage.start('day', 'h.start')} AS start, "
         "count(DISTINCT h.session_id) FILTER (h.active) AS sessions, sum(h.prompts) AS prompts, "
         "sum(h.active_user_s) AS active_user_s, sum(h.active_cli_s) AS active_cli_s "
         f"{usage.hours(replace(filters, start=start, end=end, preset=None))} GROUP BY ALL"

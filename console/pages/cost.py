@@ -352,12 +352,12 @@ def _cells(by: By, filters: Filters) -> str:
     bucket = filters.bucket
     if by.of == "requests":
         head = _told(by, filters) + ", cells AS ("
-        body = f"SELECT date_trunc('{bucket}', told.at) AS at, name, sum(usd) AS usd FROM told GROUP BY ALL"
+        body = f"SELECT {usage.start(bucket, 'told.at')} AS at, name, sum(usd) AS usd FROM told GROUP BY ALL"
     else:
         column = f"{'s' if by.of == 'sessions' else 'h'}.{by.column}"
         head = "WITH cells AS ("
         body = (
-            f"SELECT date_trunc('{bucket}', h.start) AS at, {column} AS name, sum(h.spend_usd) AS usd "
+            f"SELECT {usage.start(bucket, 'h.start')} AS at, {column} AS name, sum(h.spend_usd) AS usd "
             f"{hours(filters, sessions=by.of == 'sessions')} GROUP BY ALL"
         )
     return (
@@ -370,7 +370,7 @@ def _cells(by: By, filters: Filters) -> str:
 
 def _cells_total(filters: Filters) -> str:
     return (
-        f"SELECT date_trunc('{filters.bucket}', h.start) AS at, sum(h.spend_usd) AS usd {hours(filters)} GROUP BY ALL"
+        f"SELECT {usage.start(filters.bucket, 'h.start')} AS at, sum(h.spend_usd) AS usd {hours(filters)} GROUP BY ALL"
     )
 
 

@@ -29,7 +29,7 @@ _UNDECIDED = timedelta(minutes=5)
 _FAILED = ("api_error", "api_retries_exhausted")
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 _MODELS_MAX = 6
-_VERSIONS = 200
+_VERSIONS, _TOOLS = 200, 60
 
 
 # Errors
@@ -60,14 +60,13 @@ async def errors(visit: Visit) -> Response:
         + " "
         + of_range(filters, kinds, since=filters.before.start),
         sessions=usage.sessions(filters, "errors"),
-        statuses=f"SELECT date_trunc('{filters.bucket}', e.event_time) AS at, "
+        statuses=f"SELECT {usage.start(filters.bucket, 'e.event_time')} AS at, "
         f"coalesce(e.status_code::VARCHAR, 'no HTTP status') AS status, count(*) AS n "
         f"{of_range(filters, named('api_error'))} GROUP BY ALL",
         api=_api(filters),
-        after=f"{_followed(page, [])} SELECT event_name, after, count(*) AS n, "
+        after=f"{_followed(page, _failures(filters))} SELECT event_name, after, count(*) AS n, "
         "quantile_cont(pause_s, 0.5) AS pause_s FROM f GROUP BY ALL",
-        latest=f"{_followed(page, chosen)} SELECT * FROM f {_after(page)} "
-        f"ORDER BY event_time DESC, event_id {page.limit}",
+        latest=_latest(page, chosen),
         internal=f"SELECT e.error_name, e.error_code, {VERSION} AS version, count(*) AS n, "
         "count(DISTINCT (e.tenant, e.session_id)) AS sessions, count(DISTINCT (e.tenant, e.user_key)) AS users, "
         f"max(e.event_time) AS last, count(*) OVER () AS of {of_range(filters, named('internal_error'))} "
@@ -170,43 +169,68 @@ def _share(failed: int, done: int) -> float | None:
 
 def _api(filters: Filters) -> str:
     """Requests and errors of the API by model (part 0) and by HTTP status (part 1)."""
+    columns = "e.event_name, e.model, e.status_code"
     counts = grouped(
-        [{"model": "e.model"}, {"status_code": "e.status_code"}],
-        "count(*) FILTER (WHERE e.event_name = 'api_error') AS failed, "
-        "count(*) FILTER (WHERE e.event_name = 'api_request') AS done, "
-        "count(*) FILTER (WHERE e.event_name = 'api_retries_exhausted') AS exhausted, "
-        "count(DISTINCT (e.tenant, e.session_id)) FILTER (WHERE e.event_name <> 'api_request') AS sessions, "
-        "count(DISTINCT (e.tenant, e.user_key)) FILTER (WHERE e.event_name <> 'api_request') AS users, "
-        "max(e.event_time) FILTER (WHERE e.event_name = 'api_error') AS last",
-        of_range(filters, named("api_request", *_FAILED)),
+        [("model",), ("status_code",)],
+        {
+            "failed": "coalesce(sum(n) FILTER (event_name = 'api_error'), 0)::BIGINT",
+            "done": "coalesce(sum(n) FILTER (event_name = 'api_request'), 0)::BIGINT",
+            "exhausted": "coalesce(sum(n) FILTER (event_name = 'api_retries_exhausted'), 0)::BIGINT",
+            "last": "max(last) FILTER (event_name = 'api_error')",
+        },
+        "f",
+        sessions="tenant, session_id",
+        users="tenant, user_key",
     )
+    # Of requests that were answered nobody asks whose they were, and there are a hundred times as many.
     return (
+        f"WITH f AS MATERIALIZED (SELECT {columns}, e.tenant, e.session_id, e.user_key, "
+        f"count(*) AS n, max(e.event_time) AS last {of_range(filters, named(*_FAILED))} GROUP BY ALL "
+        f"UNION ALL SELECT {columns}, NULL AS tenant, NULL AS session_id, NULL AS user_key, count(*) AS n, "
+        f"NULL AS last {of_range(filters, named('api_request'))} GROUP BY ALL) "
         f"SELECT *, part = 1 AS of_status, count(*) OVER (PARTITION BY part) AS of FROM ({counts}) "
         "WHERE part = 0 OR failed > 0 ORDER BY failed DESC, done DESC LIMIT 200"
     )
 
 
-def _followed(page: Figures, chosen: Sequence[str]) -> str:
-    """As `f`: the errors that ended a request, and whether a later request of the same session succeeded."""
+def _failures(filters: Filters, *more: str, error: str = "") -> str:
+    """The errors that ended a request."""
+    return (
+        "SELECT e.event_id, e.event_name, e.tenant, e.session_id, e.user_key, e.event_time, e.model, "
+        f"e.status_code, coalesce(e.total_attempts, e.attempt) AS attempts, e.total_retry_duration_ms{error} "
+        f"{of_range(filters, named(*_FAILED), *more)}"
+    )
+
+
+def _latest(page: Figures, chosen: Sequence[str]) -> str:
+    """The latest of them, with what came after; unless that is what is chosen, only of those that are shown."""
+    found = _failures(page.filters, *chosen, error=", e.error" if page.sees("error") else "")
+    order = f"ORDER BY event_time DESC, event_id {page.limit}"
+    if "after" in page.chosen:
+        return f"{_followed(page, found)} SELECT * FROM f {_after(page)} {order}"
+    return f"{_followed(page, f'{found} {order}')} SELECT * FROM f ORDER BY event_time DESC, event_id"
+
+
+def _followed(page: Figures, failures: str) -> str:
+    """As `f`: these errors, and whether a later request of the same session succeeded."""
     filters = page.filters
     # To the minute, so that the answer can be shared.
     recent = (page.visit.console.now().astimezone(UTC) - _UNDECIDED).replace(second=0, microsecond=0)
-    error = ", e.error" if page.sees("error") else ""
     until = f"r.event_time >= {timestamp(filters.start)} AND r.event_time < {timestamp(filters.end + DAY)}"
+    # Sessions by a number: what sorts by it takes half as long as by their names.
     return (
-        "WITH x AS (SELECT e.event_id, e.event_name, e.tenant, e.session_id, e.user_key, e.event_time, e.model, "
-        f"e.status_code, coalesce(e.total_attempts, e.attempt) AS attempts, e.total_retry_duration_ms{error} "
-        f"{of_range(filters, named(*_FAILED), *chosen)}), "
-        "r AS (SELECT r.tenant, r.session_id, r.event_time FROM events r "
-        f"WHERE {until} AND r.event_name = 'api_request' "
-        "AND (r.tenant, r.session_id) IN (SELECT (x.tenant, x.session_id) FROM x)), "
-        "f AS (SELECT x.*, CASE WHEN r.event_time < x.event_time + INTERVAL 1 DAY "
-        "THEN date_diff('millisecond', x.event_time, r.event_time) / 1000 END AS pause_s, "
-        "CASE WHEN x.session_id IS NULL THEN 'unknown' WHEN r.event_time < x.event_time + INTERVAL 1 DAY "
+        f"WITH x AS MATERIALIZED ({failures}), "
+        "s AS MATERIALIZED (SELECT tenant, session_id, row_number() OVER () AS id "
+        "FROM (SELECT DISTINCT tenant, session_id FROM x WHERE session_id IS NOT NULL)), "
+        "r AS (SELECT s.id, r.event_time FROM events r JOIN s ON s.tenant = r.tenant AND s.session_id = r.session_id "
+        f"WHERE {until} AND r.event_name = 'api_request'), "
+        "y AS (SELECT x.*, s.id FROM x LEFT JOIN s ON s.tenant = x.tenant AND s.session_id = x.session_id), "
+        "f AS (SELECT y.*, CASE WHEN r.event_time < y.event_time + INTERVAL 1 DAY "
+        "THEN date_diff('millisecond', y.event_time, r.event_time) / 1000 END AS pause_s, "
+        "CASE WHEN y.session_id IS NULL THEN 'unknown' WHEN r.event_time < y.event_time + INTERVAL 1 DAY "
         "THEN 'recovered' "
-        f"WHEN x.event_time >= {timestamp(recent)} THEN 'too early to say' ELSE 'stalled' END AS after "
-        "FROM x ASOF LEFT JOIN r "
-        "ON x.tenant = r.tenant AND x.session_id = r.session_id AND x.event_time < r.event_time)"
+        f"WHEN y.event_time >= {timestamp(recent)} THEN 'too early to say' ELSE 'stalled' END AS after "
+        "FROM y ASOF LEFT JOIN r ON y.id = r.id AND y.event_time < r.event_time)"
     )
 
 
@@ -383,37 +407,36 @@ async def latency(visit: Visit) -> Response:
     quantiles = f"[{', '.join(map(str, _QUANTILES.values()))}]"
     chosen = [is_value("e.tool_name", page.chosen["tool"])] if "tool" in page.chosen else []
     error = ", e.error" if page.sees("error") else ""
-    bucket = f"date_trunc('{filters.bucket}', e.event_time) AS start"
-    first = "quantile_cont(e.ttft_ms, 0.5) AS p50, quantile_cont(e.ttft_ms, 0.95) AS p95, count(e.ttft_ms) AS n"
+    bucket = f"{usage.start(filters.bucket, 'e.event_time')} AS start"
+    first = "quantile_cont(e.ttft_ms, [0.5, 0.95]) AS first, count(e.ttft_ms) AS n"
     found = await page.ask(
-        tools="SELECT *, part = 0 AS of_all, count(*) OVER () - 1 AS of FROM ("
-        + grouped(
-            [{}, {"tool_name": "e.tool_name"}],
-            "count(*) AS n, count(*) FILTER (WHERE NOT e.success) AS failed, "
-            f"quantile_cont(e.duration_ms, {quantiles}) AS q, count(DISTINCT (e.tenant, e.user_key)) AS users",
-            of_range(filters, named("tool_result")),
-        )
-        + ") ORDER BY of_all DESC, n DESC LIMIT 61",
+        tools="SELECT e.tool_name, grouping(e.tool_name) = 1 AS of_all, count(*) AS n, "
+        f"count(*) FILTER (WHERE NOT e.success) AS failed, quantile_cont(e.duration_ms, {quantiles}) AS q, "
+        f"count(*) OVER () - 1 AS of {of_range(filters, named('tool_result'))} "
+        f"GROUP BY GROUPING SETS ((), (e.tool_name)) ORDER BY of_all DESC, n DESC LIMIT {_TOOLS + 1}",
+        users="SELECT tool_name, count(*) AS users FROM (SELECT DISTINCT e.tool_name, e.tenant, e.user_key "
+        f"{of_range(filters, named('tool_result'))}) GROUP BY 1",
         before="SELECT count(*) AS n, count(*) FILTER (WHERE NOT e.success) AS failed, "
         f"quantile_cont(e.duration_ms, {quantiles}) AS q {of_range(filters.before, named('tool_result'))}",
         requests=f"SELECT e.model, count(*) AS n, quantile_cont(e.duration_ms, {quantiles}) AS q, "
-        f"count(e.ttft_ms) AS first_n, quantile_cont(e.ttft_ms, {quantiles}) AS first "
-        f"{of_range(filters, named('api_request'))} GROUP BY GROUPING SETS ((), (e.model)) ORDER BY n DESC LIMIT 51",
-        over=f"SELECT {bucket}, e.model, grouping(e.model) = 1 AS of_all, "
-        f"quantile_cont(e.duration_ms, {quantiles}) AS q, {first} {of_range(filters, named('api_request'))} "
-        "GROUP BY GROUPING SETS ((start), (start, e.model)) ORDER BY of_all DESC, n DESC LIMIT 5000",
+        f"count(e.ttft_ms) AS first_n, quantile_cont(e.ttft_ms, {quantiles}) AS first, count(*) OVER () - 1 AS of "
+        f"{of_range(filters, named('api_request'))} GROUP BY GROUPING SETS ((), (e.model)) "
+        f"ORDER BY grouping(e.model) DESC, n DESC LIMIT {ROWS + 1}",
+        over=f"SELECT {bucket}, quantile_cont(e.duration_ms, {quantiles}) AS q "
+        f"{of_range(filters, named('api_request'))} GROUP BY ALL",
+        first=f"SELECT {bucket}, e.model, {first} {of_range(filters, named('api_request'), 'e.ttft_ms IS NOT NULL')} "
+        "GROUP BY ALL ORDER BY n DESC LIMIT 5000",
         failures="SELECT e.event_id, e.tenant, e.session_id, e.user_key, e.event_time, e.tool_name, e.error_type, "
         f"e.duration_ms{error} {of_range(filters, named('tool_result'), 'NOT e.success', *chosen)} "
         f"ORDER BY e.event_time DESC, e.event_id {page.limit}",
     )
-    told_by_events = found["over"].objects() if isinstance(found["over"], Answer) else []
-    first_by_time = [one for one in told_by_events if one["n"] and not one["of_all"]]
+    first_by_time = found["first"].objects() if isinstance(found["first"], Answer) else []
     traced: dict[str, Any] = {}
     if not first_by_time and page.sees("ttft_ms", table="spans"):  # older clients tell it only in their traces
-        start = f"date_trunc('{filters.bucket}', e.start_time) AS start"
+        start = f"{usage.start(filters.bucket, 'e.start_time')} AS start"
         sql = of_range(filters, "e.ttft_ms IS NOT NULL", table="spans")
         traced = await page.ask(
-            over=f"SELECT {start}, e.model, {first} {sql} GROUP BY ALL ORDER BY n DESC LIMIT 5000",
+            first=f"SELECT {start}, e.model, {first} {sql} GROUP BY ALL ORDER BY n DESC LIMIT 5000",
             models=f"SELECT e.model, count(*) AS first_n, quantile_cont(e.ttft_ms, {quantiles}) AS first {sql} "
             "GROUP BY 1 ORDER BY first_n DESC LIMIT 50",
         )
@@ -431,29 +454,31 @@ async def latency(visit: Visit) -> Response:
                 for name in ("p50", "p95", "p99")
             ),
         ]
-        tables = [_tool_table(page, by_tool), _tool_failures(page, found["failures"].objects())]
+        users = {row["tool_name"]: row["users"] for row in found["users"].objects()}
+        tables = [_tool_table(page, by_tool, users), _tool_failures(page, found["failures"].objects())]
         text = "Half of the calls are within p50, 95 of 100 within p95."
         return Section("of-tools", "Tools", text, stats, tables=tables, chosen=page.chips("tool-failures"))
 
     def requests() -> Section:
         rows = found["requests"].objects()
-        every = [row for row in found["over"].objects() if row["of_all"]]
-        over = {row["start"]: dict(zip(_QUANTILES, row["q"] or [None] * 3, strict=True)) for row in every}
+        over = {
+            row["start"]: dict(zip(_QUANTILES, row["q"] or [None] * 3, strict=True)) for row in found["over"].objects()
+        }
         chart = lines("How long API requests take", filters, list(over.items()), tuple(_QUANTILES))
         table = _request_table(page, [row for row in rows if row["n"]])
         return Section("requests", "API requests", charts=[chart], tables=[table])
 
     def first_tokens() -> Section:
-        rows = traced["over"].objects() if traced else first_by_time
+        rows = traced["first"].objects() if traced else first_by_time
         sums: dict[str, int] = {}
         for row in rows:
             sums[row["model"] or NONE] = sums.get(row["model"] or NONE, 0) + row["n"]
         models = sorted(sums, key=lambda model: -sums[model])[:_MODELS_MAX]
         charts = []
-        for quantile, title in (("p50", "Time to first token, median"), ("p95", "Time to first token, 95 % within")):
+        for place, title in enumerate(("Time to first token, median", "Time to first token, 95 % within")):
             at: dict[str, dict[str, float]] = {}
             for row in rows:
-                at.setdefault(row["start"], {})[row["model"] or NONE] = row[quantile]
+                at.setdefault(row["start"], {})[row["model"] or NONE] = row["first"][place]
             charts.append(lines(title, filters, list(at.items()), models))
         by_model = traced["models"].objects() if traced else found["requests"].objects()
         of_model = [row for row in by_model if row["first_n"] and row["model"] is not None]
@@ -469,12 +494,12 @@ async def latency(visit: Visit) -> Response:
         TITLE,
         TABS,
         [
-            part("of-tools", "Tools", [found[name] for name in ("tools", "before", "failures")], tools),
+            part("of-tools", "Tools", [found[name] for name in ("tools", "users", "before", "failures")], tools),
             part("requests", "API requests", [found["requests"], found["over"]], requests),
             part(
                 "first-token",
                 "Time to first token",
-                [found["over"], found["requests"], *traced.values()],
+                [found["first"], found["requests"], *traced.values()],
                 first_tokens,
             ),
         ],
@@ -504,7 +529,7 @@ def lines(title: str, filters: Filters, rows: Sequence[tuple[str, Mapping[str, A
     return Chart(title, "lines", "ms", labels, series, times=True, bucket=filters.bucket)
 
 
-def _tool_table(page: Figures, rows: Sequence[Row]) -> Table:
+def _tool_table(page: Figures, rows: Sequence[Row], users: Mapping[str | None, int]) -> Table:
     cells = []
     for row in rows:
         href = page.choose("tool-failures", tool=row["tool_name"] or NONE) if row["failed"] else None
@@ -515,7 +540,7 @@ def _tool_table(page: Figures, rows: Sequence[Row]) -> Table:
                 Cell((row["n"] - row["failed"]) / row["n"]),
                 Cell(row["failed"], href, "bad" if row["failed"] else ""),
                 *map(Cell, row["q"] or [None] * 3),
-                Cell(row["users"]),
+                Cell(users.get(row["tool_name"])),
             )
         )
     columns = (
@@ -548,9 +573,10 @@ def _request_table(page: Figures, rows: Sequence[Row]) -> Table:
         href = page.filters.url("/sessions", model=row["model"]) if row["model"] else None
         cells.append((name, Cell(row["n"], href), *map(Cell, row["q"] or [None] * 3)))
     columns = (Column("Model"), Column("Requests", "count"), *(Column(name, "ms") for name in _QUANTILES))
-    return Table(
-        "requests-by-model", "Requests by model", columns, cells, "No API request in this time range.", key_cells=2
-    )
+    empty, of = "No API request in this time range.", there_are(rows)
+    # With the line of all models.
+    of = of + 1 if of else 0
+    return Table("requests-by-model", "Requests by model", columns, cells, empty, key_cells=2, of=of)
 
 
 def _first_table(rows: Sequence[Row]) -> Table:
@@ -617,15 +643,20 @@ def _in_use(filters: Filters) -> str:
 
 def _versions(filters: Filters) -> str:
     counts = grouped(
-        [{}, {"app_version": "app_version"}],
-        "count(*) AS sessions, count(DISTINCT (tenant, user_key)) AS users, min(start_time) AS first, "
-        "max(last_time) AS last, count(*) FILTER (WHERE errors > 0) AS with_errors, sum(api_errors)::BIGINT AS "
-        "api_errors, sum(tool_failures)::BIGINT AS tool_failures, sum(internal_errors)::BIGINT AS internal_errors",
-        "FROM used",
+        [(), ("app_version",)],
+        {
+            "sessions": "count(*)",
+            "first": "min(start_time)",
+            "last": "max(last_time)",
+            "with_errors": "count(*) FILTER (errors > 0)",
+            **{name: f"sum({name})::BIGINT" for name in ("api_errors", "tool_failures", "internal_errors")},
+        },
+        "used",
+        users="tenant, user_key",
     )
     return (
-        "WITH used AS (SELECT s.tenant, s.user_key, s.app_version, s.start_time, s.last_time, x.errors, x.api_errors, "
-        f"x.tool_failures, x.internal_errors {_in_use(filters)}) "
+        "WITH used AS MATERIALIZED (SELECT s.tenant, s.user_key, s.app_version, s.start_time, s.last_time, "
+        f"x.errors, x.api_errors, x.tool_failures, x.internal_errors {_in_use(filters)}) "
         "SELECT *, part = 0 AS of_all, count(*) OVER () - 1 AS of FROM "
         f"({counts}) ORDER BY of_all DESC, sessions DESC LIMIT {_VERSIONS + 1}"
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from console import risks
+from console import risks, usage
 from console.charts import over_time
 from console.events import grouped, is_value, named, of_range, since
 from console.figures import (
@@ -90,7 +90,7 @@ async def overview(visit: Visit) -> Response:
         + of_range(filters, _COMMAND, "e.command_line IS NOT NULL", since=filters.before.start)
         if commands
         else None,
-        chart=f"SELECT date_trunc('{filters.bucket}', e.event_time) AS at, CASE {kinds} END AS kind, count(*) AS n "
+        chart=f"SELECT {usage.start(filters.bucket, 'e.event_time')} AS at, CASE {kinds} END AS kind, count(*) AS n "
         f"{of_range(filters, named(*_WATCHED_EVENTS[1:]))} GROUP BY ALL HAVING kind IS NOT NULL",
         commands=_commands(page, [risks.risky("e.command_line")], 10) if commands else None,
         modes=_modes(page, 10),
@@ -252,17 +252,21 @@ def _groups(page: Figures, seen: bool) -> str:
     program, line = ("e.command_executable", "e.command_line") if seen else ("NULL::VARCHAR", "NULL::VARCHAR")
     risky = risks.risky("line") if seen else "false"
     groups = grouped(
-        [{}, {"program": "program"}, {"tenant": "tenant", "user_key": "user_key"}],
-        "sum(n)::BIGINT AS runs, "
-        "sum(failed)::BIGINT AS failed, coalesce(sum(n) FILTER (WHERE risky), 0)::BIGINT AS risky, "
-        "coalesce(sum(n) FILTER (WHERE line IS NULL), 0)::BIGINT AS untold, "
-        "count(DISTINCT (tenant, user_key)) AS users, count(DISTINCT program) AS programs",
-        "FROM r",
+        [(), ("program",), ("tenant", "user_key")],
+        {
+            "runs": "sum(n)::BIGINT",
+            "failed": "sum(failed)::BIGINT",
+            "risky": "coalesce(sum(n) FILTER (risky), 0)::BIGINT",
+            "untold": "coalesce(sum(n) FILTER (line IS NULL), 0)::BIGINT",
+        },
+        "r",
+        users="tenant, user_key",
+        programs="program",
     )
     return (
         f"WITH c AS (SELECT {program} AS program, {line} AS line, e.tenant, e.user_key, count(*) AS n, "
         f"count(*) FILTER (WHERE NOT e.success) AS failed {of_range(page.filters, _COMMAND)} GROUP BY ALL), "
-        f"r AS (SELECT *, {risky} AS risky FROM c) "
+        f"r AS MATERIALIZED (SELECT *, {risky} AS risky FROM c) "
         "SELECT *, part = 0 AS of_all, part = 1 AS of_program, part = 2 AS of_user, "
         "count(*) OVER (PARTITION BY part) AS of "
         f"FROM ({groups}) "
@@ -357,14 +361,13 @@ async def permissions(visit: Visit) -> Response:
         )
         + " "
         + of_range(filters, named("tool_decision", "permission_mode_changed"), since=filters.before.start),
-        decisions="SELECT *, part = 0 AS of_all FROM ("
+        decisions="WITH f AS MATERIALIZED (SELECT e.decision, e.source, e.tool_name, e.tenant, e.user_key, "
+        f"count(*) AS n {of_range(filters, _DECISION)} GROUP BY ALL) SELECT *, part = 0 AS of_all FROM ("
         + grouped(
-            [
-                {"decision": "e.decision", "source": "e.source"},
-                {"decision": "e.decision", "source": "e.source", "tool_name": "e.tool_name"},
-            ],
-            "count(*) AS n, count(DISTINCT (e.tenant, e.user_key)) AS users",
-            of_range(filters, _DECISION),
+            [("decision", "source"), ("decision", "source", "tool_name")],
+            {"n": "sum(n)::BIGINT"},
+            "f",
+            users="tenant, user_key",
         )
         + ") ORDER BY n DESC LIMIT 2000",
         permanent="SELECT e.tenant, e.user_key, e.tool_name, count(*) AS n, max(e.event_time) AS last, "
