@@ -135,13 +135,20 @@ def drilled(chart: Chart, filters: Filters, path: str, anchor: str = "") -> Char
     return replace(chart, series=[replace(one, links=links) for one in chart.series])
 
 
-def counted(since: str, **conditions: str) -> str:
-    """In SQL: how many events of each kind the range has (NAME) and the period before it (NAME_before)."""
-    return ", ".join(
-        f"count(*) FILTER (WHERE {condition} AND {since}) AS {name}, "
-        f"count(*) FILTER (WHERE {condition} AND NOT ({since})) AS {name}_before"
-        for name, condition in conditions.items()
+def counted(since: str, source: str, **conditions: str) -> str:
+    """How many events of each kind the range has (NAME) and the period before it (NAME_before), as one row.
+
+    Each condition is asked once of an event, which takes half as long as an aggregate for each.
+
+    Args: since: condition that an event is of the range.  source: FROM and WHERE.
+    """
+    asked = ", ".join(f"{condition} AS {name}" for name, condition in conditions.items())
+    sums = ", ".join(
+        f"coalesce(sum(n) FILTER ({name} AND now), 0)::BIGINT AS {name}, "
+        f"coalesce(sum(n) FILTER ({name} AND NOT now), 0)::BIGINT AS {name}_before"
+        for name in conditions
     )
+    return f"SELECT {sums} FROM (SELECT {asked}, {since} AS now, count(*) AS n {source} GROUP BY ALL)"
 
 
 def there_are(rows: Sequence[Row]) -> int:

@@ -36,16 +36,14 @@ async def servers(visit: Visit) -> Response:
     tool = "coalesce(e.mcp_tool, e.tool_name)" if seen else "e.tool_name"
     both = f"({_CONNECTION} OR {_CALL})"
     found = await page.ask(
-        totals="SELECT "
-        + counted(
+        totals=counted(
             since(filters),
+            of_range(filters, named("mcp_server_connection", "tool_result"), both, since=filters.before.start),
             connections=f"{_CONNECTION} AND e.status = 'connected'",
             failed=f"{_CONNECTION} AND e.status = 'failed'",
             calls=_CALL,
             call_failures=f"{_CALL} AND NOT e.success",
-        )
-        + f", {_USERS} FILTER (WHERE {_CALL} AND {since(filters)}) AS users "
-        + of_range(filters, named("mcp_server_connection", "tool_result"), both, since=filters.before.start),
+        ),
         servers=f"SELECT {server} AS server, count(*) FILTER (WHERE e.status = 'connected') AS connected, "
         "count(*) FILTER (WHERE e.status = 'failed') AS failed, "
         "count(*) FILTER (WHERE e.status = 'disconnected') AS disconnected, "
@@ -227,18 +225,16 @@ async def extensions(visit: Visit) -> Response:
         "e.plugin_name, e.marketplace_name, e.plugin_version, e.plugin_scope, e.enabled_via, e.has_hooks, e.has_mcp"
     )
     found = await page.ask(
-        totals="SELECT "
-        + counted(
+        totals=counted(
             since(filters),
+            of_range(filters, named(*_EXTENSIONS), since=filters.before.start),
             registered="e.event_name = 'hook_registered'",
             runs=_HOOK_RUN,
             blocked=f"{_HOOK_RUN} AND e.num_blocking > 0",
             broken=f"{_HOOK_RUN} AND e.num_non_blocking_error > 0",
             installed="e.event_name = 'plugin_installed'",
             skills="e.event_name = 'skill_activated'",
-        )
-        + " "
-        + of_range(filters, named(*_EXTENSIONS), since=filters.before.start),
+        ),
         hooks=f"SELECT e.hook_event, e.hook_type, e.hook_source, e.plugin_name, count(*) AS n, {_USERS} AS users, "
         "count(DISTINCT (e.tenant, e.session_id)) AS sessions, max(e.event_time) AS last, count(*) OVER () AS of "
         f"{of_range(filters, named('hook_registered'))} GROUP BY ALL ORDER BY n DESC LIMIT 100",

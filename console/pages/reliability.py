@@ -47,18 +47,16 @@ async def errors(visit: Visit) -> Response:
     ]
     internal = [is_value("e.error_name", page.chosen["name"])] if "name" in page.chosen else []
     found = await page.ask(
-        totals="SELECT "
-        + counted(
+        totals=counted(
             since(filters),
+            of_range(filters, kinds, since=filters.before.start),
             api_errors="e.event_name = 'api_error'",
             requests="e.event_name = 'api_request'",
             exhausted="e.event_name = 'api_retries_exhausted'",
             tool_failures="e.event_name = 'tool_result' AND NOT e.success",
             internal="e.event_name = 'internal_error'",
             compactions="e.event_name = 'compaction'",
-        )
-        + " "
-        + of_range(filters, kinds, since=filters.before.start),
+        ),
         sessions=usage.sessions(filters, "errors"),
         statuses=f"SELECT {usage.start(filters.bucket, 'e.event_time')} AS at, "
         f"coalesce(e.status_code::VARCHAR, 'no HTTP status') AS status, count(*) AS n "

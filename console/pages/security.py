@@ -84,10 +84,17 @@ async def overview(visit: Visit) -> Response:
     kinds = " ".join(f"WHEN {condition} THEN '{kind}'" for kind, (_, condition) in _WATCHED.items())
     commands = page.sees("command_line", "command_executable")
     found = await page.ask(
-        totals=f"SELECT {counted(now, commands=_COMMAND, **{k: c for k, (_, c) in _WATCHED.items()})} "
-        + of_range(filters, named(*_WATCHED_EVENTS), since=filters.before.start),
-        risky=f"SELECT {counted(now, risky=risks.risky('e.command_line'))} "
-        + of_range(filters, _COMMAND, "e.command_line IS NOT NULL", since=filters.before.start)
+        totals=counted(
+            now,
+            of_range(filters, named(*_WATCHED_EVENTS), since=filters.before.start),
+            commands=_COMMAND,
+            **{kind: condition for kind, (_, condition) in _WATCHED.items()},
+        ),
+        risky=counted(
+            now,
+            of_range(filters, _COMMAND, "e.command_line IS NOT NULL", since=filters.before.start),
+            risky=risks.risky("e.command_line"),
+        )
         if commands
         else None,
         chart=f"SELECT {usage.start(filters.bucket, 'e.event_time')} AS at, CASE {kinds} END AS kind, count(*) AS n "
@@ -168,9 +175,12 @@ async def commands(visit: Visit) -> Response:
         chosen.append(is_value("e.command_executable", page.chosen["program"]))
     now = since(page.filters)
     found = await page.ask(
-        totals=f"SELECT {counted(now, runs='true', failed='NOT e.success')}, "
-        f"count(DISTINCT (e.tenant, e.user_key)) FILTER (WHERE {now}) AS users "
-        + of_range(page.filters, _COMMAND, since=page.filters.before.start),
+        totals=counted(
+            now,
+            of_range(page.filters, _COMMAND, since=page.filters.before.start),
+            runs="true",
+            failed="NOT e.success",
+        ),
         groups=_groups(page, seen),
         risks=_by_risk(page) if seen else None,
         latest=_commands(page, chosen if seen else []),
@@ -187,7 +197,12 @@ async def commands(visit: Visit) -> Response:
             stats.append(Stat("Look risky", risky, href=href, note="see the marks below"))
         stats += [
             total("Failed", row, "failed"),
-            Stat("Users", row["users"], href=page.choose("by-user"), note="who ran any"),
+            Stat(
+                "Users",
+                sum(one["users"] for one in groups if one["of_all"]),
+                href=page.choose("by-user"),
+                note="who ran any",
+            ),
         ]
         if seen:
             stats.append(Stat("Not told", untold, note="held back by the client"))
@@ -350,17 +365,15 @@ async def permissions(visit: Visit) -> Response:
     changes = "e.event_name = 'permission_mode_changed'"
     line = ", e.command_line" if page.sees("command_line") else ""
     found = await page.ask(
-        totals="SELECT "
-        + counted(
+        totals=counted(
             since(filters),
+            of_range(filters, named("tool_decision", "permission_mode_changed"), since=filters.before.start),
             decisions=_DECISION,
             rejects=f"{_DECISION} AND e.decision = 'reject'",
             permanent=_PERMANENT,
             changes=changes,
             bypass=f"{changes} AND e.to_mode = '{BYPASS}'",
-        )
-        + " "
-        + of_range(filters, named("tool_decision", "permission_mode_changed"), since=filters.before.start),
+        ),
         decisions="WITH f AS MATERIALIZED (SELECT e.decision, e.source, e.tool_name, e.tenant, e.user_key, "
         f"count(*) AS n {of_range(filters, _DECISION)} GROUP BY ALL) SELECT *, part = 0 AS of_all FROM ("
         + grouped(
@@ -596,16 +609,14 @@ async def refusals(visit: Visit) -> Response:
     failed = [is_value("e.error_category", page.chosen["signin"])] if "signin" in page.chosen else []
     base = "e.event_id, e.tenant, e.session_id, e.user_key, e.event_time"
     found = await page.ask(
-        totals="SELECT "
-        + counted(
+        totals=counted(
             since(filters),
+            of_range(filters, named("api_refusal", "auth"), since=filters.before.start),
             refusals="e.event_name = 'api_refusal'",
             hops="e.event_name = 'api_refusal' AND e.server_fallback_hop",
             signins="e.event_name = 'auth' AND e.action IS NOT DISTINCT FROM 'login'",
             failed="e.event_name = 'auth' AND NOT e.success",
-        )
-        + " "
-        + of_range(filters, named("api_refusal", "auth"), since=filters.before.start),
+        ),
         groups="SELECT e.category, e.model, count(*) AS n, count(*) FILTER (WHERE e.server_fallback_hop) AS hops, "
         "count(DISTINCT (e.tenant, e.session_id)) AS sessions, count(DISTINCT (e.tenant, e.user_key)) AS users, "
         f"count(*) OVER () AS of {of_range(filters, named('api_refusal'))} GROUP BY ALL ORDER BY n DESC LIMIT 100",
