@@ -131,7 +131,7 @@ class Fleet:
         elif self._random.random() < 0.05:  # resumed by another process, which counts from 0 again
             session.sequence = 0
             self._add(session, "session.count", 1, start_type="resume")
-            self._event(user, session, clock, "mcp_server_connection", **self._mcp_connection(user))
+            self._event(user, session, clock, "mcp_server_connection", **self._mcp_connection(user, clock))
         self._prompt(user, session, clock)
         session.turns_left -= 1
         if session.turns_left == 0:
@@ -147,7 +147,7 @@ class Fleet:
             user, session, clock, "hook_registered",
             hook_event="Stop", hook_type="command", hook_source="projectSettings", safe_mode="false",
         )  # fmt: skip
-        self._event(user, session, clock, "mcp_server_connection", **self._mcp_connection(user))
+        self._event(user, session, clock, "mcp_server_connection", **self._mcp_connection(user, clock))
 
     def _prompt(self, user: User, session: Session, clock: "_Clock") -> None:
         rng = self._random
@@ -205,9 +205,8 @@ class Fleet:
         )
         # Whole micros, as the client reports them: cost_usd is the same number.
         micros = round(sum(count * price for count, price in zip(tokens, MODELS[model], strict=True)))
-        duration_ms, request_id = rng.randint(300, 20_000), self._request_id()
-        began = clock.now
-        clock.pass_ms(duration_ms)
+        request_id, began = self._request_id(), clock.now
+        duration_ms = clock.pass_ms(rng.randint(300, 20_000))
         names = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_creation_tokens")
         source = {"query_source": "repl_main_thread", "effort": "high"}
         self._event(
@@ -235,16 +234,16 @@ class Fleet:
     def _api_errors(self, user: User, session: Session, clock: "_Clock") -> None:
         by = {"model": user.model, "error": "Overloaded", "status_code": 529, "speed": "normal"}
         by |= {"query_source": "repl_main_thread", "effort": "high"}
-        attempts = self._random.randint(1, 3)
+        attempts, began = self._random.randint(1, 3), clock.now
         for attempt in range(1, attempts + 1):
             self._event(
-                user, session, clock, "api_error", **by, duration_ms=self._random.randint(20, 900), attempt=attempt,
-                request_id=self._request_id(),
+                user, session, clock, "api_error", **by, duration_ms=clock.pass_ms(self._random.randint(20, 900)),
+                attempt=attempt, request_id=self._request_id(),
             )  # fmt: skip
         if attempts == 3:
             self._event(
                 user, session, clock, "api_retries_exhausted", **by, total_attempts=attempts,
-                total_retry_duration_ms=self._random.randint(1000, 9000),
+                total_retry_duration_ms=(clock.now - began) // NS_PER_MS,
             )  # fmt: skip
 
     def _tool(self, user: User, session: Session, clock: "_Clock") -> None:
@@ -275,8 +274,7 @@ class Fleet:
         if rejected:
             return
         failed = rng.random() < 0.09
-        duration_ms = rng.randint(2, 4000)
-        clock.pass_ms(duration_ms)
+        duration_ms = clock.pass_ms(rng.randint(2, 4000))
         outcome: dict[str, Any] = {"success": "false" if failed else "true", "duration_ms": str(duration_ms)}
         if failed:
             outcome |= {"error_type": "ShellError" if tool == "Bash" else "Error"}
@@ -323,8 +321,8 @@ class Fleet:
     def _compaction(self, user: User, session: Session, clock: "_Clock") -> None:
         self._event(
             user, session, clock, "compaction",
-            trigger="auto", success="true", duration_ms=str(self._random.randint(900, 9000)), pre_tokens="155000",
-            post_tokens="21000", precompute_reuse="miss_not_ready",
+            trigger="auto", success="true", duration_ms=str(clock.pass_ms(self._random.randint(900, 9000))),
+            pre_tokens="155000", post_tokens="21000", precompute_reuse="miss_not_ready",
         )  # fmt: skip
 
     def _subagent(self, user: User, session: Session, clock: "_Clock") -> None:
@@ -332,16 +330,16 @@ class Fleet:
             user, session, clock, "subagent_completed",
             agent_type="general-purpose", is_built_in=True, is_async=False,
             total_tokens=self._random.randint(1000, 90_000), total_tool_uses=self._random.randint(1, 30),
-            duration_ms=self._random.randint(4000, 90_000), model=user.model,
+            duration_ms=clock.pass_ms(self._random.randint(4000, 90_000)), model=user.model,
         )  # fmt: skip
 
-    def _mcp_connection(self, user: User) -> dict[str, Any]:
+    def _mcp_connection(self, user: User, clock: "_Clock") -> dict[str, Any]:
         failed = self._random.random() < 0.1
         return {
             "status": "failed" if failed else "connected",
             "transport_type": "stdio",
             "server_scope": "project",
-            "duration_ms": str(self._random.randint(5, 900)),
+            "duration_ms": str(clock.pass_ms(self._random.randint(5, 900))),
             "is_plugin": False,
             **({"error_code": "-32000"} if failed else {}),
             **({"server_name": self._random.choice(MCP)[0]} if user.logs_details else {}),
@@ -438,13 +436,16 @@ class Fleet:
 
 @dataclass
 class _Clock:
-    """Time within a turn: never beyond its end, and never standing still."""
+    """Time within a turn: never standing still, and beyond its end only where a turn has no time left at all."""
 
     now: int
     end: int
 
-    def pass_ms(self, milliseconds: int) -> None:
-        self.now = min(self.now + milliseconds * NS_PER_MS, max(self.end, self.now + NS_PER_MS))
+    def pass_ms(self, milliseconds: int) -> int:
+        """So long, but at most half of what is left of the turn. Returns: how long, as a client would measure it."""
+        passed = max(min(milliseconds, (self.end - self.now) // (2 * NS_PER_MS)), 1)
+        self.now += passed * NS_PER_MS
+        return passed
 
 
 def _identity(user: User, session: Session) -> dict[str, Any]:

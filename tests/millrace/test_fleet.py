@@ -69,6 +69,19 @@ def test_a_session_counts_its_events_in_time(requests: list[Request]) -> None:
         assert all(after[1] in (before[1] + 1, 0) for before, after in pairwise(rows))
 
 
+@pytest.mark.parametrize("step_ns", [0, 1_000_000, 2_000_000_000, 60_000_000_000])
+def test_nothing_lasts_longer_than_since_the_event_before_it_however_fast_they_are_made(step_ns: int) -> None:
+    last: dict[str, int] = {}
+    measured = 0
+    for event in events(list(Fleet(7).turns(600, start_ns=START_NS, step_ns=step_ns))):
+        found, at = attributes(event), int(event["timeUnixNano"])
+        if "duration_ms" in found and found["session.id"] in last:
+            assert last[found["session.id"]] <= at - int(found["duration_ms"]) * 1_000_000 < at
+            measured += 1
+        last[found["session.id"]] = at
+    assert measured > 1000
+
+
 def test_requests_keep_the_size_that_was_asked_for() -> None:
     small = list(Fleet(7, events_per_request=5).turns(100, start_ns=START_NS))
     assert max(request.records for request in small if request.signal == "logs") == 5
