@@ -310,34 +310,34 @@ def _totals(filters: Filters) -> str:
     )  # fmt: skip
     now, before = filters.in_range("h.start"), filters.before.in_range("h.start")
     columns = [f"sum(h.{n}) FILTER ({w}) AS {p}{n}" for p, w in (("", now), ("before_", before)) for n in names]
-    columns += [
-        f"count(DISTINCT (h.tenant, h.session_id)) FILTER ({w} AND h.active) AS {p}sessions"
-        for p, w in (("", now), ("before_", before))
-    ]
+    columns += [f"bool_or({w} AND h.active) AS {p}sessions" for p, w in (("", now), ("before_", before))]
     columns += [f"sum(h.input_tokens + h.output_tokens) FILTER ({now}) AS tokens"]
-    return f"SELECT {', '.join(columns)} {hours(filters, before=True)}"
+    sums = [f"sum({p}{n}) AS {p}{n}" for p in ("", "before_") for n in names] + ["sum(tokens) AS tokens"]
+    sums += [f"count(*) FILTER ({p}sessions) AS {p}sessions" for p in ("", "before_")]
+    each = f"SELECT {', '.join(columns)} {hours(filters, before=True)} GROUP BY h.tenant, h.session_id"
+    return f"SELECT {', '.join(sums)} FROM ({each})"
 
 
 def _rows(by: By, filters: Filters, visible: Visible, limit: int) -> str:
     """name, tenant (of users), usd, before_usd, sessions, tokens; the largest first."""
     order = f"ORDER BY usd DESC NULLS LAST, before_usd DESC NULLS LAST, name LIMIT {limit}"
-    if by.of == "requests":
-        now, before = filters.in_range("told.at"), filters.before.in_range("told.at")
-        return (
-            f"{_told(by, filters, before=True)} SELECT name, sum(usd) FILTER ({now}) AS usd, "
-            f"sum(usd) FILTER ({before}) AS before_usd, "
-            f"count(DISTINCT (tenant, session_id)) FILTER ({now}) AS sessions, "
-            f"sum(tokens) FILTER ({now}) AS tokens FROM told GROUP BY name {order}"
-        )
-    now, before = filters.in_range("h.start"), filters.before.in_range("h.start")
-    column = f"{'s' if by.of == 'sessions' else 'h'}.{by.column}"
     user = by.name == "user"
+    at = "told.at" if by.of == "requests" else "h.start"
+    now, before = filters.in_range(at), filters.before.in_range(at)
+    head, usd, tokens, here = "", "h.spend_usd", "h.input_tokens + h.output_tokens", f"bool_or({now} AND h.active)"
+    column, source = f"h.{by.column} AS name, h.tenant, h.session_id", hours(filters, before=True)
+    if by.of == "sessions":
+        column = f"s.{by.column} AS name, h.tenant, h.session_id"
+        source = hours(filters, before=True, sessions=True)
+    elif by.of == "requests":
+        head, usd, tokens, here = f"{_told(by, filters, before=True)} ", "usd", "tokens", f"bool_or({now})"
+        column, source = "name, tenant, session_id", "FROM told"
+    # By session first, not count(DISTINCT …): see `grouped` in events.py.
     grouped = (
-        f"SELECT {column} AS name{', h.tenant AS tenant' if user else ''}, sum(h.spend_usd) FILTER ({now}) AS usd, "
-        f"sum(h.spend_usd) FILTER ({before}) AS before_usd, "
-        f"count(DISTINCT (h.tenant, h.session_id)) FILTER ({now} AND h.active) AS sessions, "
-        f"sum(h.input_tokens + h.output_tokens) FILTER ({now}) AS tokens "
-        f"{hours(filters, before=True, sessions=by.of == 'sessions')} GROUP BY ALL {order}"
+        f"{head}SELECT name{', tenant' if user else ''}, sum(usd) AS usd, sum(before_usd) AS before_usd, "
+        "count(*) FILTER (here) AS sessions, sum(tokens) AS tokens FROM "
+        f"(SELECT {column}, sum({usd}) FILTER ({now}) AS usd, sum({usd}) FILTER ({before}) AS before_usd, "
+        f"{here} AS here, sum({tokens}) FILTER ({now}) AS tokens {source} GROUP BY ALL) GROUP BY ALL {order}"
     )
     if not user or not visible.has("people", "user_email"):
         return grouped
