@@ -14,7 +14,7 @@ from tests.schemas.otlp.requests import CONTEXT
 OURS = """
     event_id point_id trace_id span_id parent_span_id tenant user_key series route routing_rule pipeline_error
     event_action event_category event_outcome kind temporality status_code buckets_json exemplars_json links_json
-    command_executable url_host
+    command_executable url_host ingest_key_id
 """.split()  # noqa: SIM905 - one block reads better than twenty lines
 # Marks: the text is content, which is asked for by a click. A name or a severity that is no plain word is, too.
 CONTENT = {
