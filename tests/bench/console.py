@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -202,13 +202,19 @@ async def listening(url: str) -> None:
 
 @dataclass
 class Times:
-    """What was measured of one way to ask.  seconds: by the page's name.  refused: address → status."""
+    """What was measured of one way to ask.
 
-    seconds: dict[str, list[float]] = field(default_factory=dict)
+    first, whole: by the page's name, seconds until it is there, and until it has all that it then asks for by itself.
+    refused: address → status.
+    """
+
+    first: dict[str, list[float]] = field(default_factory=dict)
+    whole: dict[str, list[float]] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
 
-    def took(self, name: str, seconds: float) -> None:
-        self.seconds.setdefault(name, []).append(seconds)
+    def took(self, name: str, first: float, whole: float) -> None:
+        self.first.setdefault(name, []).append(first)
+        self.whole.setdefault(name, []).append(whole)
 
 
 @dataclass(frozen=True)
@@ -272,10 +278,10 @@ async def through_pages(base: str, plan: Plan) -> Times:
         async def click(_: int, name: str, url: str) -> None:
             began = time.perf_counter()
             answer = await http.get(url)
-            times.took(name, time.perf_counter() - began)
+            first = time.perf_counter() - began
             if 'hx-trigger="load,' in answer.text:  # what the page then asks for by itself
                 answer = await http.get(url, headers={"hx-request": "true"})
-                times.took(f"{name}, whole", time.perf_counter() - began)
+            times.took(name, first, time.perf_counter() - began)
             if answer.status_code != 200 or 'class="fault"' in answer.text:
                 times.refused[url] = answer.status_code
 
@@ -312,7 +318,8 @@ async def through_sql(sql_url: str, plan: Plan) -> Times:
     async def click(number: int, name: str, url: str) -> None:
         before = asks[number].waited
         answer = await https[number].get(url)
-        times.took(name, asks[number].waited - before)
+        asked = asks[number].waited - before
+        times.took(name, asked, asked)
         if answer.status_code != 200 or 'class="fault"' in answer.text:
             times.refused[url] = answer.status_code
 
@@ -363,21 +370,24 @@ def _at(values: Sequence[float], share: float) -> float:
 
 def table(through: Times, bare: Times) -> None:
     """The result, in milliseconds."""
-    print("\n| page | clicks | p50 ms | p95 ms | p99 ms | bare SQL: clicks | p50 ms | p95 ms | p99 ms |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("\n| page | clicks | there: p50 | p95 | whole: p50 | p95 | p99 | bare SQL: clicks | p50 | p95 | p99 |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     groups: dict[str, list[str]] = {}
-    for name in through.seconds:
+    for name in through.whole:
         groups.setdefault(name.partition(",")[0], []).append(name)
     for group, names in groups.items():
         lines = [(name, [name]) for name in sorted(names)] if len(names) > 1 else []
-        pages = [name for name in names if not name.endswith(", whole")]
-        for title, of in [*lines, (f"**{group}**", pages)]:
-            cells = [title]
-            for times in (through, bare):
-                values = [value for name in of for value in times.seconds.get(name, [])]
-                cells += [f"{len(values):,}"]
-                cells += [f"{_at(values, share) * 1000:,.0f}" if values else "" for share in (0.5, 0.95, 0.99)]
+        for title, of in [*lines, (f"**{group}**", names)]:
+            cells = [title, f"{sum(len(through.whole[name]) for name in of):,}"]
+            cells += _cells(through.first, of, (0.5, 0.95)) + _cells(through.whole, of, (0.5, 0.95, 0.99))
+            cells += [f"{sum(len(bare.whole.get(name, [])) for name in of):,}"]
+            cells += _cells(bare.whole, of, (0.5, 0.95, 0.99))
             print(f"| {' | '.join(cells)} |")
+
+
+def _cells(seconds: Mapping[str, Sequence[float]], names: Sequence[str], shares: Sequence[float]) -> list[str]:
+    values = [value for name in names for value in seconds.get(name, ())]
+    return [f"{_at(values, share) * 1000:,.0f}" if values else "" for share in shares]
 
 
 async def bench(arguments: argparse.Namespace, folder: Path) -> None:
@@ -417,7 +427,7 @@ async def bench(arguments: argparse.Namespace, folder: Path) -> None:
             f"{arguments.people} people, 0 to 2 s between clicks, {arguments.seconds:.0f} s"
         )
         table(through, bare)
-        clicks = sum(len(values) for values in through.seconds.values())
+        clicks = sum(len(values) for values in through.whole.values())
         each = (used[sql] + used[served]) / clicks * 1000
         print(
             f"\nSQL service: {peak_mib(sql):,} MiB at most, {used[sql]:.1f} CPU s; console: {peak_mib(served):,} MiB "
