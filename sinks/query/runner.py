@@ -216,15 +216,17 @@ class Runner:
             raise QueryError(f"the query is longer than {self.limits.sql_bytes} bytes", reason="too_large")
         deadline = asyncio.get_running_loop().time() + self.limits.seconds
         rows = min(self.limits.rows if limit is None else limit, self.limits.rows_max)
-        await self._place(who)
-        job.resident = _resident_bytes()
-        self._jobs.add(job)
-        if self._watching is None or self._watching.done():
-            self._watching = asyncio.create_task(self._watch_memory(), name="query-memory")
-        future = asyncio.get_running_loop().run_in_executor(self._pool, self._answer, job, access, sql, rows, may_read)
-        future.add_done_callback(lambda done: self._free(job, who, done))
         leaving = asyncio.ensure_future(gone())
         try:
+            await self._place(who, leaving)
+            job.resident = _resident_bytes()
+            self._jobs.add(job)
+            if self._watching is None or self._watching.done():
+                self._watching = asyncio.create_task(self._watch_memory(), name="query-memory")
+            future = asyncio.get_running_loop().run_in_executor(
+                self._pool, self._answer, job, access, sql, rows, may_read
+            )
+            future.add_done_callback(lambda done: self._free(job, who, done))
             remaining = deadline - asyncio.get_running_loop().time()
             await asyncio.wait({future, leaving}, timeout=remaining, return_when=asyncio.FIRST_COMPLETED)
             if not future.done():
@@ -238,13 +240,22 @@ class Runner:
         finally:
             leaving.cancel()
 
-    async def _place(self, who: Hashable) -> None:
-        """Wait for a turn. Raises: QueryError(busy)."""
+    async def _place(self, who: Hashable, leaving: "asyncio.Future[Any]") -> None:
+        """Wait for a turn. Raises: QueryError(busy, cancelled)."""
+        taking = asyncio.ensure_future(self._turns.take(who))
         try:
-            async with asyncio.timeout(self.limits.seconds):
-                await self._turns.take(who)
-        except TimeoutError as error:
-            raise QueryError("too many queries at once; try again in a moment", reason="busy") from error
+            await asyncio.wait({taking, leaving}, timeout=self.limits.seconds, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            if not taking.cancel() and taking.exception() is None:
+                self._turns.give(who)
+            raise
+        if taking.done():
+            taking.result()
+            return
+        taking.cancel()  # which takes it out of the queue
+        if leaving.done():
+            raise QueryError("the query was cancelled", reason="cancelled")
+        raise QueryError("too many queries at once; try again in a moment", reason="busy")
 
     def _free(self, job: _Job, who: Hashable, done: "asyncio.Future[Answer]") -> None:
         if not done.cancelled():

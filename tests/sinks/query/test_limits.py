@@ -127,6 +127,28 @@ async def test_one_who_asks_much_does_not_keep_another_waiting(database: Databas
         await asyncio.gather(*slow, return_exceptions=True)
 
 
+async def test_who_leaves_while_waiting_leaves_the_queue(database: Database) -> None:
+    metrics = QueryMetrics()
+
+    async def until(waiting: int) -> None:
+        async with asyncio.timeout(30):
+            while metrics.value("sinks_query_waiting") != waiting:
+                await asyncio.sleep(0.01)
+
+    async with serving(database, Limits(running=1, seconds=60), metrics) as sql:
+        first = asyncio.create_task(sql.post(ENDLESS))
+        leaving = [asyncio.create_task(sql.post("select 1 as one")) for _ in range(5)]
+        await until(5)
+        for one in leaving:
+            one.cancel()
+        await until(0)
+        assert metrics.value("sinks_query_running") == 1
+        assert not first.done()
+        assert metrics.value("sinks_query_requests_total", outcome="cancelled") == 5
+        first.cancel()
+        await asyncio.gather(first, *leaving, return_exceptions=True)
+
+
 async def test_closing_interrupts_what_runs(database: Database) -> None:
     began = time.monotonic()
     async with serving(database, Limits(seconds=60)) as sql:
