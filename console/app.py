@@ -22,6 +22,7 @@ from console.errors import AskFault
 from console.filters import FilterFault
 from console.pages import PAGES
 from console.static import PREFIX
+from console.there import while_there
 from console.web import Console, Page, Visit
 
 logger = logging.getLogger("console")
@@ -107,7 +108,7 @@ def _door(console: Console, page: Page) -> Callable[[Request], Awaitable[Respons
             if page.sees is not None and not (await visit.visible()).has(page.sees):
                 text = f"None of your roles gives you anything of {page.sees}. An admin can grant it to one of them."
                 return refusal(console, request, 403, "Not for your role", text)
-            response = await page.handler(visit)
+            response = await _answered(page, visit)
         except FilterFault as fault:
             return refusal(console, request, 400, "This address makes no sense", str(fault))
         except AskFault as fault:
@@ -119,6 +120,12 @@ def _door(console: Console, page: Page) -> Callable[[Request], Awaitable[Respons
         return response
 
     return enter
+
+
+async def _answered(page: Page, visit: Visit) -> Response:
+    """A page that only shows something is for who waits for it; a change or a sign-in is carried through."""
+    handled = page.handler(visit)
+    return await (handled if page.changes or page.need == "nobody" else while_there(visit.request, handled))
 
 
 def _no_answer(console: Console, request: Request, fault: AskFault) -> Response:

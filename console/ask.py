@@ -6,9 +6,10 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import httpx
@@ -63,7 +64,8 @@ class Visible:
 class Ask:
     """The way to the SQL service. Use it from one event loop.
 
-    The same question of people who may see the same is asked once at a time, and its answer kept for a moment.
+    The same question of people who may see the same is asked once at a time, and its answer kept for a moment; a
+    question that nobody waits for any more is cancelled, which stops its query.
     """
 
     def __init__(self, url: str, key: str, *, timeout_s: float, kept_s: float) -> None:
@@ -86,7 +88,7 @@ class Ask:
     async def sql(self, actor: Actor, text: str, *, limit: int = 10_000) -> Answer:
         """An answer that may be some seconds old. Never for content. Raises: AskFault."""
         key = ("sql", actor.tenant, actor.roles, text, limit)
-        return await self._kept.get(key, self._kept_s, lambda: self.fresh(actor, text, limit=limit))
+        return await self._kept.get(key, _asker(actor), self._kept_s, lambda: self.fresh(actor, text, limit=limit))
 
     async def fresh(
         self, actor: Actor, text: str, *, limit: int | None = None, timeout_s: float | None = None
@@ -109,7 +111,7 @@ class Ask:
             digest = hashlib.blake2b(orjson.dumps(listed), digest_size=16).digest()
             return Visible(tables, {one["name"]: one["rows"] for one in listed}, listed, digest)
 
-        return await self._kept.get(("schema", actor.tenant, actor.roles), _SCHEMA_KEPT_S, ask)
+        return await self._kept.get(("schema", actor.tenant, actor.roles), _asker(actor), _SCHEMA_KEPT_S, ask)
 
     async def _send(
         self, method: str, path: str, actor: Actor, question: Any, timeout_s: float | None = None
@@ -163,28 +165,55 @@ async def _bounded(answer: httpx.Response) -> bytearray:
     return content
 
 
+@dataclass
+class _Fetch:
+    """An answer on its way.  asker: in whose turn.  waiting: how many wait for it."""
+
+    asker: Hashable
+    task: asyncio.Task[Any]
+    waiting: int = 0
+
+
 class _Kept:
     """Answers for a moment, bounded in number and bytes; whoever asks while one is fetched waits for the same."""
 
     def __init__(self) -> None:
         self._answers: OrderedDict[Any, tuple[float, Any, int]] = OrderedDict()
         self._bytes = 0
-        self._fetching: dict[Any, asyncio.Task[Any]] = {}
+        self._fetching: dict[Any, _Fetch] = {}
 
-    async def get(self, key: Any, seconds: float, fetch: Callable[[], Awaitable[_T]]) -> _T:
-        found = self._answers.get(key)
-        if found is not None and found[0] > time.monotonic():
-            answer: _T = found[1]
-            return answer
-        task = self._fetching.get(key)
-        if task is None:
-            task = self._fetching[key] = asyncio.create_task(self._fetch(key, seconds, fetch))
-            task.add_done_callback(lambda done: self._fetched(key, done))
-        # One who leaves must not take the answer from the others.
-        fetched: _T = await asyncio.shield(task)
-        return fetched
+    async def get(self, key: Any, asker: Hashable, seconds: float, fetch: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """The answer to this key.  asker: who wants it.  seconds: how long it is kept. Raises: what fetching does."""
+        while True:
+            found = self._answers.get(key)
+            if found is not None and found[0] > time.monotonic():
+                answer: _T = found[1]
+                return answer
+            fetching = self._fetching.get(key)
+            if fetching is None:
+                task = asyncio.create_task(self._fetch(key, seconds, fetch))
+                fetching = self._fetching[key] = _Fetch(asker, task)
+                task.add_done_callback(partial(self._fetched, key, fetching))
+            try:
+                fetched: _T = await self._wait(key, fetching)
+                return fetched
+            except AskFault as fault:
+                # Somebody asks too much at once: that is no answer to anybody else, who asks in their own turn.
+                if fault.reason != "busy" or fetching.asker == asker:
+                    raise
 
-    async def _fetch(self, key: Any, seconds: float, fetch: Callable[[], Awaitable[_T]]) -> _T:
+    async def _wait(self, key: Any, fetching: _Fetch) -> Any:
+        fetching.waiting += 1
+        try:
+            # One who leaves must not take the answer from the others; the last one takes the question along.
+            return await asyncio.shield(fetching.task)
+        finally:
+            fetching.waiting -= 1
+            if not fetching.waiting and not fetching.task.done():
+                self._forget_fetch(key, fetching)
+                fetching.task.cancel()
+
+    async def _fetch(self, key: Any, seconds: float, fetch: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         answer = await fetch()
         size = getattr(answer, "bytes", 0)
         if seconds > 0 and size < _KEPT_BYTES_MAX // 8:
@@ -206,10 +235,19 @@ class _Kept:
         if (found := self._answers.pop(key, None)) is not None:
             self._bytes -= found[2]
 
-    def _fetched(self, key: Any, task: asyncio.Task[Any]) -> None:
-        self._fetching.pop(key, None)
+    def _forget_fetch(self, key: Any, fetching: _Fetch) -> None:
+        if self._fetching.get(key) is fetching:  # else somebody asks anew already
+            del self._fetching[key]
+
+    def _fetched(self, key: Any, fetching: _Fetch, task: asyncio.Task[Any]) -> None:
+        self._forget_fetch(key, fetching)
         if not task.cancelled():
             task.exception()  # whoever waits hears of it; nobody may
+
+
+def _asker(actor: Actor) -> Hashable:
+    """Whose turn a question takes, as the SQL service counts them."""
+    return actor.tenant, actor.kind, actor.id
 
 
 def moment(text: str | None) -> datetime | None:

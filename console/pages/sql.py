@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlencode
 
 import orjson
-from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from console.ask import Answer
@@ -20,6 +18,7 @@ from console.charts import Chart, Series
 from console.download import csv_file, json_file
 from console.errors import AskFault
 from console.questions import QUESTIONS
+from console.there import while_there
 from console.web import Page, Visit
 
 LIMITS = (100, 1000, 5000)
@@ -121,28 +120,6 @@ def _place(visit: Visit) -> Iterator[None]:
         running[id_] -= 1
         if not running[id_]:
             del running[id_]
-
-
-async def while_there(request: Request, asked: Coroutine[Any, Any, Answer]) -> Answer:
-    """An answer, unless the browser leaves before: then the question is cancelled, which stops it in the service too.
-
-    Raises: ClientDisconnect.
-    """
-
-    async def left() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    asking, leaving = asyncio.ensure_future(asked), asyncio.ensure_future(left())
-    try:
-        await asyncio.wait({asking, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not asking.done():
-            raise ClientDisconnect
-        return asking.result()
-    finally:
-        leaving.cancel()
-        asking.cancel()
-        await asyncio.gather(asking, leaving, return_exceptions=True)
 
 
 def shown(answer: Answer, seconds: float, choice: Choice) -> Result:

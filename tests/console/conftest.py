@@ -43,6 +43,8 @@ from tests.sinks.query.conftest import RESOURCES, Sql, fill, serving
 SECRET = "a secret of the tests, long enough"
 BASE = "http://console.test"
 NO_KAFKA = {"bootstrap_servers": "127.0.0.1:1"}
+# Keeps its place at the SQL service until it is stopped.
+ENDLESS = "with recursive t(x) as (select 1 union all select x + 1 from t) select count(*) from t"
 # When the store that was filled by hand has its events.
 NOW = datetime.fromtimestamp(samples.T0 / 1e6, UTC)
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
+import re
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import httpx
 import pytest
 from playwright.sync_api import Browser
 
+from console.people import COOKIE
+from sinks.query.runner import Limits
 from tests.console.browser import WAIT_MS, Window
-from tests.console.conftest import Fed
+from tests.console.conftest import ENDLESS, Fed
 from tests.console.people import cookie, person
 from tests.e2e.requests import load
 from tests.e2e.stack import eventually
@@ -18,6 +25,45 @@ from tests.e2e.stack import eventually
 pytestmark = pytest.mark.slow
 
 UNREACHABLE = "the SQL service"
+PLACES = Limits().running
+
+
+def queries(fed: Fed) -> tuple[int, int]:
+    """How many the SQL service runs, and how many wait for a place there."""
+    text = httpx.get(f"http://127.0.0.1:{fed.stack.ports['SINKS_HEALTH']}/metrics", trust_env=False).text
+    running, waiting = (re.search(rf"^sinks_query_{one} (\S+)$", text, re.M) for one in ("running", "waiting"))
+    assert running is not None
+    assert waiting is not None
+    return int(float(running[1])), int(float(waiting[1]))
+
+
+def until(check: Callable[[], bool]) -> None:
+    """Fails if it does not come to be."""
+    eventually(lambda: not check())
+
+
+@contextmanager
+def asked(port: int, *requests: tuple[str, str, dict[str, str], str | None]) -> Iterator[None]:
+    """Clients that send a request each, never read the answer, and leave at the end."""
+    clients = [http.client.HTTPConnection("127.0.0.1", port) for _ in requests]
+    try:
+        for client, (method, path, headers, body) in zip(clients, requests, strict=True):
+            client.request(method, path, body, headers)
+        yield
+    finally:
+        for client in clients:
+            client.close()
+
+
+@contextmanager
+def no_place_left(fed: Fed) -> Iterator[None]:
+    """Two others hold all places of the SQL service with queries that do not end."""
+    keys = (fed.stack.admin_key(), fed.stack.key("captures", "query"))
+    body = json.dumps({"sql": ENDLESS})
+    heavy = [("POST", "/sql", {"x-api-key": keys[i % 2]}, body) for i in range(PLACES)]
+    with asked(fed.stack.ports["SQL"], *heavy):
+        until(lambda: queries(fed) == (PLACES, 0))
+        yield
 
 
 def test_an_open_page_says_that_the_store_is_gone_and_heals_by_itself(fed: Fed, browser: Browser) -> None:
@@ -83,10 +129,13 @@ def test_no_record_is_lost_or_late_for_a_console_that_hangs_or_for_browsers_that
 
 def test_browsers_that_leave_in_the_middle_leave_nothing_behind(fed: Fed) -> None:
     jar = cookie(fed.secret, person("admin"))
-    for number in range(100):
-        try:
-            httpx.get(f"{fed.base}/?range=90d&team=t{number}", cookies=jar, timeout=0.05, trust_env=False)
-        except httpx.TimeoutException:
-            continue
+    browser = {"cookie": f"{COOKIE}={jar[COOKIE]}"}
+    paths = ("/?range=90d", "/cost?range=90d", "/sessions?range=90d", "/sessions.csv?range=90d")
+    with no_place_left(fed):
+        with asked(fed.stack.ports["CONSOLE"], *(("GET", path, browser, None) for path in paths)):
+            until(lambda: queries(fed)[1] >= len(paths))
+        until(lambda: queries(fed)[1] == 0)
+        assert queries(fed)[0] == PLACES, "theirs are gone, and those of others run on"
+    until(lambda: queries(fed) == (0, 0))
     answer = httpx.get(fed.base + "/?range=7d", cookies=jar, timeout=60, trust_env=False)
     assert (answer.status_code, "No answer" in answer.text) == (200, False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import httpx
 import pytest
@@ -11,13 +12,24 @@ from console.app import application
 from console.ask import Ask
 from console.errors import AskFault
 from schemas.roles import Actor
-from tests.console.conftest import BASE, Pages, console_over, cookie_header
+from sinks.query.metrics import QueryMetrics
+from sinks.query.runner import Limits
+from tests.console.conftest import BASE, ENDLESS, Pages, console_over, cookie_header
 from tests.console.people import person
+from tests.sinks.query.conftest import serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ANALYST = Actor("ann", "person", "acme", ("analyst",))
+BOB = Actor("bob", "person", "acme", ("analyst",))
 COUNT = "select count(*) as n, min(tenant) as tenant from events"
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Fails if it does not come to be."""
+    async with asyncio.timeout(30):
+        while not true():
+            await asyncio.sleep(0.01)
 
 
 async def test_a_person_sees_their_tenant_and_their_classes(pages: Pages) -> None:
@@ -38,7 +50,7 @@ async def test_an_answer_is_shared_by_who_may_see_the_same_and_by_nobody_else(pa
     try:
         same = await asyncio.gather(*(ask.sql(ANALYST, COUNT) for _ in range(5)))
         assert all(one is same[0] for one in same)
-        assert await ask.sql(Actor("bob", "person", "acme", ("analyst",)), COUNT) is same[0]
+        assert await ask.sql(BOB, COUNT) is same[0]
         other = await ask.sql(Actor("ann", "person", "globex", ("analyst",)), COUNT)
         assert other.one()["tenant"] == "globex"
         assert await ask.fresh(ANALYST, COUNT) is not same[0]
@@ -55,6 +67,57 @@ async def test_one_who_leaves_does_not_take_the_answer_from_the_others(pages: Pa
         assert (await staying).one()["n"] == 10
     finally:
         await ask.close()
+
+
+async def test_the_query_goes_on_for_who_stays_and_stops_when_nobody_is_left(pages: Pages) -> None:
+    metrics = QueryMetrics()
+
+    def running() -> float:
+        return metrics.value("sinks_query_running")
+
+    async with serving(pages.sql.database, metrics=metrics) as sql:
+        ask = Ask(sql.base, "root-key", timeout_s=60, kept_s=60)
+        before = asyncio.all_tasks()
+        try:
+            ann, bob = (asyncio.create_task(ask.sql(who, ENDLESS)) for who in (ANALYST, BOB))
+            await until(lambda: running() == 1)
+            ann.cancel()
+            await asyncio.gather(ann, return_exceptions=True)
+            assert (await ask.sql(ANALYST, COUNT)).one()["n"] == 10
+            assert (running(), bob.done()) == (1, False)
+            bob.cancel()
+            await until(lambda: running() == 0)
+            # Who comes after them asks anew, and is no heir to what was cancelled.
+            late = asyncio.create_task(ask.sql(ANALYST, ENDLESS))
+            await until(lambda: running() == 1)
+            assert not late.done()
+            late.cancel()
+            await until(lambda: running() == 0)
+            await until(lambda: asyncio.all_tasks() <= before)
+        finally:
+            await ask.close()
+        assert metrics.value("sinks_query_requests_total", outcome="cancelled") == 2
+
+
+async def test_who_asks_too_much_at_once_is_refused_alone(pages: Pages) -> None:
+    metrics = QueryMetrics()
+    async with serving(pages.sql.database, Limits(seconds=20.0, running=2, waiting=1), metrics) as sql:
+        ask = Ask(sql.base, "root-key", timeout_s=60, kept_s=60)
+        try:
+            heavy = [asyncio.create_task(ask.fresh(ANALYST, ENDLESS)) for _ in range(2)]
+            await until(lambda: metrics.value("sinks_query_waiting") == 1)
+            ann, again, bob = (asyncio.create_task(ask.sql(who, COUNT)) for who in (ANALYST, ANALYST, BOB))
+            assert (await bob).one()["n"] == 10
+            for one in (ann, again):
+                with pytest.raises(AskFault) as refused:
+                    await one
+                assert refused.value.reason == "busy"
+            assert (await ask.sql(ANALYST, COUNT)).one()["n"] == 10, "what Bob was told is there for both"
+            for one in heavy:
+                one.cancel()
+            await asyncio.gather(*heavy, return_exceptions=True)
+        finally:
+            await ask.close()
 
 
 async def test_a_question_that_failed_is_asked_again(pages: Pages) -> None:
