@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import os
@@ -45,28 +46,22 @@ class Ended:
         self._grants = _hash(grants)
         self._ends: dict[str, _End] = {}
         self._stale = False
+        self._writing = asyncio.Lock()
         if path is not None:
             self._read(path)
-            self._rewrite(path)
+            _replace(path, self._whole())
+            self._stale = False
 
-    def end(self, what: str) -> None:
-        """What has begun of this until now is over: the id of a sign-in, or of a person."""
+    async def end(self, what: str) -> None:
+        """What has begun of this until now is over: the id of a sign-in, or of a person. Use it from one event loop."""
         now = self._clock()
         name, end = _hash(what), _End(now, now + self._lasts_s)
         self._ends[name] = end
         if len(self._ends) > _KEPT_MAX:
             self._forget()
-        if self._path is None:
-            return
-        try:
-            if self._stale:
-                self._rewrite(self._path)
-            else:
-                _append(self._path, _line(name, end))
-        except OSError as error:
-            # It holds here until the next start. The line may be half there, so the next one comes with all of them.
-            self._stale = True
-            logger.error("the end of a sign-in is only in memory: %s", error)
+        if self._path is not None:
+            async with self._writing:
+                await self._write(self._path, _line(name, end))
 
     def has(self, since: float, *what: str) -> bool:
         """Whether what began then is over, by any of these names."""
@@ -95,17 +90,33 @@ class Ended:
         self._ends = {name: end for name, end in latest if end.until > now}
         self._stale = True
 
-    def _rewrite(self, path: Path) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        new = path.with_suffix(".new")
-        new.unlink(missing_ok=True)
-        _append(new, f"{self._grants}\n" + "".join(_line(name, end) for name, end in self._ends.items()))
-        new.replace(path)
-        self._stale = False
+    async def _write(self, path: Path, line: str) -> None:
+        """Keep a line, or all of them; on a thread, as a disk may take its time. Call it one at a time."""
+        # What is forgotten while all lines are written makes the file stale again.
+        whole, self._stale = self._whole() if self._stale else None, False
+        work = asyncio.to_thread(_append, path, line) if whole is None else asyncio.to_thread(_replace, path, whole)
+        try:
+            await work
+        except OSError as error:
+            # It holds here until the next start. The line may be half there, so the next one comes with all of them.
+            self._stale = True
+            logger.error("the end of a sign-in is only in memory: %s", error)
+
+    def _whole(self) -> str:
+        return f"{self._grants}\n" + "".join(_line(name, end) for name, end in self._ends.items())
 
 
 def _line(name: str, end: _End) -> str:
     return f"{name} {end.before!r} {end.until!r}\n"
+
+
+def _replace(path: Path, text: str) -> None:
+    """The file is this text, or as it was."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    _append(new, text)
+    new.replace(path)
 
 
 def _append(path: Path, text: str) -> None:

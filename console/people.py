@@ -105,14 +105,14 @@ class Cookies:
         if now - person.seen > _TOUCH_S:
             self.write(response, replace(person, seen=now))
 
-    def end(self, response: Response, person: Person) -> None:
+    async def end(self, response: Response, person: Person) -> None:
         """Sign out: the cookie is taken back, and a copy of it opens nothing here any more."""
-        self._ended.end(person.csrf)
+        await self._ended.end(person.csrf)
         response.delete_cookie(self.name, httponly=True, secure=self._secure, samesite="lax")
 
-    def end_everywhere(self, id_: str) -> None:
+    async def end_everywhere(self, id_: str) -> None:
         """End whatever sign-ins somebody has, by their id."""
-        self._ended.end(_everywhere(id_))
+        await self._ended.end(_everywhere(id_))
 
 
 def csrf_ok(person: Person, given: str | None) -> bool:

@@ -86,7 +86,7 @@ async def finish(visit: Visit) -> Response:
 async def sign_out(visit: Visit) -> Response:
     """Forget who this is."""
     response = visit.go("/signin")
-    visit.console.cookies.end(response, visit.person)
+    await visit.console.cookies.end(response, visit.person)
     return response
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import threading
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -45,20 +47,20 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "console" / "ended"
 
 
-def test_a_sign_out_outlives_the_console(file: Path) -> None:
+async def test_a_sign_out_outlives_the_console(file: Path) -> None:
     who, elsewhere = person("viewer"), person("viewer")
     first = cookies(file)
     assert good(first, who)
-    first.end(Response(), who)
+    await first.end(Response(), who)
     for console in (first, cookies(file), cookies(file)):
         assert not good(console, who)
         assert good(console, elsewhere)
 
 
-def test_somebodys_sign_ins_end_everywhere_until_they_sign_in_again(file: Path) -> None:
+async def test_somebodys_sign_ins_end_everywhere_until_they_sign_in_again(file: Path) -> None:
     leaver, other = person("viewer", id_="ann"), person("viewer", id_="bob")
     first = cookies(file)
-    first.end_everywhere("ann")
+    await first.end_everywhere("ann")
     again = replace(person("viewer", id_="ann"), since=time.time() + 1)
     for console in (first, cookies(file)):
         assert not good(console, leaver)
@@ -75,48 +77,72 @@ def test_who_has_roles_by_other_settings_signs_in_again(file: Path) -> None:
     assert good(cookies(file, grants="eng: viewer"), replace(person("viewer"), since=time.time() + 1))
 
 
-def test_an_end_is_forgotten_when_no_cookie_from_before_it_is_good(file: Path) -> None:
+async def test_an_end_is_forgotten_when_no_cookie_from_before_it_is_good(file: Path) -> None:
     who, now = person("viewer"), time.time()
-    cookies(file, now=now).end(Response(), who)
+    await cookies(file, now=now).end(Response(), who)
     cookies(file, now=now + LASTS_S - 1)
     assert len(file.read_text().splitlines()) == 2
     cookies(file, now=now + LASTS_S + 1)
     assert len(file.read_text().splitlines()) == 1
 
 
-def test_a_line_that_was_cut_off_takes_no_other_with_it(file: Path) -> None:
+async def test_a_line_that_was_cut_off_takes_no_other_with_it(file: Path) -> None:
     who, other = person("viewer"), person("viewer")
-    cookies(file).end(Response(), who)
+    await cookies(file).end(Response(), who)
     with file.open("a") as out:
         out.write("0123456789ab 17")
-    cookies(file).end(Response(), other)
+    await cookies(file).end(Response(), other)
     assert not good(cookies(file), who)
     assert not good(cookies(file), other)
 
 
-def test_where_nothing_can_be_written_a_sign_out_holds_and_is_written_later(file: Path) -> None:
+async def test_where_nothing_can_be_written_a_sign_out_holds_and_is_written_later(file: Path) -> None:
     who, other = person("viewer"), person("viewer")
     console = cookies(file)
     file.unlink()
     file.mkdir()
-    console.end(Response(), who)
+    await console.end(Response(), who)
     assert not good(console, who)
     file.rmdir()
-    console.end(Response(), other)
+    await console.end(Response(), other)
     assert not good(cookies(file), who)
     assert not good(cookies(file), other)
 
 
-def test_the_file_is_only_ours_and_names_nobody(file: Path) -> None:
-    cookies(file).end_everywhere("ann@example.com")
+async def test_a_disk_that_takes_its_time_holds_up_nobody_else(file: Path) -> None:
+    who = person("viewer")
+    console = cookies(file)
+    file.unlink()
+    os.mkfifo(file)  # who writes to it waits until somebody reads
+    reading = threading.Timer(5, lambda: os.open(file, os.O_RDONLY | os.O_NONBLOCK))
+    reading.start()
+    ending = asyncio.create_task(console.end(Response(), who))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert reading.is_alive(), "the loop goes on before anybody reads"
+    assert not good(console, who)
+    assert not ending.done()
+    await ending
+
+
+async def test_ends_at_the_same_time_are_all_on_disk_when_they_are_answered(file: Path) -> None:
+    who = [person("viewer") for _ in range(50)]
+    first = cookies(file)
+    await asyncio.gather(*(first.end(Response(), one) for one in who))
+    again = cookies(file)
+    assert not any(good(again, one) for one in who)
+
+
+async def test_the_file_is_only_ours_and_names_nobody(file: Path) -> None:
+    await cookies(file).end_everywhere("ann@example.com")
     assert file.stat().st_mode & 0o077 == 0
     assert "ann" not in file.read_text()
 
 
-def test_what_is_remembered_is_bounded() -> None:
+async def test_what_is_remembered_is_bounded() -> None:
     ended = Ended(None, LASTS_S)
     for number in range(100_101):
-        ended.end(str(number))
+        await ended.end(str(number))
     assert len(ended._ends) <= 100_000
     assert ended.has(time.time() - 1, "100100")
 

@@ -83,7 +83,7 @@ async def sign_out(visit: Visit) -> Response:
             client_address=visit.address,
         )
         await visit.console.audit.write([said])
-        visit.console.cookies.end_everywhere(who)
+        await visit.console.cookies.end_everywhere(who)
         return visit.go(visit.filters.url("/admin/audit", action="signin.end"))
 
     async def again(why: str, status: int) -> Response:
