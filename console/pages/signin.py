@@ -43,7 +43,7 @@ async def by_link(visit: Visit) -> Response:
     fault = visit.console.links.use(visit.request.query_params.get("token", ""))
     if fault is None:
         person = signed_in("local", "local admin", None, (ADMIN,), time.time())
-        return await _welcome(visit, person, await landing(visit.console, person, visit.address))
+        return await _welcome(visit, person, "/")
 
     async def refuse() -> Response:
         raise SignInFault(f"{fault[:1].upper()}{fault[1:]}.", reason="bad_link", status=403)
@@ -107,8 +107,9 @@ async def _attempted(visit: Visit, attempt: Callable[[], Awaitable[Response]], *
 
 
 async def _welcome(visit: Visit, person: Person, target: str) -> Response:
+    """In, to the page that they were on their way to; who only came in is led to where to begin."""
     await _tell(visit, person.id, person.tenant, "done", None)
-    response = visit.go(target)
+    response = visit.go(await landing(visit.console, person, visit.address) if target == "/" else target)
     visit.console.cookies.write(response, person)
     return response
 

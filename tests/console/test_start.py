@@ -18,7 +18,9 @@ from service.client import CLIENTS, FILES, GATES
 from service.links import link
 from sinks.query.database import Database
 from sinks.query.store import QueryStore
+from tests.console import issuer as issuers
 from tests.console.conftest import BASE, SECRET, Pages, console_over
+from tests.console.issuer import Issuer
 from tests.console.people import person
 from tests.sinks.query import samples
 from tests.sinks.query.conftest import RESOURCES, serving
@@ -55,6 +57,37 @@ async def signed_in(pages: Pages) -> httpx.Response:
 async def test_who_signs_in_to_an_empty_system_is_led_to_the_onboarding(empty: Pages, pages: Pages) -> None:
     assert (await signed_in(empty)).headers["location"] == "/start"
     assert (await signed_in(pages)).headers["location"] == "/"
+
+
+async def by_provider(pages: Pages, issuer: Issuer, next_: str, *roles: str) -> str:
+    """Where somebody in these roles comes to who signs in through the provider, on their way to a page."""
+    settings = {
+        "public_url": BASE,
+        "oidc_issuer": issuer.url,
+        "oidc_client_id": issuers.CLIENT,
+        "oidc_client_secret": issuers.SECRET,
+        "oidc_groups": {"eng": {"roles": list(roles), "tenant": "*" if "admin" in roles else "acme"}},
+    }
+    console = console_over(pages.sql.base, "root-key", **settings)
+    transport = httpx.ASGITransport(application(console))
+    async with (
+        httpx.AsyncClient(transport=transport, base_url=BASE) as http,
+        httpx.AsyncClient(trust_env=False) as outside,
+    ):
+        begun = await http.get("/signin/oidc", params={"next": next_})
+        back = await outside.get(begun.headers["location"])
+        arrived = await http.get(back.headers["location"])
+    await console.ask.close()
+    return str(arrived.headers["location"])
+
+
+async def test_who_comes_from_the_provider_is_led_there_too_but_keeps_a_page_they_wanted(
+    empty: Pages, pages: Pages, issuer: Issuer
+) -> None:
+    assert await by_provider(empty, issuer, "/", "admin") == "/start"
+    assert await by_provider(empty, issuer, "/cost?range=7d", "admin") == "/cost?range=7d"
+    assert await by_provider(empty, issuer, "/", "viewer") == "/"
+    assert await by_provider(pages, issuer, "/", "admin") == "/"
 
 
 async def test_a_sign_in_needs_no_store(pages: Pages) -> None:
