@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
 import re
 import signal
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 
 import httpx
 import pytest
 from playwright.sync_api import Browser
 
 from console.people import COOKIE
+from millrace.fleet import NS_PER_S, Fleet
 from sinks.query.runner import Limits
 from tests.console.browser import WAIT_MS, Window
 from tests.console.conftest import ENDLESS, Fed
 from tests.console.people import cookie, person
-from tests.e2e.requests import load
+from tests.e2e.requests import keep, load
 from tests.e2e.stack import eventually
+from tests.e2e.truth import differences, truth
 
 pytestmark = pytest.mark.slow
 
@@ -125,6 +133,52 @@ def test_no_record_is_lost_or_late_for_a_console_that_hangs_or_for_browsers_that
         os.kill(pid, signal.SIGCONT)
     fed.stack.wait_ready()
     eventually(lambda: httpx.get(fed.base + "/", cookies=jar, timeout=5, trust_env=False).status_code != 200)
+
+
+@contextmanager
+def crowd(fed: Fed) -> Iterator[None]:
+    """People who ask for heavy pages and for SQL without end, again as soon as they have an answer."""
+    base = f"http://127.0.0.1:{fed.stack.ports['SQL']}/sql"
+    keys = [fed.stack.admin_key(), *(fed.stack.key(tenant, "query") for tenant in ("captures", "local", "hostile"))]
+    browser = {"cookie": f"{COOKIE}={cookie(fed.secret, person('admin'))[COOKIE]}"}
+    paths = [f"/{name}?range=90d" for name in ("", "cost", "sessions", "adoption", "security", "reliability")]
+    leaving = threading.Event()
+
+    async def again(ask: Callable[[], Awaitable[httpx.Response]]) -> None:
+        while True:
+            await ask()
+
+    async def come() -> None:
+        async with httpx.AsyncClient(timeout=120, trust_env=False, limits=httpx.Limits(max_connections=None)) as http:
+            sql = [partial(http.post, base, json={"sql": ENDLESS}, headers={"x-api-key": key}) for key in keys * 2]
+            pages = [partial(http.get, fed.base + path, headers=browser) for path in paths]
+            asking = [asyncio.create_task(again(ask)) for ask in (*sql, *pages)]
+            await asyncio.to_thread(leaving.wait)
+            for one in asking:
+                one.cancel()
+            ended = await asyncio.gather(*asking, return_exceptions=True)
+            assert {type(one) for one in ended} == {asyncio.CancelledError}, ended
+
+    with ThreadPoolExecutor(1) as pool:
+        there = pool.submit(asyncio.run, come())
+        try:
+            yield
+        finally:
+            leaving.set()
+            there.result()
+
+
+def test_what_is_sent_while_people_ask_for_all_that_there_is_is_stored_as_ever(fed: Fed, tmp_path: Path) -> None:
+    tenant, step_ns, turns = "steady", 2 * NS_PER_S, 30
+    requests = Fleet(11).turns(turns, start_ns=time.time_ns() - turns * step_ns, step_ns=step_ns)
+    sent = keep(requests, tmp_path / "sent")
+    with crowd(fed):
+        until(lambda: queries(fed)[0] == PLACES and queries(fed)[1] > 0)
+        fed.send(load(sent), tenant)  # every request is acknowledged, or this fails
+        eventually(fed.stack.sinks_lag, timeout_s=180)
+        until(lambda: queries(fed)[0] == PLACES and queries(fed)[1] > 0)
+    ask = fed.stack.sql(fed.stack.key(tenant, "query"))
+    eventually(lambda: differences(ask, truth([sent])))
 
 
 def test_browsers_that_leave_in_the_middle_leave_nothing_behind(fed: Fed) -> None:
