@@ -1,0 +1,111 @@
+"""What a browser makes of every page: the viewer's zone, nothing that jumps, the menu of a phone, the theme."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.console.browser import Window
+
+pytestmark = pytest.mark.slow
+
+PHONE = {"width": 390, "height": 844}
+# Half an hour off, so that no time is by chance the same in it.
+ZONE = "Asia/Kolkata"
+# Google's bound of what counts as good.
+SHIFT_MAX = 0.1
+OBSERVE = """
+window.shifted = 0;
+new PerformanceObserver((list) => {
+  for (const one of list.getEntries()) if (!one.hadRecentInput) window.shifted += one.value;
+}).observe({ type: "layout-shift", buffered: true });
+"""
+# All that has been drawn until now is observed before the answer.
+SHIFTED = """() => new Promise((told) =>
+  requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => told(window.shifted), 0))))"""
+PUSH = "() => { const box = document.createElement('div'); box.style.height = '500px'; document.body.prepend(box); }"
+BACKGROUND = "() => getComputedStyle(document.body).backgroundColor"
+
+
+def refreshed(page: Page, times: int = 1) -> None:
+    """Wait until the page has kept itself current so many times more."""
+    for _ in range(times):
+        with page.expect_response(lambda answer: "x-millrace-tick" in answer.request.headers):
+            pass
+    page.wait_for_function("() => !document.querySelector('.htmx-request, .htmx-swapping, .htmx-settling')")
+
+
+def wrong_times(page: Page) -> list[str]:
+    """Every time of the list that is not the viewer's own, with UTC on hover."""
+    found = page.eval_on_selector_all(
+        "main table time", "all => all.map((one) => [one.dateTime, one.textContent, one.title])"
+    )
+    assert found, "there is no time to look at"
+    wrong = []
+    for iso, text, title in found:
+        at = datetime.fromisoformat(iso).astimezone(UTC)
+        if f"{at.astimezone(ZoneInfo(ZONE)):%H:%M}" not in text or title != f"{at:%Y-%m-%d %H:%M:%S} UTC":
+            wrong.append(f"{iso}: {text} ({title})")
+    return wrong
+
+
+def test_times_are_of_the_viewers_zone_and_of_utc_on_hover(window: Callable[..., Window]) -> None:
+    page = window(timezone_id=ZONE, locale="en-GB").go("/sessions?range=7d&tenant=local")
+    assert wrong_times(page) == []
+    refreshed(page)
+    assert wrong_times(page) == []
+
+
+@pytest.mark.parametrize("path", ["/", "/cost", "/adoption", "/reliability"])
+def test_nothing_jumps_while_a_page_with_charts_loads_and_keeps_itself_current(
+    window: Callable[..., Window], path: str
+) -> None:
+    one = window(viewport={"width": 1280, "height": 900})
+    one.context.add_init_script(OBSERVE)
+    page = one.go(f"{path}?range=30d")
+    page.wait_for_selector("canvas")
+    refreshed(page, 2)
+    assert page.evaluate(SHIFTED) < SHIFT_MAX
+    page.evaluate(PUSH)
+    assert page.evaluate(SHIFTED) > SHIFT_MAX, "a jump is seen as one"
+
+
+def test_the_menu_of_a_phone_opens_closes_and_leads_on(window: Callable[..., Window]) -> None:
+    page = window(viewport=PHONE).go("/")
+    button, menu = page.get_by_role("button", name="Menu"), page.get_by_role("navigation", name="Pages", exact=True)
+    expect(menu).to_be_hidden()
+    expect(button).to_have_attribute("aria-expanded", "false")
+    button.click()
+    expect(menu).to_be_visible()
+    expect(button).to_have_attribute("aria-expanded", "true")
+    page.keyboard.press("Escape")
+    expect(menu).to_be_hidden()
+    expect(button).to_have_attribute("aria-expanded", "false")
+    button.focus()
+    page.keyboard.press("Enter")
+    menu.get_by_role("link", name="Sessions").click()
+    page.wait_for_url("**/sessions*")
+    expect(page.get_by_role("navigation", name="Pages", exact=True)).to_be_hidden()
+
+
+def test_the_theme_is_the_systems_until_one_is_chosen_which_stays(window: Callable[..., Window]) -> None:
+    light, dark = (window(color_scheme=scheme).go("/").evaluate(BACKGROUND) for scheme in ("light", "dark"))
+    assert light != dark
+    page = window(color_scheme="light").go("/?range=30d")
+    page.wait_for_selector("canvas")
+    switch = page.get_by_role("button", name="Switch between light and dark")
+    switch.click()
+    assert page.evaluate(BACKGROUND) == dark
+    refreshed(page)
+    assert page.evaluate(BACKGROUND) == dark
+    page.reload()
+    assert page.evaluate(BACKGROUND) == dark
+    page.get_by_role("navigation", name="Pages", exact=True).get_by_role("link", name="Sessions").click()
+    page.wait_for_url("**/sessions*")
+    assert page.evaluate(BACKGROUND) == dark
+    switch.click()
+    assert page.evaluate(BACKGROUND) == light
