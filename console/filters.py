@@ -9,6 +9,8 @@ from types import MappingProxyType
 from urllib.parse import urlencode
 
 from console.ask import Visible
+from service.sql import literal as literal
+from service.sql import timestamp as timestamp
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 PRESETS: Mapping[str, tuple[str, int]] = MappingProxyType(
@@ -171,16 +173,6 @@ def shown_dimensions(visible: Visible) -> list[Dimension]:
 def joined(conditions: Sequence[str]) -> str:
     """Conditions as one that can stand after WHERE."""
     return " AND ".join(conditions) if conditions else "true"
-
-
-def literal(text: str) -> str:
-    """A text in SQL."""
-    return "'" + text.replace("'", "''").replace("\0", "") + "'"
-
-
-def timestamp(moment: datetime) -> str:
-    """A time in SQL."""
-    return f"TIMESTAMPTZ '{_spelled(moment)}'"
 
 
 def _condition(column: str, value: str, models: str | None) -> str:

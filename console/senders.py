@@ -9,19 +9,17 @@ from types import MappingProxyType
 from typing import Any
 
 from console.ask import moment
-from console.filters import DAY, HOUR, literal, timestamp
+from console.filters import DAY
 from console.web import Visit
 from schemas import keys
 from schemas.errors import PermanentError
 from schemas.keys import KeyRecord
+from service import senders as questions
+from service.senders import KNOWN
 
 SIGNALS: Mapping[str, str] = MappingProxyType({"events": "Events", "metrics": "Metrics", "spans": "Spans"})
-KNOWN = timedelta(days=30)
-"""Whoever sent nothing for so long is not looked for."""
 FRESH = timedelta(minutes=15)
 """Less than this since its last record, and a source counts as sending: clients export metrics once a minute."""
-_ROWS_MAX = 9_000
-_NAMED_MAX = 1_000
 
 Name = tuple[str, str | None]
 """Tenant and id of a key; without an id, whatever of the tenant names none."""
@@ -81,47 +79,20 @@ def minute(at: datetime) -> datetime:
 async def heard(visit: Visit, expected: Iterable[KeyRecord]) -> dict[Name, dict[str, Heard]]:
     """What every key sent within a day; of the keys expected also when they last did so before, within 30 days.
 
-    A day is cheap to read, 30 days of a busy fleet are not: those are asked only for keys and signals without a day's.
     Raises: AskFault.
     """
     now, visible = visit.console.now(), await visit.visible()
     tables = [name for name in SIGNALS if visible.has(name, "tenant", "received_time", "ingest_key_id")]
     if not tables:
         return {}
-    hour, day = timestamp(minute(now) - HOUR), timestamp(minute(now) - DAY)
-    parts = [
-        f"SELECT '{table}' AS signal, tenant, ingest_key_id, max(received_time) AS last, count(*) AS day, "
-        f"count(*) FILTER (received_time >= {hour}) AS hour FROM {table} WHERE received_time >= {day} GROUP BY ALL"
-        for table in tables
-    ]
-    rows = await _rows(visit, parts)
-    of_day = {(row["signal"], row["ingest_key_id"]) for row in rows}
-    known = timestamp(minute(now).replace(minute=0) - KNOWN)
-    ids = [key.id for key in expected]
-    parts = [
-        f"SELECT '{table}' AS signal, tenant, ingest_key_id, max(received_time) AS last, 0 AS day, 0 AS hour "
-        f"FROM {table} WHERE received_time >= {known} AND {_one_of(missing)} GROUP BY ALL"
-        for table in tables
-        if (missing := [id_ for id_ in ids if (table, id_) not in of_day])
-    ]
+    rows = (await visit.ask(questions.of_day(tables, minute(now)))).objects()
+    before = questions.before_day(tables, [key.id for key in expected], rows, minute(now))
     found: dict[Name, dict[str, Heard]] = {}
-    for row in [*(await _rows(visit, parts) if parts else []), *rows]:
+    for row in [*((await visit.ask(before)).objects() if before else []), *rows]:
         if (last := moment(row["last"])) is not None:
             by_signal = found.setdefault((row["tenant"], row["ingest_key_id"]), {})
             by_signal[row["signal"]] = Heard(last, row["hour"], row["day"])
     return found
-
-
-def _one_of(ids: Sequence[str]) -> str:
-    """A condition; of very many keys it is the cheaper question which any key is."""
-    if len(ids) > _NAMED_MAX:
-        return "ingest_key_id IS NOT NULL"
-    return f"ingest_key_id IN ({', '.join(map(literal, ids))})"
-
-
-async def _rows(visit: Visit, parts: Sequence[str]) -> list[dict[str, Any]]:
-    sql = f"SELECT * FROM ({' UNION ALL '.join(parts)}) ORDER BY last DESC LIMIT {_ROWS_MAX}"
-    return (await visit.ask(sql)).objects()
 
 
 def ingest_keys(visit: Visit) -> list[KeyRecord]:

@@ -14,7 +14,7 @@ from millrace import command, local_keys, preflight, query, status
 from millrace.errors import Fault, QueryFault
 from millrace.settings import StackSettings
 from schemas.errors import MillraceError
-from service import client
+from service import client, senders
 
 Level = Literal["ok", "warn", "bad"]
 _MARKS: Mapping[Level, str] = {"ok": "ok  ", "warn": "WARN", "bad": "BAD "}
@@ -23,8 +23,9 @@ _MARKS: Mapping[Level, str] = {"ok": "ok  ", "warn": "WARN", "bad": "BAD "}
 LAG_WARN_S, LAG_BAD_S = 180.0, 1800.0
 # Fleets sleep at night and over a weekend's day; a whole day without a record is worth a look.
 SILENT_S = 86_400.0
-_KNOWN_DAYS = 30
 _KEYS_MAX = 50
+_VERSIONS_MAX = 10
+_REASONS_MAX = 20
 _SIGNALS = {"events": "event", "metrics": "metric", "spans": "span"}
 _MISSING = {
     "events": "its clients send no events: they need OTEL_LOGS_EXPORTER=otlp",
@@ -126,16 +127,12 @@ def arrivals(
 ) -> Iterator[Finding]:
     """What came last, by key and signal; what is worth a look comes first.
 
-    Args: seen: sender → signal → last (its receipt), day (records within 24 h).  keys: in force; None: nobody knows.
+    Args: seen: sender → signal → last (its receipt), day, hour (records within).  keys: in force; None: nobody knows.
     """
     found = [_unused(key, now) for key in keys or () if (key.tenant, key.id) not in seen]
     names = {(key.tenant, key.id): _line(key.name) for key in keys or ()}
     for (tenant, key_id), signals in sorted(seen.items(), key=lambda one: (one[0][0], one[0][1] or "")):
-        said = ", ".join(
-            f"last {noun} {_age(now - signals[signal]['last'])} ago ({signals[signal]['day']:,} in 24 h)"
-            for signal, noun in _SIGNALS.items()
-            if signal in signals
-        )
+        said = ", ".join(_flow(noun, signals[one], now) for one, noun in _SIGNALS.items() if one in signals)
         silent = now - max(one["last"] for one in signals.values())
         if key_id is None:
             found.append(Finding("ok", f"tenant {tenant}", f"records that name no key: {said}"))
@@ -152,12 +149,16 @@ def arrivals(
         yield Finding("ok", "keys", f"{len(found) - _KEYS_MAX:,} more are not shown; the console's Sources are")
 
 
+def _flow(noun: str, heard: Mapping[str, Any], now: datetime) -> str:
+    return f"last {noun} {_age(now - heard['last'])} ago ({heard['day']:,} in 24 h, {heard['hour']:,} in 1 h)"
+
+
 def _whose(tenant: str, name: str) -> str:
     return f"of {tenant} ({name})" if name else f"of {tenant}"
 
 
 def _unused(key: Key, now: datetime) -> Finding:
-    said = "never used" if now - key.made < timedelta(days=_KNOWN_DAYS) else f"not used in {_KNOWN_DAYS} days"
+    said = "never used" if now - key.made < senders.KNOWN else f"not used in {senders.KNOWN.days} days"
     todo = f"connect a client: the console's page /start says how; or end it: millrace key revoke {key.id}"
     return Finding("warn", f"key {key.id}", f"{_whose(key.tenant, _line(key.name))}: {said}", todo)
 
@@ -170,18 +171,42 @@ def _heard(key_id: str, said: str, signals: Mapping[str, Any], silent: timedelta
     return Finding("warn" if missing else "ok", f"key {key_id}", said, missing)
 
 
+def versions(rows: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Which clients had sessions.  rows: of senders.versions, one more than are told of."""
+    for row in rows[:_VERSIONS_MAX]:
+        name = " ".join(str(row[one]) for one in ("service_name", "app_version", "app_entrypoint") if row[one])
+        text = f"{_line(name) or 'without a name'}: {row['sessions']:,} sessions of {row['users']:,} users in 30 d"
+        yield Finding("ok", "clients", text)
+    if len(rows) > _VERSIONS_MAX:
+        yield Finding("ok", "clients", "more are not shown; the console's Sources are")
+
+
+def silent(rows: Sequence[Mapping[str, Any]], now: datetime) -> Finding:
+    """Who has no sessions any more.  rows: of senders.silent_users, the latest first."""
+    total = rows[0]["total"] if rows else 0
+    text = f"{total:,} with sessions in 30 d had none for {senders.SILENT_DAYS} d"
+    if rows:
+        last = _age(now - datetime.fromisoformat(rows[0]["last"]))
+        text += f", the latest for {last}; the console's Sources say who"
+    return Finding("ok", "users", text)
+
+
 def rejections(rows: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
-    """What was not taken within a day.  rows: tenant, ingest_key_id, signal, stage, reason, n, error."""
+    """What was not taken; what is over for a day is no longer worth a look.  rows: of senders.rejections."""
     if not rows:
-        yield Finding("ok", "rejected", "nothing in 24 h")
+        yield Finding("ok", "rejected", f"nothing in {senders.REJECTED.days} d")
     for row in rows:
         by = f" by key {row['ingest_key_id']}" if row["ingest_key_id"] else ""
         text = (
-            f"{row['n']:,} {row['signal'] or ''} of tenant {row['tenant'] or 'unknown'}{by} at {row['stage']} in 24 h: "
+            f"{row['week']:,} {row['signal'] or ''} of tenant {row['tenant'] or 'unknown'}{by} at {row['stage']} "
+            f"in {senders.REJECTED.days} d ({row['day']:,} in 24 h): "
         )
         error = f" ({_line(row['error'])[:200]})" if row["error"] else ""
-        advice = client.REJECTED.get(row["reason"], client.REJECTED_ELSE)
-        yield Finding("warn", "rejected", " ".join(f"{text}{row['reason']}{error}".split()), advice)
+        said = " ".join(f"{text}{row['reason']}{error}".split())
+        if row["day"]:
+            yield Finding("warn", "rejected", said, client.REJECTED.get(row["reason"], client.REJECTED_ELSE))
+        else:
+            yield Finding("ok", "rejected", said)
 
 
 def oddities(row: Mapping[str, Any]) -> Iterator[Finding]:
@@ -243,16 +268,20 @@ def _keys() -> tuple[list[Finding], list[Key] | None]:
 
 def _asked(settings: StackSettings, in_force: Sequence[Key] | None) -> list[Finding]:
     """What the SQL service knows."""
+    now = datetime.now(UTC)
     url = settings.sql_url or f"http://127.0.0.1:{settings.sql_port}"
     try:
         key = settings.key.get_secret_value() if settings.key else local_keys.read_key(settings.data, "admin")
-        seen = _seen(url, key)
+        seen = _seen(url, key, in_force or (), now)
+        clients = _rows(url, key, senders.versions(now, _VERSIONS_MAX + 1))
+        users = _rows(url, key, senders.silent_users(now, senders.SILENT_DAYS, 1))
     except Fault as error:
         return [Finding("bad", "SQL", _line(error.cause), error.cure or "see: millrace status")]
-    found = [Finding("ok", "SQL", f"{url} answers"), *arrivals(seen, in_force, datetime.now(UTC))]
+    found = [Finding("ok", "SQL", f"{url} answers"), *arrivals(seen, in_force, now)]
+    found += [*versions(clients), silent(users, now)]
     try:
         found += oddities(_rows(url, key, _ODDITIES)[0])
-        found += rejections(_rows(url, key, _REJECTIONS))
+        found += rejections(_rows(url, key, senders.rejections(now, _REASONS_MAX)))
     except QueryFault as error:
         found.append(Finding("warn", "rejected", f"cannot be read with this key: {_line(error)}", "use an admin key"))
     return found
@@ -264,24 +293,17 @@ _ODDITIES = (
     "count(*) FILTER (pipeline_error IS NOT NULL) AS broken "
     "FROM events WHERE received_time >= now() - INTERVAL 1 DAY"
 )
-_REJECTIONS = (
-    "SELECT tenant, ingest_key_id, signal, stage, reason, count(*) AS n, max_by(error, received_at) AS error "
-    "FROM rejected WHERE received_at >= now() - INTERVAL 1 DAY "
-    "GROUP BY tenant, ingest_key_id, signal, stage, reason ORDER BY n DESC LIMIT 20"
-)
 
 
-def _seen(url: str, key: str) -> dict[Sender, dict[str, dict[str, Any]]]:
-    sql = " UNION ALL ".join(
-        f"SELECT '{signal}' AS signal, tenant, ingest_key_id, max(received_time) AS last, "
-        f"count(*) FILTER (received_time >= now() - INTERVAL 1 DAY) AS day FROM {signal} "
-        f"WHERE received_time >= now() - INTERVAL {_KNOWN_DAYS} DAY GROUP BY tenant, ingest_key_id"
-        for signal in _SIGNALS
-    )
+def _seen(url: str, key: str, in_force: Iterable[Key], now: datetime) -> dict[Sender, dict[str, dict[str, Any]]]:
+    rows = _rows(url, key, senders.of_day(senders.SIGNALS, now))
+    before = senders.before_day(senders.SIGNALS, [one.id for one in in_force], rows, now)
+    if before is not None:
+        rows += _rows(url, key, before)
     seen: dict[Sender, dict[str, dict[str, Any]]] = {}
-    for row in _rows(url, key, sql):
-        last = datetime.fromisoformat(row["last"])
-        seen.setdefault((row["tenant"], row["ingest_key_id"]), {})[row["signal"]] = {"last": last, "day": row["day"]}
+    for row in rows:
+        signal = {"last": datetime.fromisoformat(row["last"]), "day": row["day"], "hour": row["hour"]}
+        seen.setdefault((row["tenant"], row["ingest_key_id"]), {})[row["signal"]] = signal
     return seen
 
 

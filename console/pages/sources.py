@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from starlette.responses import Response
@@ -14,11 +14,13 @@ from console.charts import Chart, over_time
 from console.errors import AskFault
 from console.filters import DAY, HOUR, FilterFault, literal, timestamp
 from console.pages import start
-from console.senders import KNOWN, SIGNALS, activity, heard, ingest_keys, minute, senders
+from console.senders import SIGNALS, activity, heard, ingest_keys, minute, senders
 from console.web import Page, Visit
 from schemas import routing
 from schemas.errors import PermanentError
 from service import client
+from service import senders as questions
+from service.senders import KNOWN
 
 PATH = "/sources"
 # When a record happened: a point's end, a span's end.
@@ -26,8 +28,6 @@ _HAPPENED = {"events": "event_time", "metrics": "event_time", "spans": "coalesce
 LATE_S = 600
 """An event this much older than its receipt is called late, as streams do by default."""
 SILENT_DAYS = (1, 3, 7, 14)
-_SILENT_DEFAULT = 7
-_REJECTED = timedelta(days=7)
 _SOURCES_MAX = 200
 _ROWS_MAX = 100
 _REASONS_MAX = 2000
@@ -201,13 +201,7 @@ async def _versions(visit: Visit, visible: Visible, now: datetime) -> list[dict[
     columns = ("tenant", "user_key", "app_version", "service_name", "app_entrypoint", "last_time", "ghost")
     if not visible.has("sessions", *columns):
         return []
-    sql = (
-        "SELECT service_name, app_version, app_entrypoint, count(*) AS sessions, "
-        "count(DISTINCT user_key) AS users, max(last_time) AS last FROM sessions "
-        f"WHERE NOT ghost AND last_time >= {timestamp(minute(now) - KNOWN)} GROUP BY ALL "
-        f"ORDER BY sessions DESC, last DESC LIMIT {_ROWS_MAX}"
-    )
-    return (await visit.ask(sql)).objects()
+    return (await visit.ask(questions.versions(minute(now), _ROWS_MAX))).objects()
 
 
 @dataclass(frozen=True)
@@ -222,15 +216,7 @@ async def _silent(visit: Visit, visible: Visible, now: datetime, days: int) -> S
     """None: this person sees no users."""
     if not visible.has("sessions", "tenant", "user_key", "team", "last_time", "ghost"):
         return None
-    at = minute(now)
-    sql = (
-        "SELECT tenant, user_key, max(last_time) AS last, max_by(team, last_time) AS team, count(*) AS sessions, "
-        "count(*) OVER () AS total FROM sessions "
-        f"WHERE NOT ghost AND user_key IS NOT NULL AND last_time >= {timestamp(at - KNOWN)} "
-        f"GROUP BY tenant, user_key HAVING max(last_time) < {timestamp(at - days * DAY)} "
-        f"ORDER BY last DESC LIMIT {_ROWS_MAX}"
-    )
-    users = (await visit.ask(sql)).objects()
+    users = (await visit.ask(questions.silent_users(minute(now), days, _ROWS_MAX))).objects()
     emails: dict[tuple[str, str], str | None] = {}
     if users and visible.has("people", "tenant", "user_key", "user_email"):
         pairs = ", ".join(f"({literal(one['tenant'])}, {literal(one['user_key'])})" for one in users)
@@ -244,13 +230,7 @@ async def _silent(visit: Visit, visible: Visible, now: datetime, days: int) -> S
 
 async def _rejected(visit: Visit, visible: Visible, now: datetime) -> list[dict[str, Any]]:
     """What was not taken, by key and reason. The audit is told of every look."""
-    error = "max_by(error, received_at)" if visible.has("rejected", "error") else "NULL::VARCHAR"
-    sql = (
-        "SELECT tenant, ingest_key_id, signal, stage, reason, count(*) AS week, "
-        f"count(*) FILTER (received_at >= {timestamp(minute(now) - DAY)}) AS day, max(received_at) AS last, "
-        f"{error} AS error FROM rejected WHERE received_at >= {timestamp(minute(now) - _REJECTED)} "
-        f"GROUP BY tenant, ingest_key_id, signal, stage, reason ORDER BY last DESC LIMIT {_REASONS_MAX}"
-    )
+    sql = questions.rejections(minute(now), _REASONS_MAX, error=visible.has("rejected", "error"))
     return (await visit.ask_now(sql)).objects()
 
 
@@ -307,7 +287,7 @@ def _dropping(visit: Visit) -> list[str]:
 
 def _silent_days(text: str | None) -> int:
     if not text:
-        return _SILENT_DEFAULT
+        return questions.SILENT_DAYS
     if text not in {str(days) for days in SILENT_DAYS}:
         raise FilterFault(f"silent is one of {', '.join(map(str, SILENT_DAYS))} days, not {text[:20]!r}")
     return int(text)

@@ -38,7 +38,7 @@ def row(process: str = "gateway", **more: Any) -> dict[str, Any]:
 
 
 def seen(**ago: timedelta) -> dict[str, dict[str, Any]]:
-    return {signal: {"last": NOW - length, "day": 7} for signal, length in ago.items()}
+    return {signal: {"last": NOW - length, "day": 7, "hour": 2} for signal, length in ago.items()}
 
 
 def key(id_: str, tenant: str = "acme", name: str = "", days: int = 1) -> Key:
@@ -82,11 +82,13 @@ def test_keys_of_one_tenant_are_told_apart() -> None:
     )
     silent, well = found
     assert well == Finding(
-        "ok", "key k1", "of acme (ci): last event 5 s ago (7 in 24 h), last metric 2 min ago (7 in 24 h)"
+        "ok",
+        "key k1",
+        "of acme (ci): last event 5 s ago (7 in 24 h, 2 in 1 h), last metric 2 min ago (7 in 24 h, 2 in 1 h)",
     )
     assert (silent.level, silent.what, silent.text) == (
         *("warn", "key k2"),
-        "of acme: last event 3 d ago (7 in 24 h), last metric 4 d ago (7 in 24 h); silent for 3 d",
+        "of acme: last event 3 d ago (7 in 24 h, 2 in 1 h), last metric 4 d ago (7 in 24 h, 2 in 1 h); silent for 3 d",
     )
     assert "millrace key revoke k2" in silent.todo
 
@@ -103,7 +105,7 @@ def test_a_key_that_was_used_within_a_day_and_is_not_in_force_is_worth_a_look() 
         ("acme", "older"): seen(events=timedelta(days=2)),
     }
     assert judged(doctor.arrivals(sent, [], NOW)) == [
-        ("warn", "of acme, not in force any more: last event 2 h ago (7 in 24 h)")
+        ("warn", "of acme, not in force any more: last event 2 h ago (7 in 24 h, 2 in 1 h)")
     ]
 
 
@@ -114,7 +116,7 @@ def test_where_nobody_knows_the_keys_none_is_called_revoked() -> None:
 
 def test_records_that_name_no_key_are_told_apart() -> None:
     (found,) = doctor.arrivals({("acme", None): seen(events=timedelta(days=9))}, [], NOW)
-    assert found == Finding("ok", "tenant acme", "records that name no key: last event 9 d ago (7 in 24 h)")
+    assert found == Finding("ok", "tenant acme", "records that name no key: last event 9 d ago (7 in 24 h, 2 in 1 h)")
 
 
 def test_a_signal_that_is_not_sent_is_named_with_its_variable() -> None:
@@ -138,13 +140,32 @@ def test_what_clients_sent_cannot_write_on_the_terminal() -> None:
             "signal": "logs",
             "stage": "gateway",
             "reason": "odd",
-            "n": 1,
+            "week": 1,
+            "day": 1,
             "error": "\x1b[2J\x07no",
         }
     ]
     text = doctor.render(list(doctor.rejections(rows)))
     assert "\x1b" not in text
     assert "\x07" not in text
+
+
+def test_what_was_not_taken_days_ago_is_told_but_not_worth_a_look() -> None:
+    row = {"tenant": "a", "ingest_key_id": "k1", "signal": "logs", "stage": "gateway", "reason": "odd", "error": None}
+    now, then = doctor.rejections([{**row, "week": 9, "day": 4}, {**row, "week": 3, "day": 0}])
+    assert (now.level, now.text) == ("warn", "9 logs of tenant a by key k1 at gateway in 7 d (4 in 24 h): odd")
+    assert (then.level, then.text) == ("ok", "3 logs of tenant a by key k1 at gateway in 7 d (0 in 24 h): odd")
+
+
+def test_clients_are_told_by_version_and_how_many_users_are_silent() -> None:
+    client = {"service_name": "claude-code", "app_version": "2.1.0", "app_entrypoint": None, "sessions": 9, "users": 2}
+    found = list(doctor.versions([{**client, "app_version": f"2.1.{n}"} for n in range(11)]))
+    assert found[0].text == "claude-code 2.1.0: 9 sessions of 2 users in 30 d"
+    assert (len(found), found[-1].text) == (11, "more are not shown; the console's Sources are")
+    last = (NOW - timedelta(days=8)).isoformat()
+    assert doctor.silent([{"total": 3, "last": last}], NOW).text == (
+        "3 with sessions in 30 d had none for 7 d, the latest for 8 d; the console's Sources say who"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +195,7 @@ def test_doctor_says_of_a_real_stack_what_it_is(stack: Stack, tmp_path_factory: 
     (local,) = (one for what, (one, *_) in found.items() if what.startswith("key "))
     assert (local["level"], local["text"].partition(" ")[0]) == ("warn", "of")
     assert local["text"].endswith(": never used")
-    assert found["rejected"][0]["text"] == "nothing in 24 h"
+    assert found["rejected"][0]["text"] == "nothing in 7 d"
 
     key, spare = stack.key("acme"), stack.key("acme")
     days = max(0, (datetime.now(UTC) - CAPTURED_AT).days - 1)
@@ -196,10 +217,15 @@ def test_doctor_says_of_a_real_stack_what_it_is(stack: Stack, tmp_path_factory: 
     assert (acme["level"], unused["level"]) == ("ok", "warn")
     assert unused["text"].endswith(": never used")
     assert "last event" in acme["text"]
+    assert " in 1 h)" in acme["text"]
+    assert any("claude-code" in one["text"] for one in found["clients"]), found["clients"]
+    assert found["users"][0]["text"].startswith("0 with sessions in 30 d had none for 7 d")
     assert "last metric" in acme["text"]
     (rejected,) = found["rejected"]
     assert rejected["level"] == "warn"
-    assert rejected["text"].startswith(f"1 logs of tenant acme by key {ids[0]} at gateway in 24 h: malformed_record (")
+    assert rejected["text"].startswith(
+        f"1 logs of tenant acme by key {ids[0]} at gateway in 7 d (1 in 24 h): malformed_record ("
+    )
     assert rejected["todo"]
 
 

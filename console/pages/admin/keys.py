@@ -11,7 +11,7 @@ from starlette.responses import Response
 from console.ask import moment
 from console.errors import AskFault
 from console.pages.admin.changing import changed, mine, my_keys, or_again, plane, shown, text, texts
-from console.senders import KNOWN, heard
+from console.senders import heard
 from console.web import Page, Visit
 from schemas import keys
 from schemas.errors import KeyFormatError
@@ -19,6 +19,7 @@ from schemas.keys import CONTROL_KIND, KINDS, KeyRecord
 from schemas.roles import actor_of
 from service import keyring, roles
 from service.errors import ChangeRefused
+from service.senders import KNOWN
 
 _SHOWN_MAX = 300
 
