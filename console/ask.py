@@ -20,7 +20,8 @@ from schemas.roles import ACTOR_HEADER, Actor, stated
 
 _T = TypeVar("_T")
 
-_ANSWER_BYTES_MAX = 32 << 20
+ANSWER_BYTES_MAX = 32 << 20
+"""Of an answer as JSON, if the page says nothing else: while it is parsed, nobody else's page is answered."""
 _KEPT_MAX = 2000
 _KEPT_BYTES_MAX = 64 << 20
 _SCHEMA_KEPT_S = 30.0
@@ -91,14 +92,20 @@ class Ask:
         return await self._kept.get(key, _asker(actor), self._kept_s, lambda: self.fresh(actor, text, limit=limit))
 
     async def fresh(
-        self, actor: Actor, text: str, *, limit: int | None = None, timeout_s: float | None = None
+        self,
+        actor: Actor,
+        text: str,
+        *,
+        limit: int | None = None,
+        timeout_s: float | None = None,
+        bytes_max: int = ANSWER_BYTES_MAX,
     ) -> Answer:
         """An answer of now; what is read is told to the audit as this person's. Cancelling it stops the query.
 
-        Args: timeout_s: instead of the page's own.  Raises: AskFault.
+        Args: timeout_s: instead of the page's own.  bytes_max: of the answer as JSON.  Raises: AskFault.
         """
         question = {"sql": text} if limit is None else {"sql": text, "limit": limit}
-        body, size = await self._send("POST", "/sql", actor, question, timeout_s)
+        body, size = await self._send("POST", "/sql", actor, question, timeout_s, bytes_max)
         return Answer(tuple(body["columns"]), body["rows"], body["truncated"], size)
 
     async def visible(self, actor: Actor) -> Visible:
@@ -114,7 +121,13 @@ class Ask:
         return await self._kept.get(("schema", actor.tenant, actor.roles), _asker(actor), _SCHEMA_KEPT_S, ask)
 
     async def _send(
-        self, method: str, path: str, actor: Actor, question: Any, timeout_s: float | None = None
+        self,
+        method: str,
+        path: str,
+        actor: Actor,
+        question: Any,
+        timeout_s: float | None = None,
+        bytes_max: int = ANSWER_BYTES_MAX,
     ) -> tuple[Any, int]:
         try:
             async with self._http.stream(
@@ -124,7 +137,7 @@ class Ask:
                 headers={ACTOR_HEADER: stated(actor)},
                 timeout=httpx.USE_CLIENT_DEFAULT if timeout_s is None else httpx.Timeout(timeout_s, connect=2.0),
             ) as answer:
-                content = await _bounded(answer)
+                content = await _bounded(answer, bytes_max)
         except httpx.TimeoutException as error:
             raise AskFault(
                 "the SQL service did not answer in time; try again, or a shorter time range",
@@ -151,14 +164,14 @@ class Ask:
         )
 
 
-async def _bounded(answer: httpx.Response) -> bytearray:
+async def _bounded(answer: httpx.Response, bytes_max: int) -> bytearray:
     """The body. Raises: AskFault(too_large): while a body is parsed, nobody else's page is answered."""
     content = bytearray()
     async for piece in answer.aiter_bytes():
         content += piece
-        if len(content) > _ANSWER_BYTES_MAX:
+        if len(content) > bytes_max:
             raise AskFault(
-                f"the answer is larger than {_ANSWER_BYTES_MAX >> 20} MiB; ask for fewer rows or columns",
+                f"the answer is larger than {bytes_max >> 20} MiB; ask for fewer rows or columns",
                 reason="too_large",
                 status=413,
             )

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from console import filters, shown
-from console.ask import Answer, Ask, Visible
+from console.ask import ANSWER_BYTES_MAX, Answer, Ask, Visible
 from console.attempts import Attempts
 from console.errors import AskFault
 from console.filters import Filters
@@ -127,9 +127,17 @@ class Visit:
         """An answer of at most some seconds' age, never of content. Raises: AskFault."""
         return await self.console.ask.sql(self.person.actor(self.address), sql, limit=limit)
 
-    async def ask_now(self, sql: str, *, limit: int | None = None, timeout_s: float | None = None) -> Answer:
+    async def ask_now(
+        self,
+        sql: str,
+        *,
+        limit: int | None = None,
+        timeout_s: float | None = None,
+        bytes_max: int = ANSWER_BYTES_MAX,
+    ) -> Answer:
         """An answer of now, told to the audit if it reads content. Raises: AskFault."""
-        return await self.console.ask.fresh(self.person.actor(self.address), sql, limit=limit, timeout_s=timeout_s)
+        actor = self.person.actor(self.address)
+        return await self.console.ask.fresh(actor, sql, limit=limit, timeout_s=timeout_s, bytes_max=bytes_max)
 
     async def visible(self) -> Visible:
         """What the person may see. Raises: AskFault."""

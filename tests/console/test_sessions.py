@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import re
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -327,6 +329,24 @@ async def test_a_csv_that_was_cut_says_so(listed: Pages, monkeypatch: pytest.Mon
     lines = (await listed.get("/sessions.csv?tenant=acme")).text.splitlines()
     assert len(lines) == 12
     assert lines[-1].startswith('"cut after 10 sessions;') or lines[-1].startswith("cut after 10 sessions;")
+
+
+@over_sql
+async def test_a_hundred_thousand_sessions_are_one_csv_with_all_columns(tmp_path: Path) -> None:
+    one = samples.session(1, tenant="acme", user_email="someone.with-a-name@example.com")
+    async with pages_over(tmp_path, [], sessions=[one], session_hours=hours_of(one)) as many:
+        cursor = many.sql.database.cursor()
+        for table in ("sessions", "session_hours"):
+            cursor.execute(
+                f"insert into _events.raw.{table} by name select s.* replace (md5(i::varchar) as session_id) "
+                f"from _events.raw.{table} s, range(99_999) t(i)"
+            )
+        cursor.close()
+        answer = await many.get(f"/sessions.csv?range=90d&columns={','.join(COLUMNS)}")
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    ids = {hashlib.md5(str(number).encode()).hexdigest() for number in range(99_999)}
+    assert {row["session"] for row in rows} == {*ids, one["session_id"]}
+    assert len(rows) == 100_000
 
 
 @over_sql
