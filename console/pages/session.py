@@ -137,7 +137,14 @@ async def content(visit: Visit) -> Response:
     # A part of a page is only put in its place when all went well; so the fault has to come as if it had.
     status = 200 if fault is None or visit.request.headers.get("hx-request") else fault.status
     return visit.render(
-        "session_content.html", status=status, session=found, event_id=event_id, texts=texts, fault=fault
+        "session_content.html",
+        status=status,
+        session=found,
+        event_id=event_id,
+        texts=texts,
+        fault=fault,
+        of_rows=visible.rows["content"],
+        no_content=NO_CONTENT,
     )
 
 

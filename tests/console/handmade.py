@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from console.app import application
-from schemas.roles import DEFAULTS
+from schemas.roles import DEFAULTS, FindRole
 from sinks.query.database import Database
 from sinks.query.service import Door
 from sinks.query.store import QueryStore
@@ -45,7 +45,10 @@ def hours_of(session: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 @asynccontextmanager
 async def pages_over(
-    folder: Path, told: list[Mapping[str, Any]], **records: Sequence[Mapping[str, Any]]
+    folder: Path,
+    told: list[Mapping[str, Any]],
+    find_role: FindRole = DEFAULTS.get,
+    **records: Sequence[Mapping[str, Any]],
 ) -> AsyncIterator[Pages]:
     """A console over a store with these records, topic (with _ for -) → values.  told: what the audit hears."""
 
@@ -57,7 +60,7 @@ async def pages_over(
     await store.open(samples.IDENTITY)
     try:
         await store.write([samples.batch(topic.replace("_", "-"), list(values)) for topic, values in records.items()])
-        async with serving(database, door=Door(KEYS.get, DEFAULTS.get, hear)) as sql:
+        async with serving(database, door=Door(KEYS.get, find_role, hear)) as sql:
             console = console_over(sql.base, "root-key")
             transport = httpx.ASGITransport(application(console))
             async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:

@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from console.pages.session import EVENTS, TURNS, first_text, pretty
+from schemas.roles import DEFAULTS, Condition, Grant, Role
 from tests.console.browser import Window
 from tests.console.conftest import CAPTURES, Fed, Pages
 from tests.console.handmade import HOSTILE, pages_over
@@ -323,6 +324,44 @@ async def test_nobody_else_reads_content_but_sees_that_it_exists_and_who_may(ope
         assert answer.status_code == 403
         assert SECRET_WORDS not in answer.text
     assert TOLD == []
+
+
+def of_team(id_: str, team: str) -> dict[str, list[dict[str, Any]]]:
+    """A session of a team with one prompt."""
+    return {
+        "events": [event(id_, 0, "user_prompt", prompt_id="p", prompt_length=9, prompt="<content>", team=team)],
+        "content": [samples.content(0, event_id=f"{id_}-0", session_id=id_, team=team, text=f"words of {id_}")],
+        "sessions": [session(id_, 1, team=team)],
+    }
+
+
+@over_sql
+@pytest.mark.parametrize("beside", [(), (Grant("usage", ("content",)),)], ids=["rows", "texts"])
+async def test_who_may_read_one_teams_content_reads_it_and_of_another_is_told_who_may(
+    tmp_path: Path, beside: tuple[Grant, ...]
+) -> None:
+    """Beside: whether they know of the rows of others, without their texts."""
+    mine = Grant("content", ("content",), (Condition("team", ("core",)),))
+    roles = {"lead": Role("lead", (*DEFAULTS["analyst"].grants, mine, *beside))}
+    lead = person("lead", tenant="acme", id_="lead@example.com")
+    told: list[Mapping[str, Any]] = []
+    own, others = of_team("own", "core"), of_team("others", "infra")
+    records = {topic: own[topic] + others[topic] for topic in own}
+    async with pages_over(tmp_path, told, roles.get, **records) as pages:
+        for id_ in ("own", "others"):
+            assert "Read the prompt (written to the audit)" in await text_of(pages, f"/sessions/acme/{id_}", lead)
+        answers = {
+            id_: (await pages.post(f"/sessions/acme/{id_}/events/{id_}-0/content", {}, lead)).text
+            for id_ in ("own", "others")
+        }
+    who_may = "takes a role with class content on `content`; an admin can grant it"
+    assert "words of own" in answers["own"]
+    assert who_may not in answers["own"]
+    assert "words of" not in answers["others"]
+    assert who_may in flat(answers["others"])
+    assert [(one["actor"], one["action"], one["outcome"]) for one in told] == [
+        ("lead@example.com", "content.read", "done")
+    ] * 2
 
 
 @over_sql
