@@ -81,6 +81,12 @@ class Figures:
         """LIMIT and OFFSET of the page of a list, one row more than is shown."""
         return f"LIMIT {ROWS + 1} OFFSET {self.page * ROWS}"
 
+    def latest(self, columns: str, *more: str, most: int | None = None) -> str:
+        """SELECT the events of the page of a list, one row more than is shown; or the first ones. See events.latest."""
+        if most is not None:
+            return events.latest(self.filters, columns, *more, rows=most)
+        return events.latest(self.filters, columns, *more, rows=ROWS + 1, skip=self.page * ROWS)
+
     def listing(
         self,
         id_: str,
@@ -92,10 +98,10 @@ class Figures:
         empty: str,
         tall: bool = True,
     ) -> Table:
-        """A list of events that can be paged; its question ended with `limit`."""
+        """A list of events that can be paged; its question is `latest`."""
         older = self.url(id_, page=str(self.page + 1)) if len(found) > ROWS and self.page < _PAGES_MAX else None
         newer = self.url(id_, page=str(self.page - 1) if self.page > 1 else None) if self.page else None
-        rows = [[Cell(row["event_time"], events.session_url(row)), *cells(row)] for row in found[:ROWS]]
+        rows = [[Cell(row["happened"], events.session_url(row)), *cells(row)] for row in found[:ROWS]]
         keys = [str(row["event_id"]) for row in found[:ROWS]]
         headed = (Column("When", "time"), *columns)
         return Table(id_, title, headed, rows, empty, "", older, newer, wide=True, tall=tall, keys=keys)

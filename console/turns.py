@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from console import clock
 from console.ask import Visible, moment
 from console.filters import literal, timestamp
 
@@ -103,7 +104,7 @@ def numbered_sql(visible: Visible, session: Session, columns: Sequence[str]) -> 
     selected = ", ".join([*(one for one in dict.fromkeys((*NEEDED, *columns)) if one not in own), *cast])
     return f"""
 WITH o AS (
-    SELECT {selected}, CASE WHEN clock_suspect THEN received_time ELSE event_time END AS happened,
+    SELECT {selected}, {clock.when("events")} AS happened,
         least(greatest(coalesce({took}), 0), {_TOOK_MAX_MS}) AS took_ms
     FROM events WHERE {session.where()}
 ), e AS (

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from console import clock
 from console.filters import DAY, HOUR, Dimension, Filters, joined, literal, timestamp
 
 NOT_TOLD = "(not told by events)"
@@ -238,11 +239,8 @@ def told(filters: Filters, span: Span, question: Question) -> str:
     Args:    span: within the range.
     Columns: bucket (its number), event, name, source, n, cost_usd, tokens.
     """
-    at = "CASE WHEN e.clock_suspect THEN e.received_time ELSE e.event_time END"
     asked = [
-        # What DuckDB can skip blocks by; the clock of all others is not further from the gateway's.
-        f"e.received_time >= {timestamp(span.start - _AHEAD)} AND e.received_time < {timestamp(span.end + _BEHIND)}",
-        f"{at} >= {timestamp(span.start)} AND {at} < {timestamp(span.end)}",
+        clock.within("e", span.start, span.end),
         *filters.conditions("e", hours=True),
         *of_sessions(filters),
     ]
@@ -251,14 +249,10 @@ def told(filters: Filters, span: Span, question: Question) -> str:
     # reads as little in one scan.
     apart = span.end - span.start > SHORT and not filters.conditions("e", hours=True)
     parts = [(part,) for part in question.parts] if apart else [question.parts]
-    return " UNION ALL ".join(_told(filters.bucket, at, asked, some) for some in parts)
+    return " UNION ALL ".join(_told(filters.bucket, asked, some) for some in parts)
 
 
-# An event whose time is further ahead of its receipt, or behind it, is a clock_suspect.
-_AHEAD, _BEHIND = timedelta(minutes=10), 30 * DAY
-
-
-def _told(bucket: str, at: str, asked: list[str], parts: tuple[Part, ...]) -> str:
+def _told(bucket: str, asked: list[str], parts: tuple[Part, ...]) -> str:
     def each(spelled: Mapping[str, str]) -> str:
         if len(spelled) == 1:
             return next(iter(spelled.values()))
@@ -267,7 +261,7 @@ def _told(bucket: str, at: str, asked: list[str], parts: tuple[Part, ...]) -> st
     events = ", ".join(literal(part.event) for part in parts)
     which = f"e.event_name IN ({events})" if len(parts) > 1 else f"e.event_name = {events}"
     return (
-        f"SELECT {number(bucket, at)} AS bucket, e.event_name AS event, "
+        f"SELECT {number(bucket, clock.when('e'))} AS bucket, e.event_name AS event, "
         f"{each({part.event: part.name for part in parts})} AS name, "
         f"{each({part.event: part.source for part in parts})} AS source, count(*) AS n, "
         "coalesce(sum(e.cost_usd_micros), 0) / 1e6 "

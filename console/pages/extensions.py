@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from console.events import is_value, named, of_range, since
+from console.events import WHEN, is_value, named, of_range, since
 from console.figures import Figures, Row, counted, figures, hidden, outcome, part, there_are, told, total, yes
 from console.filters import NONE
 from console.pages.security import TABS, TITLE
@@ -49,7 +49,7 @@ async def servers(visit: Visit) -> Response:
         "count(*) FILTER (WHERE e.status = 'disconnected') AS disconnected, "
         f"count(*) FILTER (WHERE {_CALL}) AS calls, "
         f"count(*) FILTER (WHERE {_CALL} AND NOT e.success) AS call_failures, "
-        f"count(DISTINCT e.tool_name) FILTER (WHERE {_CALL}) AS tools, {_USERS} AS users, max(e.event_time) AS last, "
+        f"count(DISTINCT e.tool_name) FILTER (WHERE {_CALL}) AS tools, {_USERS} AS users, max({WHEN}) AS last, "
         "string_agg(DISTINCT e.transport_type, ', ') AS transports, count(*) AS n, count(*) OVER () AS of "
         + of_range(filters, named("mcp_server_connection", "tool_result"), both)
         + " GROUP BY 1 ORDER BY n DESC, server LIMIT 100",
@@ -58,13 +58,14 @@ async def servers(visit: Visit) -> Response:
         f"{_USERS} AS users, count(*) OVER () AS of {of_range(filters, named('tool_result'), _CALL, *of_server)} "
         "GROUP BY ALL ORDER BY calls DESC LIMIT 50",
         errors=f"SELECT {server} AS server, e.error_code, e.transport_type, count(*) AS n, {_USERS} AS users, "
-        "max(e.event_time) AS last, count(*) OVER () AS of "
+        f"max({WHEN}) AS last, count(*) OVER () AS of "
         + of_range(filters, named("mcp_server_connection"), "e.status = 'failed'")
         + " GROUP BY ALL ORDER BY n DESC LIMIT 50",
-        latest=f"SELECT e.event_id, e.tenant, e.session_id, e.user_key, e.event_time, {server} AS server, e.status, "
-        f"e.transport_type, e.server_scope, e.error_code, e.duration_ms{error} "
-        f"{of_range(filters, named('mcp_server_connection'), *chosen)} "
-        f"ORDER BY e.event_time DESC, e.event_id {page.limit}",
+        latest=page.latest(
+            f"{server} AS server, e.status, e.transport_type, e.server_scope, e.error_code, e.duration_ms{error}",
+            named("mcp_server_connection"),
+            *chosen,
+        ),
     )
     name = "Server" if seen else "Scope"
 
@@ -236,7 +237,7 @@ async def extensions(visit: Visit) -> Response:
             skills="e.event_name = 'skill_activated'",
         ),
         hooks=f"SELECT e.hook_event, e.hook_type, e.hook_source, e.plugin_name, count(*) AS n, {_USERS} AS users, "
-        "count(DISTINCT (e.tenant, e.session_id)) AS sessions, max(e.event_time) AS last, count(*) OVER () AS of "
+        f"count(DISTINCT (e.tenant, e.session_id)) AS sessions, max({WHEN}) AS last, count(*) OVER () AS of "
         f"{of_range(filters, named('hook_registered'))} GROUP BY ALL ORDER BY n DESC LIMIT 100",
         runs="SELECT coalesce(e.hook_name, e.hook_event) AS hook, e.hook_source, count(*) AS n, "
         "sum(e.num_hooks)::BIGINT AS hooks, sum(e.num_success)::BIGINT AS done, "
@@ -246,18 +247,21 @@ async def extensions(visit: Visit) -> Response:
         "ORDER BY blocked DESC NULLS LAST, n DESC LIMIT 100",
         plugins=f"SELECT {plugin}, count(*) FILTER (WHERE e.event_name = 'plugin_loaded') AS loads, "
         f"count(*) FILTER (WHERE e.event_name = 'plugin_installed') AS installs, {_USERS} AS users, "
-        "max(e.event_time) AS last, count(*) OVER () AS of "
+        f"max({WHEN}) AS last, count(*) OVER () AS of "
         f"{of_range(filters, named('plugin_loaded', 'plugin_installed'))} "
         "GROUP BY ALL ORDER BY users DESC, loads DESC LIMIT 100",
         skills=f"SELECT e.skill_name, e.skill_source, e.plugin_name, e.invocation_trigger, count(*) AS n, {_USERS} AS "
-        f"users, max(e.event_time) AS last, count(*) OVER () AS of {of_range(filters, named('skill_activated'))} "
+        f"users, max({WHEN}) AS last, count(*) OVER () AS of {of_range(filters, named('skill_activated'))} "
         "GROUP BY ALL ORDER BY n DESC LIMIT 100",
-        latest="SELECT e.event_id, e.tenant, e.session_id, e.user_key, e.event_time, e.event_name, "
-        "CASE e.event_name WHEN 'skill_activated' THEN e.skill_name WHEN 'plugin_loaded' THEN e.plugin_name "
-        "WHEN 'plugin_installed' THEN e.plugin_name ELSE coalesce(e.hook_name, e.hook_event) END AS name, "
-        "coalesce(e.hook_source, e.skill_source, e.plugin_scope, e.install_trigger) AS source, "
-        "e.num_blocking, e.num_non_blocking_error, e.num_success "
-        f"{of_range(filters, named(*_EXTENSIONS), *chosen)} ORDER BY e.event_time DESC, e.event_id {page.limit}",
+        latest=page.latest(
+            "e.event_name, CASE e.event_name WHEN 'skill_activated' THEN e.skill_name "
+            "WHEN 'plugin_loaded' THEN e.plugin_name "
+            "WHEN 'plugin_installed' THEN e.plugin_name ELSE coalesce(e.hook_name, e.hook_event) END AS name, "
+            "coalesce(e.hook_source, e.skill_source, e.plugin_scope, e.install_trigger) AS source, "
+            "e.num_blocking, e.num_non_blocking_error, e.num_success",
+            named(*_EXTENSIONS),
+            *chosen,
+        ),
     )
 
     def totals() -> Section:

@@ -9,10 +9,10 @@ from typing import Any
 
 from starlette.responses import Response
 
-from console import usage
+from console import clock, usage
 from console.ask import Answer, moment
 from console.charts import Chart, Series, over_time
-from console.events import VERSION, grouped, is_value, named, of_range, since
+from console.events import VERSION, WHEN, grouped, is_value, named, of_range, since
 from console.figures import ROWS, Figures, Row, counted, drilled, figures, hidden, part, there_are, told, total
 from console.filters import DAY, NONE, Filters, joined, timestamp
 from console.sections import Cell, Column, Section, Stat, Tab, Table
@@ -58,7 +58,7 @@ async def errors(visit: Visit) -> Response:
             compactions="e.event_name = 'compaction'",
         ),
         sessions=usage.sessions(filters, "errors"),
-        statuses=f"SELECT {usage.start(filters.bucket, 'e.event_time')} AS at, "
+        statuses=f"SELECT {usage.start(filters.bucket, WHEN)} AS at, "
         f"coalesce(e.status_code::VARCHAR, 'no HTTP status') AS status, count(*) AS n "
         f"{of_range(filters, named('api_error'))} GROUP BY ALL",
         api=_api(filters),
@@ -67,11 +67,11 @@ async def errors(visit: Visit) -> Response:
         latest=_latest(page, chosen),
         internal=f"SELECT e.error_name, e.error_code, {VERSION} AS version, count(*) AS n, "
         "count(DISTINCT (e.tenant, e.session_id)) AS sessions, count(DISTINCT (e.tenant, e.user_key)) AS users, "
-        f"max(e.event_time) AS last, count(*) OVER () AS of {of_range(filters, named('internal_error'))} "
+        f"max({WHEN}) AS last, count(*) OVER () AS of {of_range(filters, named('internal_error'))} "
         f"GROUP BY ALL ORDER BY n DESC LIMIT {ROWS}",
-        internals=f"SELECT e.event_id, e.tenant, e.session_id, e.user_key, e.event_time, e.error_name, e.error_code, "
-        f"{VERSION} AS version {of_range(filters, named('internal_error'), *internal)} "
-        f"ORDER BY e.event_time DESC, e.event_id LIMIT {ROWS}"
+        internals=page.latest(
+            f"e.error_name, e.error_code, {VERSION} AS version", named("internal_error"), *internal, most=ROWS
+        )
         if internal
         else None,
         compactions='SELECT e."trigger", e.success, count(*) AS n, avg(e.pre_tokens) AS pre, '
@@ -183,7 +183,7 @@ def _api(filters: Filters) -> str:
     # Of requests that were answered nobody asks whose they were, and there are a hundred times as many.
     return (
         f"WITH f AS MATERIALIZED (SELECT {columns}, e.tenant, e.session_id, e.user_key, "
-        f"count(*) AS n, max(e.event_time) AS last {of_range(filters, named(*_FAILED))} GROUP BY ALL "
+        f"count(*) AS n, max({WHEN}) AS last {of_range(filters, named(*_FAILED))} GROUP BY ALL "
         f"UNION ALL SELECT {columns}, NULL AS tenant, NULL AS session_id, NULL AS user_key, count(*) AS n, "
         f"NULL AS last {of_range(filters, named('api_request'))} GROUP BY ALL) "
         f"SELECT *, part = 1 AS of_status, count(*) OVER (PARTITION BY part) AS of FROM ({counts}) "
@@ -191,22 +191,27 @@ def _api(filters: Filters) -> str:
     )
 
 
+# Of the errors that ended a request.
+_OF_FAILURES = (
+    "e.event_name, e.model, e.status_code, coalesce(e.total_attempts, e.attempt) AS attempts, e.total_retry_duration_ms"
+)
+
+
 def _failures(filters: Filters, *more: str, error: str = "") -> str:
-    """The errors that ended a request."""
-    return (
-        "SELECT e.event_id, e.event_name, e.tenant, e.session_id, e.user_key, e.event_time, e.model, "
-        f"e.status_code, coalesce(e.total_attempts, e.attempt) AS attempts, e.total_retry_duration_ms{error} "
-        f"{of_range(filters, named(*_FAILED), *more)}"
-    )
+    """All of them."""
+    base = f"e.event_id, e.tenant, e.session_id, e.user_key, {WHEN} AS happened"
+    return f"SELECT {base}, {_OF_FAILURES}{error} {of_range(filters, named(*_FAILED), *more)}"
 
 
 def _latest(page: Figures, chosen: Sequence[str]) -> str:
     """The latest of them, with what came after; unless that is what is chosen, only of those that are shown."""
-    found = _failures(page.filters, *chosen, error=", e.error" if page.sees("error") else "")
-    order = f"ORDER BY event_time DESC, event_id {page.limit}"
+    error = ", e.error" if page.sees("error") else ""
+    order = "ORDER BY happened DESC, event_id"
     if "after" in page.chosen:
-        return f"{_followed(page, found)} SELECT * FROM f {_after(page)} {order}"
-    return f"{_followed(page, f'{found} {order}')} SELECT * FROM f ORDER BY event_time DESC, event_id"
+        found, shown = _failures(page.filters, *chosen, error=error), f"{_after(page)} {order} {page.limit}"
+    else:
+        found, shown = page.latest(f"{_OF_FAILURES}{error}", named(*_FAILED), *chosen), order
+    return f"{_followed(page, found)} SELECT * FROM f {shown}"
 
 
 def _followed(page: Figures, failures: str) -> str:
@@ -214,21 +219,22 @@ def _followed(page: Figures, failures: str) -> str:
     filters = page.filters
     # To the minute, so that the answer can be shared.
     recent = (page.visit.console.now().astimezone(UTC) - _UNDECIDED).replace(second=0, microsecond=0)
-    until = f"r.event_time >= {timestamp(filters.start)} AND r.event_time < {timestamp(filters.end + DAY)}"
+    until = clock.within("r", filters.start, filters.end + DAY)
     # Sessions by a number: what sorts by it takes half as long as by their names.
     return (
         f"WITH x AS MATERIALIZED ({failures}), "
         "s AS MATERIALIZED (SELECT tenant, session_id, row_number() OVER () AS id "
         "FROM (SELECT DISTINCT tenant, session_id FROM x WHERE session_id IS NOT NULL)), "
-        "r AS (SELECT s.id, r.event_time FROM events r JOIN s ON s.tenant = r.tenant AND s.session_id = r.session_id "
+        f"r AS (SELECT s.id, {clock.when('r')} AS happened FROM events r "
+        "JOIN s ON s.tenant = r.tenant AND s.session_id = r.session_id "
         f"WHERE {until} AND r.event_name = 'api_request'), "
         "y AS (SELECT x.*, s.id FROM x LEFT JOIN s ON s.tenant = x.tenant AND s.session_id = x.session_id), "
-        "f AS (SELECT y.*, CASE WHEN r.event_time < y.event_time + INTERVAL 1 DAY "
-        "THEN date_diff('millisecond', y.event_time, r.event_time) / 1000 END AS pause_s, "
-        "CASE WHEN y.session_id IS NULL THEN 'unknown' WHEN r.event_time < y.event_time + INTERVAL 1 DAY "
+        "f AS (SELECT y.*, CASE WHEN r.happened < y.happened + INTERVAL 1 DAY "
+        "THEN date_diff('millisecond', y.happened, r.happened) / 1000 END AS pause_s, "
+        "CASE WHEN y.session_id IS NULL THEN 'unknown' WHEN r.happened < y.happened + INTERVAL 1 DAY "
         "THEN 'recovered' "
-        f"WHEN y.event_time >= {timestamp(recent)} THEN 'too early to say' ELSE 'stalled' END AS after "
-        "FROM y ASOF LEFT JOIN r ON y.id = r.id AND y.event_time < r.event_time)"
+        f"WHEN y.happened >= {timestamp(recent)} THEN 'too early to say' ELSE 'stalled' END AS after "
+        "FROM y ASOF LEFT JOIN r ON y.id = r.id AND y.happened < r.happened)"
     )
 
 
@@ -405,7 +411,7 @@ async def latency(visit: Visit) -> Response:
     quantiles = f"[{', '.join(map(str, _QUANTILES.values()))}]"
     chosen = [is_value("e.tool_name", page.chosen["tool"])] if "tool" in page.chosen else []
     error = ", e.error" if page.sees("error") else ""
-    bucket = f"{usage.start(filters.bucket, 'e.event_time')} AS start"
+    bucket = f"{usage.start(filters.bucket, WHEN)} AS start"
     first = "quantile_cont(e.ttft_ms, [0.5, 0.95]) AS first, count(e.ttft_ms) AS n"
     found = await page.ask(
         tools="SELECT e.tool_name, grouping(e.tool_name) = 1 AS of_all, count(*) AS n, "
@@ -424,14 +430,14 @@ async def latency(visit: Visit) -> Response:
         f"{of_range(filters, named('api_request'))} GROUP BY ALL",
         first=f"SELECT {bucket}, e.model, {first} {of_range(filters, named('api_request'), 'e.ttft_ms IS NOT NULL')} "
         "GROUP BY ALL ORDER BY n DESC LIMIT 5000",
-        failures="SELECT e.event_id, e.tenant, e.session_id, e.user_key, e.event_time, e.tool_name, e.error_type, "
-        f"e.duration_ms{error} {of_range(filters, named('tool_result'), 'NOT e.success', *chosen)} "
-        f"ORDER BY e.event_time DESC, e.event_id {page.limit}",
+        failures=page.latest(
+            f"e.tool_name, e.error_type, e.duration_ms{error}", named("tool_result"), "NOT e.success", *chosen
+        ),
     )
     first_by_time = found["first"].objects() if isinstance(found["first"], Answer) else []
     traced: dict[str, Any] = {}
     if not first_by_time and page.sees("ttft_ms", table="spans"):  # older clients tell it only in their traces
-        start = f"{usage.start(filters.bucket, 'e.start_time')} AS start"
+        start = f"{usage.start(filters.bucket, clock.when('e', 'start_time'))} AS start"
         sql = of_range(filters, "e.ttft_ms IS NOT NULL", table="spans")
         traced = await page.ask(
             first=f"SELECT {start}, e.model, {first} {sql} GROUP BY ALL ORDER BY n DESC LIMIT 5000",

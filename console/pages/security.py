@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from console import risks, usage
 from console.charts import over_time
-from console.events import grouped, is_value, named, of_range, since
+from console.events import WHEN, grouped, is_value, named, of_range, since
 from console.figures import (
     NOT_TOLD,
     Figures,
@@ -97,7 +97,7 @@ async def overview(visit: Visit) -> Response:
         )
         if commands
         else None,
-        chart=f"SELECT {usage.start(filters.bucket, 'e.event_time')} AS at, CASE {kinds} END AS kind, count(*) AS n "
+        chart=f"SELECT {usage.start(filters.bucket, WHEN)} AS at, CASE {kinds} END AS kind, count(*) AS n "
         f"{of_range(filters, named(*_WATCHED_EVENTS[1:]))} GROUP BY ALL HAVING kind IS NOT NULL",
         commands=_commands(page, [risks.risky("e.command_line")], 10) if commands else None,
         modes=_modes(page, 10),
@@ -240,12 +240,8 @@ def _commands(page: Figures, conditions: Sequence[str], most: int | None = None)
     seen = page.sees("command_line")
     line = ", e.command_line" if seen else ""
     marks = f", {risks.names('command_line')} AS risks" if seen else ""
-    order = "ORDER BY event_time DESC, event_id"
-    return (
-        f"SELECT *{marks} FROM (SELECT e.event_id, e.tenant, e.session_id, e.user_key, e.event_time, e.tool_name, "
-        f"e.success, e.decision_source{line} {of_range(page.filters, _COMMAND, *conditions)} {order} "
-        f"{page.limit if most is None else f'LIMIT {most}'}) {order}"
-    )
+    found = page.latest(f"e.tool_name, e.success, e.decision_source{line}", _COMMAND, *conditions, most=most)
+    return f"SELECT *{marks} FROM ({found}) ORDER BY happened DESC, event_id"
 
 
 def _command_table(page: Figures, id_: str, title: str, rows: Sequence[Row]) -> Table:
@@ -383,14 +379,13 @@ async def permissions(visit: Visit) -> Response:
             users="tenant, user_key",
         )
         + ") ORDER BY n DESC LIMIT 2000",
-        permanent="SELECT e.tenant, e.user_key, e.tool_name, count(*) AS n, max(e.event_time) AS last, "
+        permanent=f"SELECT e.tenant, e.user_key, e.tool_name, count(*) AS n, max({WHEN}) AS last, "
         f"count(*) OVER () AS of {of_range(filters, _PERMANENT)} GROUP BY ALL ORDER BY n DESC, last DESC LIMIT 100",
         modes=_modes(page, 50),
         transitions="SELECT e.from_mode, e.to_mode, e.trigger, count(*) AS n, count(DISTINCT (e.tenant, e.user_key)) "
-        f"AS users, max(e.event_time) AS last, count(*) OVER () AS of {of_range(filters, changes)} GROUP BY ALL "
+        f"AS users, max({WHEN}) AS last, count(*) OVER () AS of {of_range(filters, changes)} GROUP BY ALL "
         "ORDER BY n DESC LIMIT 100",
-        latest="SELECT e.event_id, e.tenant, e.session_id, e.user_key, e.event_time, e.tool_name, e.decision, e.source"
-        f"{line} {of_range(filters, _DECISION, *chosen)} ORDER BY e.event_time DESC, e.event_id {page.limit}",
+        latest=page.latest(f"e.tool_name, e.decision, e.source{line}", _DECISION, *chosen),
     )
 
     def totals() -> Section:
@@ -477,9 +472,9 @@ def _source(source: str | None, href: str | None = None) -> Cell:
 def _modes(page: Figures, most: int) -> str:
     """The changes of mode, those to bypassPermissions first."""
     return (
-        "SELECT e.event_id, e.tenant, e.session_id, e.user_key, e.event_time, e.from_mode, e.to_mode, e.trigger, "
-        f"count(*) OVER () AS of {of_range(page.filters, named('permission_mode_changed'))} "
-        f"ORDER BY e.to_mode IS NOT DISTINCT FROM '{BYPASS}' DESC, e.event_time DESC, e.event_id LIMIT {most}"
+        f"SELECT e.event_id, e.tenant, e.session_id, e.user_key, {WHEN} AS happened, e.from_mode, e.to_mode, "
+        f"e.trigger, count(*) OVER () AS of {of_range(page.filters, named('permission_mode_changed'))} "
+        f"ORDER BY e.to_mode IS NOT DISTINCT FROM '{BYPASS}' DESC, happened DESC, e.event_id LIMIT {most}"
     )
 
 
@@ -607,7 +602,6 @@ async def refusals(visit: Visit) -> Response:
         if name in page.chosen
     ]
     failed = [is_value("e.error_category", page.chosen["signin"])] if "signin" in page.chosen else []
-    base = "e.event_id, e.tenant, e.session_id, e.user_key, e.event_time"
     found = await page.ask(
         totals=counted(
             since(filters),
@@ -620,14 +614,15 @@ async def refusals(visit: Visit) -> Response:
         groups="SELECT e.category, e.model, count(*) AS n, count(*) FILTER (WHERE e.server_fallback_hop) AS hops, "
         "count(DISTINCT (e.tenant, e.session_id)) AS sessions, count(DISTINCT (e.tenant, e.user_key)) AS users, "
         f"count(*) OVER () AS of {of_range(filters, named('api_refusal'))} GROUP BY ALL ORDER BY n DESC LIMIT 100",
-        latest=f"SELECT {base}, e.category, e.model, e.query_source, e.attempt, e.server_fallback_hop "
-        f"{of_range(filters, named('api_refusal'), *refused)} ORDER BY e.event_time DESC, e.event_id {page.limit}",
+        latest=page.latest(
+            "e.category, e.model, e.query_source, e.attempt, e.server_fallback_hop", named("api_refusal"), *refused
+        ),
         auth="SELECT e.action, e.success, e.auth_method, e.error_category, e.status_code, count(*) AS n, "
-        "count(DISTINCT (e.tenant, e.user_key)) AS users, max(e.event_time) AS last, count(*) OVER () AS of "
+        f"count(DISTINCT (e.tenant, e.user_key)) AS users, max({WHEN}) AS last, count(*) OVER () AS of "
         f"{of_range(filters, named('auth'))} GROUP BY ALL ORDER BY e.success, n DESC LIMIT 100",
-        failures=f"SELECT {base}, e.action, e.auth_method, e.error_category, e.status_code "
-        f"{of_range(filters, named('auth'), 'NOT e.success', *failed)} "
-        f"ORDER BY e.event_time DESC, e.event_id {page.limit}",
+        failures=page.latest(
+            "e.action, e.auth_method, e.error_category, e.status_code", named("auth"), "NOT e.success", *failed
+        ),
     )
 
     def totals() -> Section:
