@@ -93,6 +93,18 @@ def hours(filters: Filters) -> str:
     return f"FROM session_hours h{_SESSIONS if of_session else ''} WHERE {where}"
 
 
+def of_hours(alias: str, filters: Filters) -> str:
+    """Condition: an event, or a point, counts in an hour that the filters mean. It lies in their range.
+
+    All hours of a session are passed on again when it changes its team: they have the one that it has by now, an event
+    the one that it was sent with. So it is its hour that says where it counts, as in the sums beside it.
+    """
+    hour = start("hour", clock.when(alias))
+    # Of who was named in the session beside its user there are hours, too, of nothing.
+    found = f"SELECT h.tenant, h.session_id, h.start {hours(filters)} AND (h.api_requests > 0 OR h.spend_usd > 0)"
+    return f"({alias}.tenant, {alias}.session_id, {hour}) IN ({found})"
+
+
 _SESSIONS = " JOIN sessions s ON s.tenant = h.tenant AND s.session_id = h.session_id"
 
 

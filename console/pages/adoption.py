@@ -9,14 +9,13 @@ from typing import Any
 
 from starlette.responses import Response
 
-from console import usage
+from console import clock, usage
 from console.ask import Answer, Visible, moment
 from console.charts import Chart, Series, over_time
 from console.download import csv_file
 from console.errors import AskFault
 from console.figures import there_are
 from console.filters import DAY, DIMENSIONS, NONE, FilterFault, Filters, joined, literal, timestamp
-from console.pages.cost import when
 from console.shown import count
 from console.web import Page, Visit
 
@@ -401,12 +400,9 @@ def _named(filters: Filters, span: Span) -> str:
 
 
 def _events(filters: Filters, span: Span) -> str:
-    at = when("e")
     where = [
         f"e.event_name IN ({', '.join(literal(event) for event, _, _ in _OF_EVENTS)})",
-        f"{at} >= {timestamp(span.start)}",
-        f"{at} < {timestamp(span.end)}",
-        f"e.received_time >= {timestamp(span.start - timedelta(hours=1))}",
+        clock.within("e", span.start, span.end),
         *filters.conditions("e", hours=True),
         *usage.of_sessions(filters),
     ]

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 from starlette.responses import Response
 
-from console import prices, usage
+from console import clock, prices, usage
 from console.ask import Answer, Visible, moment
 from console.charts import Chart, Series
 from console.download import csv_file
@@ -374,30 +374,18 @@ def _cells_total(filters: Filters) -> str:
     )
 
 
-def when(alias: str) -> str:
-    """The time by which a record counts: a clock that cannot be right is not asked (DESIGN.md, rule 9)."""
-    return f"CASE WHEN {alias}.clock_suspect THEN {alias}.received_time ELSE {alias}.event_time END"
-
-
 def _requests(filters: Filters, *, before: bool = False) -> str:
     """WHERE of the events `e` of the API requests of a range."""
     return joined([*_recorded("e", filters, before=before), "e.event_name = 'api_request'"])
 
 
 def _recorded(alias: str, filters: Filters, *, before: bool) -> list[str]:
-    """Conditions on events or points: the range, and the filters by way of their sessions."""
-    start = filters.before.start if before else filters.start
-    at = when(alias)
-    found = [
-        f"{at} >= {timestamp(start)}",
-        f"{at} < {timestamp(filters.end)}",
-        # Nothing of the range was received before; this is what the store can skip by.
-        f"{alias}.received_time >= {timestamp(start - HOUR)}",
+    """Conditions on events or points: the range, and the filters by way of their hours."""
+    ranged = usage.with_before(filters) if before else filters
+    return [
+        clock.within(alias, ranged.start, ranged.end),
+        *([usage.of_hours(alias, ranged)] if filters.values else []),
     ]
-    if filters.values:
-        of = f"SELECT h.tenant, h.session_id {hours(filters, before=before)}"
-        found.append(f"({alias}.tenant, {alias}.session_id) IN ({of})")
-    return found
 
 
 def _told(by: By, filters: Filters, *, before: bool = False) -> str:
@@ -415,10 +403,11 @@ def _told(by: By, filters: Filters, *, before: bool = False) -> str:
         ]
     )
     return (
-        f"WITH told AS (SELECT {when('e')} AS at, e.{by.column} AS name, e.cost_usd AS usd, e.tenant, e.session_id, "
-        "coalesce(e.input_tokens, 0) + coalesce(e.output_tokens, 0) AS tokens "
+        f"WITH told AS (SELECT {clock.when('e')} AS at, e.{by.column} AS name, e.cost_usd AS usd, "
+        "e.tenant, e.session_id, coalesce(e.input_tokens, 0) + coalesce(e.output_tokens, 0) AS tokens "
         f"FROM events e WHERE {_requests(filters, before=before)} UNION ALL "
-        f"SELECT {when('m')} AS at, m.{by.column} AS name, m.value AS usd, m.tenant, m.session_id, NULL AS tokens "
+        f"SELECT {clock.when('m')} AS at, m.{by.column} AS name, m.value AS usd, "
+        "m.tenant, m.session_id, NULL AS tokens "
         f"FROM metrics m WHERE {points})"
     )
 
@@ -499,9 +488,9 @@ def _row(by: By, one: Mapping[str, Any], every: float, filters: Filters) -> Row:
 def _requests_url(by: By, value: str, filters: Filters) -> str:
     """What has no filter among the sessions is asked of the SQL page."""
     sql = (
-        "select tenant, session_id, count(*) as requests, round(sum(cost_usd), 4) as cost_usd\nfrom events\n"
+        "select tenant, session_id, count(*) as requests, round(sum(cost_usd), 4) as cost_usd\nfrom events e\n"
         f"where event_name = 'api_request' and {by.column} = {literal(value)}\n"
-        f"  and event_time >= {timestamp(filters.start)} and event_time < {timestamp(filters.end)}\n"
+        f"  and {clock.within('e', filters.start, filters.end)}\n"
         "group by all order by cost_usd desc limit 100"
     )
     return f"/sql?{urlencode({'q': sql})}"

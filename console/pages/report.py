@@ -10,11 +10,11 @@ from typing import Any
 
 from starlette.responses import Response
 
+from console import clock, usage
 from console.ask import Answer, Visible, moment
 from console.download import csv_file
 from console.errors import AskFault
-from console.filters import DAY, DIMENSIONS, HOUR, NONE, FilterFault, Filters, joined, timestamp
-from console.pages.cost import when
+from console.filters import DAY, DIMENSIONS, NONE, FilterFault, Filters, joined, timestamp
 from console.web import Page, Visit
 
 NOT_TOLD = "(not told)"
@@ -179,18 +179,16 @@ def _by_week(filters: Filters) -> str:
     return f"SELECT date_trunc('week', d.start) AS key, {_sums()} {_days(filters)} GROUP BY 1 ORDER BY 1"
 
 
-def _by_model(filters: Filters) -> str:
+def _by_model(filters: Filters, now: datetime) -> str:
     """From the events, which alone tell the model of a request."""
-    at = when("e")
-    where = [
-        "e.event_name = 'api_request'",
-        f"{at} >= {timestamp(filters.start)}",
-        f"{at} < {timestamp(filters.end)}",
-        f"e.received_time >= {timestamp(filters.start - HOUR)}",
-    ]
+    where = ["e.event_name = 'api_request'", clock.within("e", filters.start, filters.end)]
     if filters.values:
-        sessions = joined([f"s.last_time >= {timestamp(filters.start)}", *filters.conditions("s")])
-        where.append(f"(e.tenant, e.session_id) IN (SELECT s.tenant, s.session_id FROM sessions s WHERE {sessions})")
+        counted, kept = usage.of_hours("e", filters), usage.kept_from(now)
+        if filters.start < kept:  # by what is known of the session, where its hours are gone
+            sessions = joined([f"s.last_time >= {timestamp(filters.start)}", *filters.conditions("s")])
+            found = f"(e.tenant, e.session_id) IN (SELECT s.tenant, s.session_id FROM sessions s WHERE {sessions})"
+            counted = f"({counted} OR ({clock.when('e')} < {timestamp(kept)} AND {found}))"
+        where.append(counted)
     return (
         "SELECT e.model AS key, sum(e.cost_usd) AS cost_usd, sum(e.input_tokens) AS input_tokens, "
         "sum(e.output_tokens) AS output_tokens, "
@@ -208,7 +206,7 @@ async def _sections(visit: Visit, filters: Filters, visible: Visible, limit: int
         **({} if "cost_center" in filters.values else {"cost_center": visit.ask(_by("cost_center", filters, limit))}),
         "team": visit.ask(_by("team", filters, limit)),
         "week": visit.ask(_by_week(filters)),
-        "model": visit.ask(_by_model(filters)),
+        "model": visit.ask(_by_model(filters, visit.console.now())),
         "user": visit.ask(_by_user(filters, visible, limit), limit=limit + 1),
         "totals": visit.ask(_totals(filters)),
     }

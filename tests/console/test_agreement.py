@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 import pytest
 import pytest_asyncio
 
+from console import shown
 from console.filters import DIMENSIONS, NONE
 from tests.console.conftest import Pages
 from tests.console.handmade import pages_over
@@ -73,12 +74,28 @@ async def told(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages]
     hours.append(samples.session_hour(9, session_id="points", **{**_hour(0, "core"), "prompts": 0}, active=False))
     requests = [
         samples.event(number, event_time=hour["start"] + 1, received_time=hour["start"] + 2, model=model, cost_usd=0.25)
-        | {name: hour.get(name) for name in ("session_id", "user_key", "team")}
-        for number, (model, hour) in enumerate((one["model"], hour) for one, of_one in MADE for hour in of_one)
+        | {name: hour.get(name) for name in ("user_key", "team", "department", "cost_center")}
+        | {"session_id": session_id}
+        for number, (model, session_id, hour) in enumerate(
+            (one["model"], one["session_id"], hour) for one, of_one in MADE for hour in of_one
+        )
+    ]
+    days = [
+        samples.user_window(number, grain="day", start=hour["start"] - hour["start"] % DAY, spend_usd=hour["spend_usd"])
+        | {name: hour.get(name) for name in ("user_key", "team", "department", "cost_center")}
+        for number, hour in enumerate(hours)
     ]
     folder = tmp_path_factory.mktemp("told")
-    async with pages_over(folder, [], sessions=sessions, session_hours=hours, events=requests) as pages:
+    async with pages_over(
+        folder, [], sessions=sessions, session_hours=hours, events=requests, user_windows=days
+    ) as pages:
         yield pages
+
+
+async def _file(pages: Pages, url: str) -> list[dict[str, str]]:
+    answer = await pages.get(url)
+    assert answer.status_code == 200, (url, answer.text[:300])
+    return list(csv.DictReader(io.StringIO(answer.text)))
 
 
 async def _listed(pages: Pages, url: str) -> tuple[int, dict[str, str]]:
@@ -215,3 +232,59 @@ async def test_what_is_older_than_its_hours_is_listed_by_when_it_ran(tmp_path_fa
         text = (await pages.get("/?range=90d")).text
         assert stats(text)["Sessions"].startswith("1 ")
         assert (await _listed(pages, _tiles(text)["Sessions"]))[0] == 1
+
+
+def _models(text: str) -> dict[str, str]:
+    """Model → cost, of the ranking of the overview; without what no request names."""
+    return {name: cells[0] for name, cells in ranking(text).items() if name != NONE and cells[0] != "–"}
+
+
+@over_sql
+@pytest.mark.parametrize("range_", RANGES)
+@pytest.mark.parametrize("filters", FILTERS, ids=repr)
+async def test_cost_by_model_is_that_of_the_overview(told: Pages, range_: str, filters: dict[str, str]) -> None:
+    query = f"{range_}&{urlencode(filters)}"
+    text = (await told.get(f"/?{query}&by=model", **{"HX-Request": "true"})).text
+    rows = await _file(told, f"/cost.csv?table=by&by=model&{query}")
+    assert {
+        row["model"]: shown.usd(float(row["cost_usd"])) for row in rows if row["key"] and float(row["cost_usd"])
+    } == ({} if "Nothing matches these filters" in text else _models(text))
+    assert all(float(row["cost_usd"]) >= 0 for row in rows)
+
+
+@over_sql
+async def test_cost_of_a_team_counts_no_hours_of_another(told: Pages) -> None:
+    for by in ("model", "team", "version"):
+        rows = await _file(told, f"/cost.csv?table=by&by={by}&team=old&range=7d")
+        assert [float(row["cost_usd"]) for row in rows if float(row["cost_usd"])] == [0.25], by
+
+
+@over_sql
+@pytest.mark.parametrize(("center", "models"), [("cc-1", {"opus": 0.25}), ("cc-2", {"opus": 0.25})])
+async def test_the_month_of_a_cost_center_has_its_own_requests(
+    told: Pages, center: str, models: dict[str, float]
+) -> None:
+    rows = await _file(told, f"/report.csv?month=2026-09&cost_center={center}")
+    assert {row["name"]: float(row["cost_usd"]) for row in rows if row["section"] == "model"} == models
+    assert {row["name"]: float(row["cost_usd"]) for row in rows if row["section"] == "total"} == {"": 0.25}
+
+
+@over_sql
+async def test_a_session_that_moved_counts_where_its_hours_do(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """As the streams publish it: all its hours are of the cost center that it has now, its events as they were sent."""
+    days, now = (1, 0), {"cost_center": "cc-2", "user_key": "ada"}
+    session, hours = _session(1, "opus", *(_hour(day, "core", api_requests=1) | now for day in days))
+    events = [
+        samples.event(day, event_time=HOUR - day * DAY, received_time=HOUR, model="opus", cost_usd=0.25)
+        | {"session_id": session["session_id"], "user_key": "ada", "team": "core", "cost_center": center}
+        for day, center in zip(days, ("cc-1", "cc-2"), strict=True)
+    ]
+    window = {"grain": "day", "start": HOUR - HOUR % DAY, "spend_usd": 0.5, "team": "core", "input_tokens": 0}
+    made = {"sessions": [session], "session_hours": hours, "events": events}
+    made["user_windows"] = [samples.user_window(1, **window, **now)]
+    async with pages_over(tmp_path_factory.mktemp("moved"), [], **made) as pages:
+        for center, expected in (("cc-2", {"opus": 0.5}), ("cc-1", {})):
+            rows = await _file(pages, f"/report.csv?month=2026-09&cost_center={center}")
+            assert {row["name"]: float(row["cost_usd"]) for row in rows if row["section"] == "model"} == expected
+            rows = await _file(pages, f"/cost.csv?table=by&by=model&range=7d&cost_center={center}")
+            assert {row["model"]: float(row["cost_usd"]) for row in rows} == expected
