@@ -142,8 +142,7 @@ def _sign_in_first(console: Console, request: Request, page: Page) -> Response:
         return visit.render(
             "refusal.html", status=401, title="Sign in again", text="", again=True, headers={"HX-Refresh": "true"}
         )
-    query = f"?{request.url.query}" if request.url.query else ""
-    return visit.go(f"/signin?{urlencode({'next': request.url.path + query})}")
+    return visit.go(f"/signin?{urlencode({'next': visit.here})}")
 
 
 def _same_origin(request: Request) -> bool:

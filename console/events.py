@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from console import clock
+from console import clock, turns
 from console.filters import DIMENSIONS, NONE, Filters, joined, literal, timestamp
 from console.web import Visit
 
@@ -119,8 +119,8 @@ def session_url(row: Mapping[str, Any]) -> str | None:
     """Where the session of a row of (tenant, session_id, event_id) is shown, at that event; None without a session."""
     if not row.get("tenant") or not row.get("session_id"):
         return None
-    url = f"/sessions/{quote(row['tenant'], safe='')}/{quote(row['session_id'], safe='')}"
-    return f"{url}?event={quote(row['event_id'], safe='')}" if row.get("event_id") else url
+    query = f"event={quote(row['event_id'], safe='')}" if row.get("event_id") else ""
+    return turns.session_url(row["tenant"], row["session_id"], query)
 
 
 async def emails(visit: Visit, *answers: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 from console import clock
 from console.ask import Visible, moment
@@ -57,10 +57,10 @@ class Session:
         """Its id."""
         return str(self.row["session_id"])
 
-    def url(self, more: str = "", **said: object) -> str:
-        """A page below it, which knows the way back."""
+    def url(self, *below: str, **said: object) -> str:
+        """A page below it, which knows the way back.  below: the further parts of its path."""
         query = "&".join(part for part in (self.back, urlencode(said)) if part)
-        return session_url(self.tenant, self.id, query, more)
+        return session_url(self.tenant, self.id, query, *below)
 
     def event_url(self, event_id: str) -> str:
         """The link to one event in its place."""
@@ -79,10 +79,20 @@ class Session:
         return f"{of} AND {within}"
 
 
-def session_url(tenant: str, session_id: str, query: str = "", more: str = "") -> str:
-    """The page of one session.  query: of the list to go back to.  more: of the path, below the session."""
-    path = f"/sessions/{quote(tenant, safe='')}/{quote(session_id, safe='')}{more}"
+def session_url(tenant: str, session_id: str, query: str = "", *below: str) -> str:
+    """The page of one session.  query: of the list to go back to.  below: the further parts of the path."""
+    path = f"/sessions/{'/'.join(map(_part, (tenant, session_id, *below)))}"
     return f"{path}?{query}" if query else path
+
+
+def parts(path: str) -> list[str]:
+    """What such a path was made of, from its percent-encoded spelling: a client chooses its ids, slashes and all."""
+    return [unquote(part.removeprefix("=")) for part in path.split("/")[2:]]
+
+
+def _part(text: str) -> str:
+    # Browsers take dots alone for a folder above, percent-encoded or not; a "=" of the text is percent-encoded.
+    return ("=" if text in (".", "..") else "") + quote(text, safe="")
 
 
 def mark(*parts: str) -> str:

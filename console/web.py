@@ -113,6 +113,17 @@ class Visit:
         """Who is signed in, if anybody."""
         return self._person
 
+    @property
+    def path(self) -> str:
+        """The path that was asked for as it was spelled: an id in it may have slashes."""
+        return str(self.request.scope["raw_path"].decode("ascii", "replace"))
+
+    @property
+    def here(self) -> str:
+        """It, with its query."""
+        query = self.request.url.query
+        return f"{self.path}?{query}" if query else self.path
+
     @cached_property
     def filters(self) -> Filters:
         """Of the URL. Raises: FilterFault, which becomes a page that says so."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Literal
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from starlette.responses import Response
 
@@ -18,6 +18,7 @@ from console.download import csv_file
 from console.errors import AskFault
 from console.filters import HOUR, NONE, FilterFault, Filters, joined, literal, timestamp
 from console.shown import short
+from console.turns import session_url
 from console.web import Page, Visit
 
 NOT_TOLD, OTHERS = "(not told)", "(others)"
@@ -254,11 +255,6 @@ def _cache_line(one: CacheRow) -> tuple[Any, ...]:
     price = None if one.price is None else one.price.input_usd
     tokens = (one.read, one.written, one.plain, one.hit)
     return (one.name, one.requests, *tokens, price, one.as_input_usd, one.read_usd, one.surcharge_usd, one.saved_usd)
-
-
-def session_url(tenant: str, session_id: str) -> str:
-    """The page of a session, whatever is in its name."""
-    return f"/sessions/{quote(tenant, safe='')}/{quote(session_id, safe='')}"
 
 
 def _report_url(filters: Filters, now: datetime) -> str:

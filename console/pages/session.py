@@ -1,7 +1,7 @@
 """One session: what it was, and its timeline by turn down to every event. Beside the list, or as a page of its own.
 
 /sessions/{tenant}/{session_id} takes the parameters of the list that it was opened from (console/pages/sessions.py),
-to go back to, and:
+to go back to; both are percent-encoded, slashes too, so that no session can be called as a page of another one. And:
 
     turns   the page of turns, from 1
     event   an event's id: the page of turns that has it is shown, with the event open
@@ -27,7 +27,7 @@ from console.errors import AskFault
 from console.filters import FilterFault, literal
 from console.listing import listing, state
 from console.timeline import Turn
-from console.turns import COLUMNS, NEEDED, Session, mark, numbered_sql, outline_sql, spans_sql
+from console.turns import COLUMNS, NEEDED, Session, mark, numbered_sql, outline_sql, parts, spans_sql
 from console.web import Page, Visit
 from console.wording import words
 
@@ -104,7 +104,7 @@ async def turn(visit: Visit) -> Response:
 async def event(visit: Visit) -> Response:
     """One event, whole."""
     visible, found = await _found(visit)
-    event_id = visit.request.path_params["event_id"]
+    event_id = _below(visit)[1]
     row = None if found is None else await _whole(visit, found, event_id)
     if found is None or row is None:
         return _unknown(visit)
@@ -121,7 +121,7 @@ async def content(visit: Visit) -> Response:
         return _unknown(visit)
     if not visible.has("content", "event_id", "field", "text"):
         raise AskFault(f"to read content takes {NO_CONTENT}", reason="forbidden", status=403)
-    event_id = visit.request.path_params["event_id"]
+    event_id = _below(visit)[1]
     columns = [
         one for one in ("event_name", "length", "truncated", "masked", "body_ref") if visible.has("content", one)
     ]
@@ -221,7 +221,7 @@ async def _found(visit: Visit) -> tuple[Visible, Session | None]:
     visible, asked = await visit.visible(), listing(visit.request.query_params, visit.filters)
     if not visible.has("sessions", "session_id", "start_time", "last_time"):
         raise AskFault("sessions are not for your role", reason="forbidden", status=403)
-    tenant, session_id = (visit.request.path_params[name] for name in ("tenant", "session_id"))
+    tenant, session_id = parts(visit.path)[:2]
     answer = await visit.ask(
         f"SELECT * FROM sessions WHERE tenant = {literal(tenant)} AND session_id = {literal(session_id)} LIMIT 1"
     )
@@ -329,10 +329,30 @@ def _number(visit: Visit, name: str, default: int, most: int) -> int:
     return int(text)
 
 
-_AT = "/sessions/{tenant}/{session_id:path}"
-PAGES = (
-    Page(_AT + "/events/{event_id}", event),
-    Page(_AT + "/events/{event_id}/content", content, changes=True),
-    Page(_AT + "/turn", turn),
-    Page(_AT, session),
-)
+def _below(visit: Visit) -> list[str]:
+    """What the path has below the session."""
+    return parts(visit.path)[2:]
+
+
+async def read(visit: Visit) -> Response:
+    """The session, or what of it the path names. Told apart by its spelling: a session may be called "abc/turn"."""
+    match parts(visit.path):
+        case [_, _]:
+            return await session(visit)
+        case [_, _, "turn"]:
+            return await turn(visit)
+        case [_, _, "events", _]:
+            return await event(visit)
+    return _unknown(visit)
+
+
+async def changed(visit: Visit) -> Response:
+    """What is asked for by a form."""
+    match parts(visit.path):
+        case [_, _, "events", _, "content"]:
+            return await content(visit)
+    return _unknown(visit)
+
+
+_AT = "/sessions/{rest:path}"
+PAGES = (Page(_AT, read), Page(_AT, changed, changes=True))

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from starlette.datastructures import ImmutableMultiDict
 from starlette.responses import Response
 
+from console import turns
 from console.ask import Visible
 from console.errors import AskFault
 from console.filters import FilterFault, literal, timestamp
@@ -298,7 +299,7 @@ def _first(visible: Visible, choice: Choice) -> str:
 
 def session_url(tenant: str, session_id: str | None) -> str | None:
     """The page of a session; none for records without one."""
-    return f"/sessions/{quote(tenant, safe='')}/{quote(session_id, safe='')}" if session_id else None
+    return turns.session_url(tenant, session_id) if session_id else None
 
 
 def _is_ingest(text: str) -> bool:

@@ -6,9 +6,10 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urljoin, urlsplit
 
 import pytest
 import pytest_asyncio
@@ -17,7 +18,7 @@ from console.pages.session import EVENTS, TURNS, first_text, pretty
 from schemas.roles import DEFAULTS, Condition, Grant, Role
 from tests.console.browser import Window
 from tests.console.conftest import CAPTURES, Fed, Pages
-from tests.console.handmade import HOSTILE, pages_over
+from tests.console.handmade import HOSTILE, hours_of, pages_over
 from tests.console.people import person
 from tests.e2e import truth
 from tests.e2e.requests import Sender, dated, load
@@ -577,3 +578,37 @@ def test_nothing_is_wrong_for_who_cannot_see_or_use_a_mouse(window: Callable[...
         page.locator("#drawer .entry > details > summary").first.click()
         page.wait_for_selector("#drawer .json-box")
         assert one.accessibility("#drawer") == []
+
+
+@over_sql
+async def test_a_session_is_found_by_whatever_its_client_called_it(tmp_path: Path) -> None:
+    ids = ("abc", "abc/turn", "abc/events/x", "abc/events/x/content", "..", ".", "../..", "a?b#c", "%2F%", "=..", "=a")
+    made = [
+        (
+            samples.session(number, session_id=id_, start_time=samples.T0, last_time=samples.T0 + samples.SECOND),
+            samples.event(0, session_id=id_, event_id=f"e/{number}", prompt_id=f"p/{number}", cost_usd=0.125),
+        )
+        for number, id_ in enumerate(ids)
+    ]
+    sessions, events = ([one[place] for one in made] for place in (0, 1))
+    hours = [hour for session in sessions for hour in hours_of(session)]
+    async with pages_over(tmp_path, [], sessions=sessions, events=events, session_hours=hours) as pages:
+        listed = re.findall(r'class="row-link" href="([^"]+)"', await text_of(pages, "/sessions"))
+        assert len(listed) == len(set(listed)) == len(ids)
+        found = set()
+        for url in map(unescape, listed):
+            assert urljoin("http://console", url) == f"http://console{url}"  # as a browser resolves it
+            text = await text_of(pages, url)
+            (number,) = set(re.findall(r"/events/e%2F(\d+)", text))
+            found.add(ids[int(number)])
+            below, _, query = url.partition("?")
+            assert f'hx-get="{escape(url)}"' in text or "hx-get" not in text
+            assert f"e/{number}" in await text_of(pages, f"{below}/events/e%2F{number}?{query}")
+            assert "e%2F" + number in await text_of(pages, f"{below}/turn?turn=p%2F{number}")
+            assert (await pages.post(f"{below}/events/e%2F{number}/content", {})).status_code == 200
+            # A sign-in leads back to it.
+            away = await pages.http.get(url)
+            assert parse_qs(urlsplit(away.headers["location"]).query)["next"] == [url]
+        assert found == set(ids)
+        for path in ("/sessions/acme", "/sessions/acme/abc/turn/x", "/sessions/acme/abc/events", "/sessions/acme/"):
+            assert (await pages.get(path)).status_code == 404, path
