@@ -123,6 +123,7 @@ ONLY: Mapping[str, Only] = MappingProxyType(
         "api_errors": Only("with API errors", ("api_errors",)),
         "tool_failures": Only("with failed tools", ("tool_failures",)),
         "internal_errors": Only("with internal errors", ("internal_errors",)),
+        "accepts": Only("with accepted tools", ("accepts",)),
         "rejects": Only("with rejected tools", ("rejects",)),
         "commits": Only("with commits", ("commits",)),
         "pull_requests": Only("with pull requests", ("pull_requests",)),
@@ -157,6 +158,8 @@ class Listing:
     outcome: str = ""
     mode: str = ""
     only: tuple[str, ...] = ()
+    tool: str = ""
+    repository: str = ""
 
     @property
     def sorted_by(self) -> str:
@@ -178,6 +181,8 @@ class Listing:
             "outcome": self.outcome,
             "mode": self.mode,
             "only": ",".join(self.only),
+            "tool": self.tool,
+            "repository": self.repository,
             "page": "" if self.page == 1 else str(self.page),
         }
         return {name: value for name, value in found.items() if value}
@@ -228,6 +233,8 @@ def listing(query: QueryParams, filters: Filters) -> Listing:
         outcome=query.get("outcome", ""),
         mode=_text(query.get("mode", ""), "mode"),
         only=tuple(many("only")),
+        tool=_text(query.get("tool", ""), "tool"),
+        repository=_text(query.get("repository", ""), "repository"),
     )
     if found.sorted_by not in COLUMNS:
         raise FilterFault(f"there is no column {found.sorted_by[:40]!r} to sort by; there are {', '.join(COLUMNS)}")
@@ -313,9 +320,25 @@ def _counts(asked: Listing) -> list[tuple[str, ...]]:
     return [ONLY[name].counts for name in only if ONLY[name].hours]
 
 
+# What only the events of a session tell, and of which columns.
+EVENT_COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"tool": ("tool_name",), "repository": ("vcs_repository_name", "vcs_owner_name")}
+)
+_PARTS = {"tool": usage.TOOL, "repository": usage.REPOSITORY}
+
+
+def refused(asked: Listing, visible: Visible) -> str | None:
+    """What the list is asked for that is not for this person to see."""
+    base = ("tenant", "session_id", "event_name", "event_time", "received_time", "clock_suspect")
+    asks = (name for name in _PARTS if getattr(asked, name))
+    return next((name for name in asks if not visible.has("events", *base, *EVENT_COLUMNS[name])), None)
+
+
 def _own(asked: Listing, visible: Visible, now: datetime) -> list[str]:
-    """Conditions on the whole session."""
-    conditions = [usage.any_of(f"s.{c}" for c in ONLY[name].counts) for name in asked.only if not ONLY[name].hours]
+    """Conditions on the whole session, and on its events in the range."""
+    told = {"tool": asked.tool, "repository": asked.repository}
+    conditions = [usage.with_part(asked.filters, _PARTS[name], value) for name, value in told.items() if value]
+    conditions += [usage.any_of(f"s.{c}" for c in ONLY[name].counts) for name in asked.only if not ONLY[name].hours]
     opened, idle = f"s.last_time >= {timestamp(now - OPEN_FOR)}", f"s.last_time >= {timestamp(now - IDLE_FOR)}"
     if asked.outcome in ("open", "idle", "closed"):
         conditions.append({"open": opened, "idle": f"{idle} AND NOT {opened}", "closed": f"NOT {idle}"}[asked.outcome])

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from console import clock
-from console.filters import DAY, HOUR, Dimension, Filters, joined, literal, timestamp
+from console.filters import DAY, HOUR, NONE, Dimension, Filters, joined, literal, timestamp
 
 NOT_TOLD = "(not told by events)"
 # Events of so long are read in about the time of any other question of a page.
@@ -220,16 +220,18 @@ class Question:
 
 
 MCP = "MCP tools"
-# Models of requests; tools of calls, those of MCP as one, of which there may be thousands; decisions by their source.
+# Of calls, those of MCP as one, of which there may be thousands.
+TOOL = Part(
+    "tool_result",
+    f"CASE WHEN starts_with(e.tool_name, 'mcp__') OR e.tool_name = 'mcp_tool' THEN '{MCP}' ELSE e.tool_name END",
+    ("tools",),
+)
+REPOSITORY = Part("api_request", "coalesce(e.vcs_owner_name || '/', '') || e.vcs_repository_name", ("api_requests",))
+# Models of requests; tools; decisions by their source.
 SPLIT = Question(
     (
         Part("api_request", "e.model", ("api_requests",)),
-        Part(
-            "tool_result",
-            f"CASE WHEN starts_with(e.tool_name, 'mcp__') OR e.tool_name = 'mcp_tool' THEN '{MCP}' "
-            "ELSE e.tool_name END",
-            ("tools",),
-        ),
+        TOOL,
         Part(
             "tool_decision",
             "CASE WHEN e.decision = 'accept' THEN 'accept' ELSE 'reject' END",
@@ -238,9 +240,7 @@ SPLIT = Question(
         ),
     )
 )
-REPOSITORIES = Question(
-    (Part("api_request", "coalesce(e.vcs_owner_name || '/', '') || e.vcs_repository_name", ("api_requests",)),)
-)
+REPOSITORIES = Question((REPOSITORY,))
 
 
 def told(filters: Filters, span: Span, question: Question) -> str:
@@ -281,6 +281,14 @@ def _told(bucket: str, asked: list[str], parts: tuple[Part, ...]) -> str:
         "(coalesce(sum(e.input_tokens), 0) + coalesce(sum(e.output_tokens), 0))::BIGINT AS tokens "
         f"FROM events e WHERE {joined([which, *asked])} GROUP BY ALL"
     )
+
+
+def with_part(filters: Filters, part: Part, value: str) -> str:
+    """Condition on `sessions s`: an event of the range and the filters is of this part.  value: NONE: it names none."""
+    said = f"{part.name} IS NULL" if value == NONE else f"{part.name} = {literal(value)}"
+    when = clock.within("e", filters.start, filters.end)
+    where = joined([f"e.event_name = {literal(part.event)}", when, said, *filters.conditions("e", hours=True)])
+    return f"(s.tenant, s.session_id) IN (SELECT e.tenant, e.session_id FROM events e WHERE {where})"
 
 
 def of_sessions(filters: Filters) -> list[str]:

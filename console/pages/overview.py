@@ -234,10 +234,8 @@ async def _charts(
         return charts | dict.fromkeys(names)
     hidden = "" if visible.has("events", *_EVENT_COLUMNS) else " Your role does not see events, which tell more."
     return charts | {
-        "cost": drawing.parts("Cost by model", "usd", cells, "api_request", ("spend_usd",), hidden, models=True),
-        "requests": drawing.parts(
-            "API requests by model", "count", cells, "api_request", ("api_requests",), hidden, models=True
-        ),
+        "cost": drawing.parts("Cost by model", "usd", cells, "api_request", ("spend_usd",), hidden),
+        "requests": drawing.parts("API requests by model", "count", cells, "api_request", ("api_requests",), hidden),
         "tools": drawing.parts("Tool calls", "count", cells, "tool_result", ("tools",), hidden),
         "decisions": drawing.parts(
             "Accept and reject decisions", "count", cells, "tool_decision", ("accepts", "rejects"), hidden
@@ -269,8 +267,6 @@ class _Drawing:
         event: str,
         names: tuple[str, ...],
         hidden: str,
-        *,
-        models: bool = False,
     ) -> Chart:
         """A chart of what events told, which with what they did not tell adds up to the sums of `names`."""
         places = len(self._spans)
@@ -287,7 +283,7 @@ class _Drawing:
         room = _SERIES_MOST - (1 if any(_matters(value) for value in missing) else 0)
         shown_parts, rest = (ordered, []) if len(ordered) <= room else (ordered[: room - 1], ordered[room - 1 :])
         series = [
-            self._series(f"{name}: {source}" if source else name, parts[name, source], name if models else None)
+            self._series(f"{name}: {source}" if source else name, parts[name, source], _choice(event, name))
             for name, source in shown_parts
         ]
         if rest:
@@ -297,14 +293,14 @@ class _Drawing:
             series.append(Series(NOT_TOLD, [value if _matters(value) else 0.0 for value in missing]))
         return self._chart(title, unit, series, names, hidden)
 
-    def _series(self, called: str, values: Sequence[float], model: str | None) -> Series:
-        """model: what its bars lead to beside their time."""
+    def _series(self, called: str, values: Sequence[float], choice: tuple[str, str]) -> Series:
+        """choice: what its bars lead to beside their time: a parameter of the list and its value."""
         rounded = [round(value, 9) for value in values]
-        if model is None or not _linked(model):
+        if not _linked(choice[1]):
             return Series(called, rounded)
-        if "model" in self._filters.values:  # which the link then replaces
-            return Series(called, rounded, [one.url(SESSIONS, model=model) for one in self._places])
-        return Series(called, rounded, more=f"&{urlencode({'model': model})}")
+        if choice[0] in self._filters.values:  # which the link then replaces
+            return Series(called, rounded, [one.url(SESSIONS, **dict([choice])) for one in self._places])
+        return Series(called, rounded, more=f"&{urlencode([choice])}")
 
     def _chart(self, title: str, unit: Unit, series: Sequence[Series], names: tuple[str, ...], more: str = "") -> Chart:
         now = sum(self._totals.now[name] or 0 for name in names)
@@ -325,6 +321,13 @@ class _Drawing:
             note=f"{note}.{more}",
             links=self._links,
         )
+
+
+def _choice(event: str, name: str) -> tuple[str, str]:
+    """What the list of sessions is to be asked for, of a part of the events of a name."""
+    if event == "tool_decision":
+        return "only", "accepts" if name == "accept" else "rejects"
+    return "tool" if event == "tool_result" else "model", name
 
 
 def _matters(value: float) -> bool:
@@ -377,7 +380,10 @@ async def _repositories(visit: Visit, visible: Visible, filters: Filters, totals
     now = _by_name(cells)
     if not now.keys() - {NONE}:
         return Ranking([], 0, "No client told its repository (vcs.repository.name) in this time range.")
-    note = "By requests whose client told its repository. Sessions and their hours do not know it, so it is no filter."
+    note = (
+        "By requests whose client told its repository. Hours do not know it, so it is a filter of the list of sessions "
+        "alone."
+    )
     return _of_cells(filters, REPOSITORY, totals, now, _by_name(before), {}, note, filters)
 
 
@@ -456,7 +462,7 @@ def _row(
         one["tokens_before"],
         one["sessions"],
         one["sessions_before"],
-        lists.url(SESSIONS, **{by: key}) if linked else None,
+        lists.url(SESSIONS, **{by: key}) if linked or (by == REPOSITORY and _linked(key)) else None,
         filters.url(PATH, **{"by": None if by == _BY else by, by: key}) if linked else None,
     )
 

@@ -7,6 +7,8 @@ team, department, cost_center, user, model, version, entrypoint), so that other 
                in the hours of the range, and of several all
     outcome    open, idle, closed (by the time since the last event) or failed (retries exhausted, or an internal error)
     mode       the permission mode, e.g. bypassPermissions; (none): not said
+    tool       sessions with a call of this tool in the range, as the overview names them; (none): of one not named
+    repository sessions with a request in the range whose client told this repository, as owner/name; (none): no one
     q          the beginning of a session's id, or a part of the user's e-mail, team, model, version, …
     sort       a name of COLUMNS, with - before it for the highest first; start: the newest first by default
     columns    names of COLUMNS, comma separated or repeated
@@ -28,7 +30,7 @@ from starlette.responses import Response
 
 from console import listing as lists
 from console import usage
-from console.ask import Answer
+from console.ask import Answer, Visible
 from console.download import csv_file
 from console.errors import AskFault
 from console.filters import NONE
@@ -46,6 +48,7 @@ async def sessions(visit: Visit) -> Response:
     visible, asked = await visit.visible(), lists.listing(visit.request.query_params, visit.filters)
     if not visible.has("sessions", "session_id", "start_time", "last_time"):
         raise AskFault("sessions are not for your role", reason="forbidden", status=403)
+    _check(asked, visible)
     shown = lists.shown(visible, asked)
     asked = replace(asked, columns=tuple(one.name for one in shown))
     now = _minute(visit)
@@ -84,6 +87,7 @@ async def sessions(visit: Visit) -> Response:
 async def exported(visit: Visit) -> Response:
     """The list as CSV: all of its rows up to a bound, in the order of the page."""
     visible, asked = await visit.visible(), lists.listing(visit.request.query_params, visit.filters)
+    _check(asked, visible)
     shown = lists.shown(visible, asked)
     if "session" not in asked.columns:
         shown = [*shown, COLUMNS["session"]]
@@ -91,6 +95,12 @@ async def exported(visit: Visit) -> Response:
     answer = await visit.ask_now(sql, limit=CSV_ROWS_MAX + 1, bytes_max=_CSV_BYTES_MAX)
     name = f"sessions-{asked.filters.start:%Y%m%d}-{asked.filters.end:%Y%m%d}"
     return csv_file(name, [one.name for one in shown], _lines(answer, shown, visit.console.now()))
+
+
+def _check(asked: Listing, visible: Visible) -> None:
+    """Raises: AskFault."""
+    if (name := lists.refused(asked, visible)) is not None:
+        raise AskFault(f"your role does not see the {name} of an event", reason="forbidden", status=403)
 
 
 def _lines(answer: Answer, shown: Sequence[Column], now: datetime) -> Iterator[Sequence[Any]]:

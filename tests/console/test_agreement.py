@@ -16,9 +16,11 @@ import pytest_asyncio
 
 from console import shown
 from console.filters import DIMENSIONS, NONE
+from console.usage import NOT_TOLD
 from tests.console.conftest import Pages
 from tests.console.handmade import pages_over
-from tests.console.test_overview import ranking, stats
+from tests.console.people import person
+from tests.console.test_overview import charts, ranking, stats
 from tests.sinks.query import samples
 
 over_sql = pytest.mark.asyncio(loop_scope="module")
@@ -288,3 +290,86 @@ async def test_a_session_that_moved_counts_where_its_hours_do(tmp_path_factory: 
             assert {row["name"]: float(row["cost_usd"]) for row in rows if row["section"] == "model"} == expected
             rows = await _file(pages, f"/cost.csv?table=by&by=model&range=7d&cost_center={center}")
             assert {row["model"]: float(row["cost_usd"]) for row in rows} == expected
+
+
+DID: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("Bash", {"event_name": "tool_result", "tool_name": "Bash"}),
+    ("it's <Tool>&only=x", {"event_name": "tool_result", "tool_name": "it's <Tool>&only=x"}),
+    ("jira", {"event_name": "tool_result", "tool_name": "mcp__jira__search"}),
+    ("unnamed", {"event_name": "tool_result"}),
+    ("yes", {"event_name": "tool_decision", "decision": "accept", "source": "config"}),
+    ("no", {"event_name": "tool_decision", "decision": "reject", "source": "user_reject"}),
+    ("repo", {"vcs_owner_name": "acme", "vcs_repository_name": "shop"}),
+    ("no repo", {}),
+)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def did(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages]:
+    """A session for each of DID, with that alone; some hours before another tool was called in all of them."""
+    sessions, hours, events = [], [], []
+    for number, (name, fields) in enumerate(DID):
+        counts = {"yes": {"accepts": 1}, "no": {"rejects": 1}}.get(name, {})
+        tools, requests = int(fields.get("event_name") == "tool_result"), int("event_name" not in fields)
+        now = _hour(0, "core", api_requests=requests, tools=tools, spend_usd=0.0, **counts)
+        session, of_one = _session(number, "opus", _hour(0, "core", start=HOUR - 5 * samples.HOUR), now)
+        sessions.append(session | {"session_id": name})
+        hours += [hour | {"session_id": name} for hour in of_one]
+        before = {"event_time": HOUR - 5 * samples.HOUR, "event_name": "tool_result", "tool_name": "Before"}
+        for at, said in ((0, before), (1, {"event_time": HOUR + 1, **fields})):
+            of = {"session_id": name, "user_key": "user-of-core", "team": "core", "event_id": f"{name}-{at}"}
+            events.append(samples.event(0, **{**said, "received_time": said["event_time"] + 1, **of}))
+    made = {"sessions": sessions, "session_hours": hours, "events": events}
+    async with pages_over(tmp_path_factory.mktemp("did"), [], **made) as pages:
+        yield pages
+
+
+async def _ids(pages: Pages, url: str) -> set[str]:
+    path, _, query = url.partition("?")
+    assert path == "/sessions"
+    assert 'class="fault"' not in (await pages.get(url)).text
+    return {row["session"] for row in await _file(pages, f"/sessions.csv?{query}")}
+
+
+@over_sql
+@pytest.mark.parametrize("team", ["", "&team=core"])
+async def test_a_bar_of_tools_or_decisions_leads_to_the_sessions_behind_it(did: Pages, team: str) -> None:
+    found = charts((await did.get(f"/?{team}")).text)
+    tools, decisions = found["Tool calls"], found["Accept and reject decisions"]
+    assert {name: await _ids(did, tools["links"][-1] + more) for name, more in _more(tools).items()} == {
+        "Bash": {"Bash"},
+        "it's <Tool>&only=x": {"it's <Tool>&only=x"},
+        "MCP tools": {"jira"},
+        "(none)": {"unnamed"},
+        "Before": set(),
+    }
+    before = tools["links"][-6] + _more(tools)["Before"]
+    assert await _ids(did, before) == {name for name, _ in DID}
+    assert {name: await _ids(did, decisions["links"][-1] + more) for name, more in _more(decisions).items()} == {
+        "accept: config": {"yes"},
+        "reject: user_reject": {"no"},
+    }
+
+
+def _more(chart: Mapping[str, Any]) -> dict[str, str]:
+    assert not any(one["links"] for one in chart["series"])
+    return {one["name"]: one["more"] for one in chart["series"] if one["name"] != NOT_TOLD}
+
+
+@over_sql
+async def test_a_repository_leads_to_the_sessions_with_its_requests(did: Pages) -> None:
+    text = (await did.get("/?by=repository", **{"HX-Request": "true"})).text
+    links = {
+        html.unescape(label): html.unescape(url)
+        for url, label in re.findall(r'<th scope="row"><a href="(/sessions[^"]+repository=[^"]+)">(.*?)</a>', text)
+    }
+    assert {name: await _ids(did, url) for name, url in links.items()} == {"acme/shop": {"repo"}, NONE: {"no repo"}}
+    page = (await did.get(links["acme/shop"])).text
+    assert "Repository: acme/shop" in page
+    assert 'name="repository" value="acme/shop"' in page  # the forms of the page keep it
+
+
+@over_sql
+async def test_who_does_not_see_a_tool_cannot_choose_by_it(did: Pages) -> None:
+    nobody = person("nothing of events", tenant="acme")
+    assert (await did.get("/sessions?tool=Bash", nobody)).status_code == 403
