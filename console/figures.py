@@ -133,12 +133,11 @@ def part(id_: str, title: str, answers: Sequence[Any], build: Callable[[], Secti
 
 
 def drilled(chart: Chart, filters: Filters, path: str, anchor: str = "") -> Chart:
-    """A chart over the time of these filters whose bars lead to a page of their own time alone."""
+    """A chart over the time of these filters whose bars, and the rows of its table, lead to their own time alone."""
     starts = [*filters.buckets(), filters.end]
     spans = [(max(start, filters.start), min(end, filters.end)) for start, end in pairwise(starts)]
     urls = [replace(filters, start=start, end=end, preset=None).url(path) for start, end in spans]
-    links = [f"{url}#{anchor}" if anchor else url for url in urls]
-    return replace(chart, series=[replace(one, links=links) for one in chart.series])
+    return replace(chart, links=[f"{url}#{anchor}" if anchor else url for url in urls])
 
 
 def counted(since: str, source: str, **conditions: str) -> str:

@@ -521,7 +521,7 @@ def _chart(
         Series(
             NONE if value is None else names.get(value, value),
             usds,
-            _bucket_urls(by, value, filters) if by.filter else (),
+            _bucket_urls(filters, **{by.filter: NONE if value is None else value}) if by.filter else (),
         )
         for value, usds in sorted(values.items(), key=lambda item: -sum(item[1]))
     ]
@@ -529,21 +529,18 @@ def _chart(
         series.append(Series(OTHERS if cut else NOT_TOLD, [one if abs(one) > _NOTHING_USD else 0.0 for one in left]))
     labels = [start.strftime("%Y-%m-%dT%H:%M:%SZ") for start in buckets]
     title = f"Cost over time by {by.label if by.name == 'mcp_server' else by.label.lower()}"
-    return Chart(title, "bars", "usd", labels, series, times=True, bucket=filters.bucket)
+    links = _bucket_urls(filters)
+    return Chart(title, "bars", "usd", labels, series, times=True, bucket=filters.bucket, links=links)
 
 
 def _at(row: Mapping[str, Any]) -> Any:
     return moment(row["at"])
 
 
-def _bucket_urls(by: By, value: str | None, filters: Filters) -> list[str]:
-    step = {"hour": HOUR, "day": 24 * HOUR, "week": 168 * HOUR}[filters.bucket]
-    assert by.filter is not None, "only what can be filtered for has a page of sessions"
-    urls = []
-    for start in filters.buckets():
-        inside = Filters(max(start, filters.start), min(start + step, filters.end), None, filters.values)
-        urls.append(inside.url("/sessions", **{by.filter: NONE if value is None else value}))
-    return urls
+def _bucket_urls(filters: Filters, **chosen: str) -> list[str]:
+    """The sessions of each bucket.  chosen: a further filter."""
+    spans = usage.spans(filters)
+    return [Filters(one.start, one.end, None, filters.values).url("/sessions", **chosen) for one in spans]
 
 
 def _cached(answer: Answer) -> list[CacheRow]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import AsyncIterator, Callable
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +134,16 @@ async def test_a_name_leads_to_the_sessions_behind_it(spent: Pages) -> None:
     assert 'href="/sessions?range=7d&amp;team=core"' in page
     assert 'href="/sessions/acme/a"' in page
     assert 'href="/sql?q=select+tenant' in (await spent.get("/cost?by=skill")).text
+
+
+@quick
+@pytest.mark.parametrize("by", ["team", "model", "skill"])
+async def test_every_bucket_can_be_followed_without_a_mouse(spent: Pages, by: str) -> None:
+    page = (await spent.get(f"/cost?by={by}&range=90d")).text
+    (table,) = re.findall(r'<details class="as-table">.*?</details>', page, re.DOTALL)
+    rows = re.findall(r'<th scope="row"><a href="(/sessions[^"]+)">', table)
+    assert len(set(rows)) == table.count("<a ") == 90
+    assert ">2026-09-21 14:" in (await spent.get(unescape(rows[-1]))).text
 
 
 @quick

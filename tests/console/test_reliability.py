@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
+from html import unescape
 
 import pytest
 import pytest_asyncio
@@ -122,3 +124,19 @@ async def test_versions_in_use_stand_newest_first(watched: Pages) -> None:
     ]
     assert page.stats["Sessions"] == ("3", "+200 % before: 1")
     assert "/sessions?version=2.1.100&only=errors" in page.links
+
+
+def drawn_tables(text: str) -> list[str]:
+    """The tables that say what charts draw."""
+    return re.findall(r'<details class="as-table">.*?</details>', text, re.DOTALL)
+
+
+@pytest.mark.parametrize("path", ["/reliability", "/security"])
+@pytest.mark.parametrize(("range_", "buckets"), [("24h", 24), ("7d", 7), ("30d", 30), ("90d", 90)])
+async def test_every_bar_can_be_followed_without_a_mouse(watched: Pages, path: str, range_: str, buckets: int) -> None:
+    (table,) = drawn_tables((await shown(watched, f"{path}?range={range_}")).text)
+    rows = re.findall(r'<th scope="row"><a href="([^"]+)">', table)
+    assert len(rows) == len(set(rows)) == buckets
+    assert buckets <= 48 or table.count("<a ") == buckets  # a page of a long range is not made heavy
+    of_today = await shown(watched, unescape(rows[-1]))
+    assert of_today.rows("failures" if path == "/reliability" else "modes")
