@@ -5,8 +5,8 @@
 A Kafka and a whole stack of their own, with the settings that they have by default. A few clients send so many requests
 a second (0: as fast as they are acknowledged), first with nobody there, then with people who each open one page of 90
 days after the other, a moment after they have the last one: more than anybody does. Beside them single events are sent,
-one after the other, whose way into SQL is timed from their acknowledgement; who times it asks the SQL service, and waits
-for a turn there like everybody. That nothing is lost by it is proven in tests/console/test_alone.py.
+one after the other, whose way into SQL is timed from their acknowledgement; who times it asks the SQL service, and
+waits for a turn there like everybody. That nothing is lost by it is proven in tests/console/test_alone.py.
 
 2 cores, shared (load 8), --rate 10, nobody and then ten people: 10 and 10 acknowledgements a second, in SQL after 1.3 s
 (longest 2.4) and 5.2 s (6.3). --rate 0, where the clients take what there is of both cores (load 5): 44 and 26
