@@ -178,7 +178,9 @@ def test_the_numbers_on_the_pages_are_those_of_sql(hostile: Fed, window: Callabl
     assert (shown_bash[1], shown_bash[5]) == (shown.count(bash["n"]), shown.ms(bash["p95"]))
 
     page = one.go("/reliability/versions?range=30d")
-    versions = ask("SELECT app_version AS v, count(*) AS n FROM sessions WHERE NOT ghost GROUP BY 1")
+    versions = ask(
+        "SELECT coalesce(app_version, '(not told)') AS v, count(*) AS n FROM sessions WHERE NOT ghost GROUP BY 1"
+    )
     assert {row[0]: row[1] for row in rows(page, "versions-in-use")} == {r["v"]: shown.count(r["n"]) for r in versions}
 
 

@@ -42,6 +42,7 @@ def test_faults_of_all_processes_are_told_and_values_still_shown(monkeypatch: py
     monkeypatch.setenv("MILLRACE_PREFIX", "not allowed")
     monkeypatch.setenv("MILLRACE_SQLPORT", "1")
     monkeypatch.setenv("MILLRACE_DATA", "/elsewhere")
+    monkeypatch.delenv("MILLRACE_SCREENSHOTS", raising=False)  # of the tests: no process knows it
     found = config.collect()
     assert [fault.split(":")[1].split()[0] for fault in found.faults] == ["MILLRACE_PREFIX", "MILLRACE_SQLPORT"]
     values = {row["env"]: row["value"] for row in found.settings}
