@@ -27,15 +27,21 @@ pytestmark = [pytest.mark.slow]
 SCHEMES = ("light", "dark")
 # Width in px, scheme. What there is does not depend on the scheme, nor on the width from 1280 px on.
 SCREENS = ((390, "light"), (1280, "dark"), (1920, "light"))
-# Of routes with a part that is chosen: what to open there. {event}: a tool's result.
+# Of routes with a part that is chosen: what to open there, by a name for its picture. {event}: a tool's result.
 SESSION = f"/sessions/hostile/{quote(HOSTILE, safe='')}"
 CHOSEN = {
-    "/admin/roles/{name}": "/admin/roles/viewer",
-    "/sessions/{tenant}/{session_id:path}": SESSION,
-    "/sessions/{tenant}/{session_id:path}/turn": f"{SESSION}/turn?turn={quote(HOSTILE, safe='')}",
-    "/sessions/{tenant}/{session_id:path}/events/{event_id}": f"{SESSION}/events/{{event}}",
+    "/admin/roles/{name}": {"role": "/admin/roles/viewer"},
+    "/sessions/{rest:path}": {
+        "session": SESSION,
+        "turn": f"{SESSION}/turn?turn={quote(HOSTILE, safe='')}",
+        "event": f"{SESSION}/events/{{event}}",
+    },
 }
-ROUTES = sorted({page.path for page in PAGES if not page.changes})
+PAGES_THERE = sorted({page.path for page in PAGES if not page.changes})
+# Each with a time in which something happened.
+PLACES = {
+    path.strip("/").replace("/", "-") or "overview": f"{path}?range=30d" for path in PAGES_THERE if "{" not in path
+} | {name: path for route in PAGES_THERE if "{" in route for name, path in CHOSEN[route].items()}
 # One who sees all, on every screen. Who sees less sees it in the same way, and is shown what the others leave out.
 READERS: dict[str, tuple[Person | None, tuple[tuple[int, str], ...]]] = {
     "admin": (person("admin"), SCREENS),
@@ -44,11 +50,9 @@ READERS: dict[str, tuple[Person | None, tuple[tuple[int, str], ...]]] = {
 }
 
 
-def address(fed: Fed, route: str) -> str:
-    """Where a route is opened, with a time in which something happened."""
-    if "{" not in route:
-        return f"{route}?range=30d"
-    path = CHOSEN[route]
+def address(fed: Fed, place: str) -> str:
+    """Where a place is opened."""
+    path = PLACES[place]
     if "{event}" not in path:
         return path
     tool = "select min(event_id) as id from events where tenant = 'hostile' and event_action = 'tool_result.command'"
@@ -84,21 +88,20 @@ def loaded(page: Page) -> None:
     expect(page.locator(".fault")).to_have_count(0, timeout=WAIT_MS)
 
 
-def keep(one: Window, path: str, reader: str, width: int) -> None:
+def keep(one: Window, place: str, reader: str, width: int) -> None:
     """Pictures, where pictures are wanted."""
     if folder := os.environ.get("MILLRACE_SCREENSHOTS"):
         Path(folder).mkdir(parents=True, exist_ok=True)
-        name = path.strip("/").replace("/", "-").replace("{", "").replace("}", "").replace(":path", "") or "overview"
         for scheme in SCHEMES:
             one.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-            one.screenshot(Path(folder) / f"{name}-{reader}-{width}-{scheme}.png")
+            one.screenshot(Path(folder) / f"{place}-{reader}-{width}-{scheme}.png")
 
 
 @pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("route", ROUTES)
-def test_a_page_is_well_on_every_screen(fed: Fed, window: Callable[..., Window], route: str, reader: str) -> None:
+@pytest.mark.parametrize("place", PLACES)
+def test_a_page_is_well_on_every_screen(fed: Fed, window: Callable[..., Window], place: str, reader: str) -> None:
     who, screens = READERS[reader]
-    path = address(fed, route)
+    path = address(fed, place)
     if not readable(fed, path, who):
         return  # who may open what is the table of roles' to prove
     one = window(who, stranger=who is None)
@@ -113,14 +116,14 @@ def test_a_page_is_well_on_every_screen(fed: Fed, window: Callable[..., Window],
         faults += [f"{width} px, {scheme}: {fault}" for fault in [page.evaluate(TOO_WIDE)] if fault]
         if width <= 1280:
             faults += [f"{width} px, {scheme}: {fault}" for fault in one.accessibility()]
-        keep(one, route, reader, width)
+        keep(one, place, reader, width)
     assert faults == []  # and the window fails for whatever the browser complained of, or asked another host for
 
 
-@pytest.mark.parametrize("route", ROUTES)
-def test_a_page_is_readable_without_scripts(fed: Fed, window: Callable[..., Window], route: str) -> None:
+@pytest.mark.parametrize("place", PLACES)
+def test_a_page_is_readable_without_scripts(fed: Fed, window: Callable[..., Window], place: str) -> None:
     who, _ = READERS["admin"]
-    path = address(fed, route)
+    path = address(fed, place)
     if not readable(fed, path, who):
         return
     page = window(who, java_script_enabled=False, viewport={"width": 1280, "height": 900}).go(path)
