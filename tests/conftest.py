@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadFileScheduling, Scheduling
 
 from millrace.kafka import Broker, cached_jars
+
+# Machines are shared: that an example takes long once says nothing.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 # Their tests share a running stack, which one worker is to start once.
 SHARED = ("tests/console/", "tests/e2e/")
