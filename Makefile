@@ -58,7 +58,7 @@ chaos: $(INSTALLED) ## fuzz the codec, then kill, pause and move streams for min
 	@$(BIN)/python -m tests.fuzz --seconds 30 $(if $(SEED),--seed $(SEED))
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED))
 
-bench: $(INSTALLED) ## CPU seconds per million records of gateway, streams and sinks on this machine; about 15 minutes
+bench: $(INSTALLED) ## CPU seconds per million records of gateway, streams and sinks on this machine; about half an hour
 	@$(BIN)/python -m tests.bench
 
 clean: ## remove the virtual environment and caches; data stays
