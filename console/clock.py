@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from console.filters import DAY, joined, timestamp
+from console.filters import joined, timestamp
+from schemas.otlp.message import SUSPECT_AHEAD_US, SUSPECT_OLD_US
 
-# A record whose time is further ahead of its receipt, or behind it, is a clock_suspect.
-_AHEAD, _BEHIND = timedelta(minutes=10), 30 * DAY
+_AHEAD, _BEHIND = timedelta(microseconds=SUSPECT_AHEAD_US), timedelta(microseconds=SUSPECT_OLD_US)
 
 
 def when(alias: str, own: str = "event_time") -> str:
