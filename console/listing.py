@@ -296,11 +296,10 @@ def sums_sql(asked: Listing, visible: Visible, now: datetime) -> str:
     columns = [(one.name, " + ".join(f"h.{need}" for need in one.needs)) for one in summed(asked, visible)]
     own, counts = _own(asked, visible, now), _counts(asked)
     filters, of_session = asked.filters, asked.filters.conditions("s", hours=False)
-    where = joined([filters.in_range("h.start"), *filters.conditions("h", hours=True)])
     each = "".join(f", sum({sql}) AS {name}" for name, sql in columns)
     grouped = (
         f"SELECT h.tenant, h.session_id, bool_or(h.active) AS active, sum(h.spend_usd) AS spend{each} "
-        f"FROM session_hours h WHERE {where} GROUP BY h.tenant, h.session_id"
+        f"FROM session_hours h WHERE {usage.own_hours(filters)} GROUP BY h.tenant, h.session_id"
     )
     if not (own or counts or of_session) and filters.start >= usage.kept_from(now):
         sums = "".join(f", coalesce(sum({name}) FILTER (active), 0) AS {name}" for name, _ in columns)

@@ -89,8 +89,13 @@ def with_before(filters: Filters) -> Filters:
 def hours(filters: Filters) -> str:
     """FROM and WHERE: session_hours of the range as `h`, joined with their sessions, as `s`, if a filter needs them."""
     of_session = filters.conditions("s", hours=False)
-    where = joined([filters.in_range("h.start"), *filters.conditions("h", hours=True), *of_session])
+    where = joined([own_hours(filters), *of_session])
     return f"FROM session_hours h{_SESSIONS if of_session else ''} WHERE {where}"
+
+
+def own_hours(filters: Filters) -> str:
+    """Condition: rows of session_hours, as `h`, of the range by the filters that they know themselves."""
+    return joined([filters.in_range("h.start"), *filters.conditions("h", hours=True)])
 
 
 def of_hours(alias: str, filters: Filters) -> str:
@@ -113,8 +118,7 @@ def active(filters: Filters, counts: Sequence[Sequence[str]] = ()) -> str:
 
     Args: counts: of each group of these columns of session_hours there must be one in those hours.
     """
-    where = joined([filters.in_range("h.start"), *filters.conditions("h", hours=True)])
-    source = f"SELECT h.tenant, h.session_id FROM session_hours h WHERE {where}"
+    source = f"SELECT h.tenant, h.session_id FROM session_hours h WHERE {own_hours(filters)}"
     if not counts:
         return f"{source} AND h.active"
     some = [any_of(f"sum(h.{column})" for column in group) for group in counts]

@@ -636,12 +636,11 @@ def _in_use(filters: Filters) -> str:
     """FROM: the sessions of the range as `s`, with `x`: their errors in it."""
     errors = ("errors", "api_errors", "tool_failures", "internal_errors")
     sums = ", ".join(f"sum(h.{name})::BIGINT AS {name}" for name in errors)
-    hours = joined([filters.in_range("h.start"), *filters.conditions("h", hours=True)])
     where = joined(["x.active", *filters.conditions("s", hours=False)])
     return (
-        f"FROM (SELECT h.tenant, h.session_id, bool_or(h.active) AS active, {sums} FROM session_hours h WHERE {hours} "
-        "GROUP BY h.tenant, h.session_id) x JOIN sessions s ON s.tenant = x.tenant AND s.session_id = x.session_id "
-        f"WHERE {where}"
+        f"FROM (SELECT h.tenant, h.session_id, bool_or(h.active) AS active, {sums} FROM session_hours h "
+        f"WHERE {usage.own_hours(filters)} GROUP BY h.tenant, h.session_id) x "
+        f"JOIN sessions s ON s.tenant = x.tenant AND s.session_id = x.session_id WHERE {where}"
     )
 
 
