@@ -89,7 +89,7 @@ class Ask:
     async def sql(self, actor: Actor, text: str, *, limit: int = 10_000) -> Answer:
         """An answer that may be some seconds old. Never for content. Raises: AskFault."""
         key = ("sql", actor.tenant, actor.roles, text, limit)
-        return await self._kept.get(key, _asker(actor), self._kept_s, lambda: self.fresh(actor, text, limit=limit))
+        return await self._kept.get(key, actor.asker, self._kept_s, lambda: self.fresh(actor, text, limit=limit))
 
     async def fresh(
         self,
@@ -118,7 +118,7 @@ class Ask:
             digest = hashlib.blake2b(orjson.dumps(listed), digest_size=16).digest()
             return Visible(tables, {one["name"]: one["rows"] for one in listed}, listed, digest)
 
-        return await self._kept.get(("schema", actor.tenant, actor.roles), _asker(actor), _SCHEMA_KEPT_S, ask)
+        return await self._kept.get(("schema", actor.tenant, actor.roles), actor.asker, _SCHEMA_KEPT_S, ask)
 
     async def _send(
         self,
@@ -256,11 +256,6 @@ class _Kept:
         self._forget_fetch(key, fetching)
         if not task.cancelled():
             task.exception()  # whoever waits hears of it; nobody may
-
-
-def _asker(actor: Actor) -> Hashable:
-    """Whose turn a question takes, as the SQL service counts them."""
-    return actor.tenant, actor.kind, actor.id
 
 
 def moment(text: str | None) -> datetime | None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -123,6 +123,11 @@ class Actor:
     roles: tuple[str, ...]
     client_address: str | None = None
     via: str | None = None
+
+    @property
+    def asker(self) -> Hashable:
+        """Whose turn a question takes, and what is kept for whom."""
+        return self.tenant, self.kind, self.id
 
 
 # Finds a role by its name, None when there is none (or none that can be read).

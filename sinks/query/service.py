@@ -67,7 +67,7 @@ def application(runner: Runner, door: Door) -> Starlette:
         access = catalogue.access_of(actor, door.find_role)
         sql, limit = await _question(request, runner.limits.sql_bytes * _BODY_FACTOR)
         answer = await runner.run(
-            (actor.tenant, actor.kind, actor.id),
+            actor.asker,
             access,
             sql,
             limit,
