@@ -96,9 +96,8 @@ async def heard(visit: Visit, expected: Iterable[KeyRecord]) -> dict[Name, dict[
 
 
 def ingest_keys(visit: Visit) -> list[KeyRecord]:
-    """The ingest keys in force that this person's tenant has; all tenants' for who sees all of them."""
-    own = visit.person.tenant
-    return [key for key in visit.console.control.keys() if key.kind == "ingest" and own in (None, key.tenant)]  # noqa: SIM118
+    """The ingest keys in force that are this person's to know."""
+    return [key for key in visit.keys_in_force() if key.kind == "ingest"]
 
 
 def _revoked(record: Mapping[str, Any] | None) -> KeyRecord | None:

@@ -26,6 +26,7 @@ from console.people import Cookies, Person
 from console.settings import ConsoleSettings
 from console.static import Static
 from console.told import Told
+from schemas.keys import KeyRecord
 from service.audit import AuditLog
 from service.control import ControlView
 from service.links import Links
@@ -128,6 +129,14 @@ class Visit:
     def filters(self) -> Filters:
         """Of the URL. Raises: FilterFault, which becomes a page that says so."""
         return filters.parse(self.request.query_params, self.console.now())
+
+    def mine(self, tenant: str | None) -> bool:
+        """Whether what is of this tenant is this person's to know. None: of all, which only who sees all may."""
+        return self.person.tenant is None or self.person.tenant == tenant
+
+    def keys_in_force(self) -> list[KeyRecord]:
+        """Those that are this person's to know, by tenant, kind and id."""
+        return list(filter(lambda key: self.mine(key.tenant), self.console.control.keys()))
 
     @property
     def address(self) -> str | None:

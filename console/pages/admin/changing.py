@@ -11,7 +11,6 @@ from starlette.responses import Response
 
 from console.web import Visit
 from schemas.errors import MillraceError, RetryableError, RoleError
-from schemas.keys import KeyRecord
 from schemas.policy import PolicyError
 from service.changes import Who, last_change
 from service.control import ControlView
@@ -81,16 +80,6 @@ def stamp(visit: Visit) -> int:
     if not value.isascii() or not value.isdigit() or len(value) > 20:
         raise ChangeRefused("the form does not say what it was made from", "reload the page, and send it again")
     return int(value)
-
-
-def mine(visit: Visit, tenant: str | None) -> bool:
-    """Whether it is of the tenant that this admin is of. None: of all, which only an admin of all may touch."""
-    return visit.person.tenant is None or visit.person.tenant == tenant
-
-
-def my_keys(visit: Visit) -> list[KeyRecord]:
-    """The keys in force that this admin may see."""
-    return [key for key in visit.console.control.keys() if mine(visit, key.tenant)]  # noqa: SIM118 - no dictionary
 
 
 async def _wait(holds: Callable[[], bool]) -> None:

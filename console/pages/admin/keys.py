@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from console.ask import moment
 from console.errors import AskFault
-from console.pages.admin.changing import changed, mine, my_keys, or_again, plane, shown, text, texts
+from console.pages.admin.changing import changed, or_again, plane, shown, text, texts
 from console.senders import heard
 from console.web import Page, Visit
 from schemas import keys
@@ -110,7 +110,7 @@ async def revoke(visit: Visit) -> Response:
 
 def _chosen(visit: Visit) -> KeyRecord:
     key = keyring.found(plane(visit), text(visit, "id"))
-    if not mine(visit, key.tenant):  # whose it is, is not theirs to know
+    if not visit.mine(key.tenant):  # whose it is, is not theirs to know
         raise ChangeRefused(f"there is no key in force with id {key.id}", "see: millrace key list")
     return key
 
@@ -135,7 +135,7 @@ async def _page(visit: Visit, *, fault: str = "", status: int = 200, made: Made 
     except ChangeRefused as error:
         return visit.render("admin/keys.html", status=503, fault=str(error), made=None, rows=None)
     query = visit.request.query_params.get("q", "").strip()[:100]
-    every = my_keys(visit)
+    every = visit.keys_in_force()
     found = [
         key
         for key in every

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
-from console.pages.admin.changing import changed, mine, my_keys, or_again, plane, stamp, text
+from console.pages.admin.changing import changed, or_again, plane, stamp, text
 from console.web import Page, Visit
 from schemas import routing
 from schemas.errors import PermanentError
@@ -75,7 +75,7 @@ async def _put(visit: Visit, tenant: str, wanted: PolicyChange, *, delete: bool)
     view = plane(visit)
     if tenant != EVERY_TENANT and not valid_tenant(tenant):
         raise ChangeRefused("a tenant is 1 to 64 letters, digits, dots, dashes and underscores", "spell it so")
-    if not mine(visit, None if tenant == EVERY_TENANT else tenant):
+    if not visit.mine(None if tenant == EVERY_TENANT else tenant):
         words = f"You are an admin of {visit.person.tenant}, and change its policy only."
         return visit.render("refusal.html", status=403, title="Of another tenant", text=words, again=False)
     if delete and tenant not in view.records(CONTROL_KIND):
@@ -114,8 +114,8 @@ async def _page(visit: Visit, tenant: str | None, fault: str = "", status: int =
         "admin/policies.html",
         status=status,
         fault=fault,
-        rows=[one for one in rows if one.tenant == EVERY_TENANT or mine(visit, one.tenant)],
-        tenants=sorted({key.tenant for key in my_keys(visit) if key.tenant}),
+        rows=[one for one in rows if one.tenant == EVERY_TENANT or visit.mine(one.tenant)],
+        tenants=sorted({key.tenant for key in visit.keys_in_force() if key.tenant}),
         chosen=chosen,
         own=own,
         policy=policy,

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from starlette.responses import Response
 
-from console.pages.admin.changing import changed, my_keys, or_again, plane, shown, stamp, text, texts
+from console.pages.admin.changing import changed, or_again, plane, shown, stamp, text, texts
 from console.web import Page, Visit
 from schemas.errors import RoleError
 from schemas.records import CLASSES
@@ -158,7 +158,7 @@ async def _list(visit: Visit, fault: str = "", status: int = 200) -> Response:
         view = plane(visit)
     except ChangeRefused as error:
         return visit.render("admin/roles.html", status=503, rows=None, fault=str(error))
-    used = Counter(role for key in my_keys(visit) if key.kind != "ingest" for role in actor_of(key).roles)
+    used = Counter(role for key in visit.keys_in_force() if key.kind != "ingest" for role in actor_of(key).roles)
     rows = [
         (name, _state(name, role), role, [] if role is None else given_by(role, visit.person.tenant), used[name])
         for name, role in roles.all_of(view).items()

@@ -9,7 +9,6 @@ from typing import Any
 from starlette.responses import Response
 
 from console.errors import AskFault
-from console.pages.admin.changing import my_keys
 from console.web import Page, Visit
 from schemas.policy import CONTROL_KIND, EVERY_TENANT
 
@@ -44,7 +43,7 @@ async def tenants(visit: Visit) -> Response:
         {} if isinstance(found, AskFault) else {row["tenant"]: row for row in found.objects()}
     )
     keys: dict[str, Counter[str]] = {}
-    for key in my_keys(visit):
+    for key in visit.keys_in_force():
         if key.tenant is not None:
             keys.setdefault(key.tenant, Counter())[key.kind] += 1
     policies = control.records(CONTROL_KIND)
