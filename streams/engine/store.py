@@ -189,15 +189,14 @@ class Store(faust_rocksdb.Store):
         databases: dict[int, Any] = {partition: self._db_for_partition(partition) for partition in partitions}
         unlogged = rocksdict.WriteOptions()
         setattr(unlogged, "disable_wal", True)  # noqa: B010  (an attribute, of which the stubs say that it is a method)
-        for database in databases.values():
-            database.set_write_options(unlogged)
-            database.set_options(_READING_BACK)
         try:
+            for database in databases.values():
+                database.set_write_options(unlogged)
+                database.set_options(_READING_BACK)
             yield
         finally:
             for partition, database in databases.items():
-                ours = self._dbs.get(partition) is database
-                if not ours:  # it was closed, and its rows are in files
+                if database not in self._dbs.values():  # it was closed, and its rows are in files
                     continue
                 with self._writing(partition):
                     database.flush()
