@@ -9,12 +9,14 @@ import logging
 import os
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from service.priority import give_way
 from sinks.errors import StoreUnavailable
 from sinks.query import ddl
 from sinks.query.tables import CATALOGS, File, literal
@@ -114,22 +116,22 @@ class Database:
     def _connect(self) -> Any:
         temp = self.folder / "temp"
         shutil.rmtree(temp, ignore_errors=True)  # what a killed process had spilled
-        connection = duckdb.connect(
-            ":memory:",
-            config={
-                "threads": self.resources.threads,
-                "memory_limit": f"{self.resources.memory_mb}MiB",
-                "temp_directory": str(temp),
-                "max_temp_directory_size": f"{self.resources.temp_mb}MiB",
-                # A checkpoint writes the last, half-filled row group of two hundred columns anew. At DuckDB's own 16 MB
-                # that was a quarter of the cost of storing events; 64 MB halve it, and replay in under a second.
-                "checkpoint_threshold": "64MiB",
-                "autoinstall_known_extensions": "false",
-                "autoload_known_extensions": "false",
-                "allow_community_extensions": "false",
-                "python_enable_replacements": "false",
-            },
-        )
+        config: dict[str, Any] = {
+            "threads": self.resources.threads,
+            "memory_limit": f"{self.resources.memory_mb}MiB",
+            "temp_directory": str(temp),
+            "max_temp_directory_size": f"{self.resources.temp_mb}MiB",
+            # A checkpoint writes the last, half-filled row group of two hundred columns anew. At DuckDB's own 16 MB
+            # that was a quarter of the cost of storing events; 64 MB halve it, and replay in under a second.
+            "checkpoint_threshold": "64MiB",
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "allow_community_extensions": "false",
+            "python_enable_replacements": "false",
+        }
+        # DuckDB's own threads are as the one that opens it. Most of what they do is of queries: a write has its own.
+        with ThreadPoolExecutor(1, initializer=give_way) as opening:
+            connection = opening.submit(duckdb.connect, ":memory:", config=config).result()
         try:
             connection.execute("SET GLOBAL TimeZone = 'UTC'")
             connection.execute("SET GLOBAL lambda_syntax = 'ENABLE_SINGLE_ARROW'")  # x -> x + 1, as analysts know it

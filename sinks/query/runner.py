@@ -18,6 +18,7 @@ from typing import Any
 import duckdb
 
 from schemas.errors import MillraceError
+from service.priority import give_way
 from sinks.query import guard, plan, shadow, values
 from sinks.query.catalogue import NAMES, Access, content_names
 from sinks.query.database import Database
@@ -143,7 +144,7 @@ class Runner:
         self.limits = limits
         self._metrics = metrics
         self._shadows = shadow.Shadows()
-        self._pool = ThreadPoolExecutor(limits.running, thread_name_prefix="query")
+        self._pool = ThreadPoolExecutor(limits.running, thread_name_prefix="query", initializer=give_way)
         self._turns = Turns(limits.running, limits.waiting, lambda *busy: metrics.busy(*busy) if metrics else None)
         self._jobs: set[_Job] = set()
         self._watching: asyncio.Task[None] | None = None

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from playwright.sync_api import Browser
 
 from console.people import COOKIE
 from millrace.fleet import NS_PER_S, Fleet
+from service.priority import NICENESS
 from sinks.query.runner import Limits
 from tests.console.browser import WAIT_MS, Window
 from tests.console.conftest import ENDLESS, Fed
@@ -43,6 +44,21 @@ def queries(fed: Fed) -> tuple[int, int]:
     assert running is not None
     assert waiting is not None
     return int(float(running[1])), int(float(waiting[1]))
+
+
+def niceness(thread: int) -> int:
+    """Of a thread, or of a process's first."""
+    return os.getpriority(os.PRIO_PROCESS, thread)
+
+
+def spent(pid: int) -> dict[int, float]:
+    """CPU seconds of each thread of a process."""
+    ticks = {}
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(FileNotFoundError):  # it has ended
+            user, system = stat.read_text().rpartition(")")[2].split()[11:13]
+            ticks[int(stat.parent.name)] = int(user) + int(system)
+    return {thread: count / os.sysconf("SC_CLK_TCK") for thread, count in ticks.items()}
 
 
 def until(check: Callable[[], bool]) -> None:
@@ -179,6 +195,22 @@ def test_what_is_sent_while_people_ask_for_all_that_there_is_is_stored_as_ever(f
         until(lambda: queries(fed)[0] == PLACES and queries(fed)[1] > 0)
     ask = fed.stack.sql(fed.stack.key(tenant, "query"))
     eventually(lambda: differences(ask, truth([sent])))
+
+
+def test_who_asks_gives_way_to_what_arrives(fed: Fed) -> None:
+    ingest, sinks, console = (niceness(fed.stack.pid(name)) for name in ("gateway", "sinks", "console"))
+    assert (sinks, console) == (ingest, ingest + NICENESS), "what stores records does not give way"
+    pid = fed.stack.pid("sinks")
+    with no_place_left(fed):
+        began = spent(pid)
+
+        def since() -> dict[int, float]:
+            return {thread: seconds - began.get(thread, 0.0) for thread, seconds in spent(pid).items()}
+
+        until(lambda: sum(seconds > 1.0 for seconds in since().values()) >= PLACES)
+        took = since()
+        busiest = sorted(took, key=lambda thread: took[thread])[-PLACES:]
+        assert {niceness(thread) for thread in busiest} == {ingest + NICENESS}
 
 
 def test_browsers_that_leave_in_the_middle_leave_nothing_behind(fed: Fed) -> None:
