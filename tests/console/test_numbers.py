@@ -164,3 +164,50 @@ def test_the_sums_of_the_list_are_those_of_sql_and_of_the_ledger(
         f"{shown.tokens(row['tokens'])} tokens",
         f"{shown.count(row['errors'])} errors",
     ]
+
+
+# The charts of the overview: title → what is in it → of the ledger.
+DRAWN: Mapping[str, Mapping[str, Callable[[Ledger], float]]] = {
+    "Token usage": {
+        "Input": summed("input_tokens"),
+        "Output": summed("output_tokens"),
+        "Cache read": summed("cache_read_tokens"),
+        "Cache creation": summed("cache_creation_tokens"),
+    },
+    "Active time": {
+        "User": measured("claude_code.active_time.total/user"),
+        "CLI": measured("claude_code.active_time.total/cli"),
+    },
+    "Lines of code": {
+        "Added": measured("claude_code.lines_of_code.count/added"),
+        "Removed": measured("claude_code.lines_of_code.count/removed"),
+    },
+    "Cost by model": {"": summed("cost_usd")},
+    "API requests by model": {"": summed("api_requests")},
+    "Tool calls": {"": summed("tools")},
+    "Accept and reject decisions": {"accept": summed("accepts"), "reject": summed("rejects")},
+}
+
+
+def drawn(page: Page) -> dict[str, dict[str, float]]:
+    """Title of a chart → series → sum of its values."""
+    page.wait_for_function(f"document.querySelectorAll('figure [data-chart]').length >= {len(DRAWN)}")
+    found = page.locator("figure", has=page.locator("[data-chart]")).evaluate_all(
+        "all => all.map(one => [one.querySelector('figcaption').innerText,"
+        " JSON.parse(one.querySelector('[data-chart] script').textContent).series])"
+    )
+    return {title: {one["name"]: sum(one["values"]) for one in series} for title, series in found}
+
+
+def test_the_charts_of_the_overview_add_up_to_the_ledger(
+    window: Callable[..., Window], tenant: str, ledger: Ledger
+) -> None:
+    found = drawn(window().go(f"/?range=30d&tenant={tenant}"))
+    told = {
+        (title, part): sum(value for name, value in found[title].items() if name.startswith(part))
+        for title, parts in DRAWN.items()
+        for part in parts
+    }
+    said = {(title, part): of(ledger) for title, parts in DRAWN.items() for part, of in parts.items()}
+    assert told == pytest.approx(said, abs=1e-6)
+    assert all(sum(said[title, part] for part in parts) for title, parts in DRAWN.items()), "nothing shows nothing"
