@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -113,6 +113,10 @@ class Filters:
         """Condition: a time lies in the range."""
         return f"{column} >= {timestamp(self.start)} AND {column} < {timestamp(self.end)}"
 
+    def only(self, *names: str) -> Filters:
+        """These of the filters."""
+        return replace(self, values={name: value for name, value in self.values.items() if name in names})
+
     def conditions(self, table: str = "", *, hours: bool | None = None) -> list[str]:
         """Conditions of the filters on the columns of `sessions`.
 
@@ -170,9 +174,9 @@ def shown_dimensions(visible: Visible) -> list[Dimension]:
     return [one for one in DIMENSIONS.values() if visible.has("sessions", one.column)]
 
 
-def joined(conditions: Sequence[str]) -> str:
+def joined(conditions: Iterable[str]) -> str:
     """Conditions as one that can stand after WHERE."""
-    return " AND ".join(conditions) if conditions else "true"
+    return " AND ".join(conditions) or "true"
 
 
 def _condition(column: str, value: str, models: str | None) -> str:

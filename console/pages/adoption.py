@@ -108,7 +108,7 @@ async def adoption(visit: Visit) -> Response:
         groups=visit.ask(_groups(filters, span, by, _ROWS_MAX)),
         clients=visit.ask(_clients(filters, span, now)),
         features=visit.ask(_features(filters, span, now)),
-        named=visit.ask(_named(filters, span)),
+        named=visit.ask(_named(filters, span, now)),
     )
     curves = _or_fault(found, "active", lambda: rolling(found["active"].objects(), span))
     return visit.render(
@@ -150,7 +150,7 @@ async def adoption_file(visit: Visit) -> Response:
     if table == "features":
         found = {
             "features": await visit.ask(_features(filters, span, now)),
-            "named": await visit.ask(_named(filters, span)),
+            "named": await visit.ask(_named(filters, span, now)),
             "totals": await visit.ask(_totals(filters, span)),
         }
         used = [(one.kind, one.name, one.users, one.share, one.uses) for one in _used(found)]
@@ -382,7 +382,7 @@ _OF_EVENTS = (
 )
 
 
-def _named(filters: Filters, span: Span) -> str:
+def _named(filters: Filters, span: Span, now: datetime) -> str:
     """kind, name, users, uses."""
     kind, name = (
         " ".join(["CASE e.event_name", *(f"WHEN '{event}' THEN {value}" for event, value in values), "END"])
@@ -392,19 +392,18 @@ def _named(filters: Filters, span: Span) -> str:
         )
     )
     return (
-        f"WITH named AS (SELECT {kind} AS kind, {name} AS name, e.tenant, e.user_key {_events(filters, span)}) "
+        f"WITH named AS (SELECT {kind} AS kind, {name} AS name, e.tenant, e.user_key {_events(filters, span, now)}) "
         "SELECT kind, name, count(DISTINCT (tenant, user_key)) AS users, count(*) AS uses, "
         "count(*) OVER () AS of FROM named "
         f"WHERE name IS NOT NULL GROUP BY ALL ORDER BY users DESC, uses DESC, kind, name LIMIT {_NAMED_MAX}"
     )
 
 
-def _events(filters: Filters, span: Span) -> str:
+def _events(filters: Filters, span: Span, now: datetime) -> str:
     where = [
         f"e.event_name IN ({', '.join(literal(event) for event, _, _ in _OF_EVENTS)})",
         clock.within("e", span.start, span.end),
-        *filters.conditions("e", hours=True),
-        *usage.of_sessions(filters),
+        *usage.of_hours_kept("e", replace(filters, start=span.start, end=span.end), now),
     ]
     return f"FROM events e WHERE {joined(where)}"
 

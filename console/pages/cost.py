@@ -380,7 +380,7 @@ def _recorded(alias: str, filters: Filters, *, before: bool) -> list[str]:
     ranged = usage.with_before(filters) if before else filters
     return [
         clock.within(alias, ranged.start, ranged.end),
-        *([usage.of_hours(alias, ranged)] if filters.values else []),
+        *usage.of_hours(alias, ranged),
     ]
 
 

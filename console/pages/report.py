@@ -181,14 +181,8 @@ def _by_week(filters: Filters) -> str:
 
 def _by_model(filters: Filters, now: datetime) -> str:
     """From the events, which alone tell the model of a request."""
-    where = ["e.event_name = 'api_request'", clock.within("e", filters.start, filters.end)]
-    if filters.values:
-        counted, kept = usage.of_hours("e", filters), usage.kept_from(now)
-        if filters.start < kept:  # by what is known of the session, where its hours are gone
-            sessions = joined([f"s.last_time >= {timestamp(filters.start)}", *filters.conditions("s")])
-            found = f"(e.tenant, e.session_id) IN (SELECT s.tenant, s.session_id FROM sessions s WHERE {sessions})"
-            counted = f"({counted} OR ({clock.when('e')} < {timestamp(kept)} AND {found}))"
-        where.append(counted)
+    when = clock.within("e", filters.start, filters.end)
+    where = ["e.event_name = 'api_request'", when, *usage.of_hours_kept("e", filters, now)]
     return (
         "SELECT e.model AS key, sum(e.cost_usd) AS cost_usd, sum(e.input_tokens) AS input_tokens, "
         "sum(e.output_tokens) AS output_tokens, "

@@ -20,7 +20,7 @@ from console.usage import NOT_TOLD
 from tests.console.conftest import Pages
 from tests.console.handmade import pages_over
 from tests.console.people import person
-from tests.console.test_overview import charts, ranking, stats
+from tests.console.test_overview import charts, ranking, stats, sums
 from tests.sinks.query import samples
 
 over_sql = pytest.mark.asyncio(loop_scope="module")
@@ -144,8 +144,8 @@ async def test_every_tile_has_the_number_of_the_list_behind_it(
     assert links.keys() == numbers.keys()
     assert str((await _listed(told, links["Sessions"]))[0]) == numbers["Sessions"]
     for title, of in (("Errors", "errors"), ("Commits", "commits")):
-        _, sums = await _listed(told, links[title])
-        assert sums.get(of, "0") == numbers[title], title
+        _, listed = await _listed(told, links[title])
+        assert listed.get(of, "0") == numbers[title], title
 
 
 @over_sql
@@ -290,6 +290,27 @@ async def test_a_session_that_moved_counts_where_its_hours_do(tmp_path_factory: 
             assert {row["name"]: float(row["cost_usd"]) for row in rows if row["section"] == "model"} == expected
             rows = await _file(pages, f"/cost.csv?table=by&by=model&range=7d&cost_center={center}")
             assert {row["model"]: float(row["cost_usd"]) for row in rows} == expected
+            drawn = charts((await pages.get(f"/?range=7d&cost_center={center}")).text)
+            assert ("Cost by model" in drawn and sums(drawn["Cost by model"])) == (expected or False)
+
+
+@over_sql
+async def test_what_was_sent_before_somebody_signed_in_counts_for_them(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """And where two signed in one after the other, what each of them sent counts for each."""
+    session, hours = _session(1, "opus", _hour(0, "core", api_requests=2, spend_usd=0.5) | {"user_key": "ada"})
+    hours.append(hours[0] | {"user_key": "bob", "api_requests": 1, "spend_usd": 0.25})
+    events = [
+        samples.event(number, event_time=HOUR + number, received_time=HOUR + 9, model="opus", cost_usd=0.25)
+        | {"session_id": session["session_id"], "user_key": user, "team": "core"}
+        for number, user in enumerate(("install-1", "ada", "bob"))
+    ]
+    made = {"sessions": [session], "session_hours": hours, "events": events}
+    async with pages_over(tmp_path_factory.mktemp("signed-in"), [], **made) as pages:
+        for user, requests in (("ada", {"opus": 1 + 1}), ("bob", {"opus": 1})):
+            drawn = charts((await pages.get(f"/?range=24h&user={user}")).text)
+            assert sums(drawn["API requests by model"]) == requests
 
 
 DID: tuple[tuple[str, dict[str, Any]], ...] = (
