@@ -17,6 +17,8 @@ from service.cluster import describe
 from service.errors import ClusterUnavailable, TopicMissing
 
 TOPIC = "audit"
+KEY_USE = "key.use"
+"""Action: a query or admin key was used, which is told once a key and day."""
 _TIMEOUT_MS = 5_000
 # Whoever waits for it is answered within this.
 _WRITE_TIMEOUT_S = 10.0

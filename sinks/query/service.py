@@ -4,17 +4,17 @@
     GET /schema   the names and columns that the key may use, with what they mean
 
 What a key sees its roles say (catalogue.py). A read of content is told to the audit before its answer goes out; if that
-cannot be done there is no answer. With an admin key the console asks as the person who is signed in
-(schemas.roles.ACTOR_HEADER). The key comes as `Authorization: Bearer KEY` or `X-API-KEY: KEY`. Every refusal is
-{"error": {"code", "message"}}, with "line" and "column" where the SQL has the fault. The asker is known before a byte
-of the body is read.
+cannot be done there is no answer. Once a day it hears that a key is used (uses.py), which nobody waits for. With an
+admin key the console asks as the person who is signed in (schemas.roles.ACTOR_HEADER). The key comes as
+`Authorization: Bearer KEY` or `X-API-KEY: KEY`. Every refusal is {"error": {"code", "message"}}, with "line" and
+"column" where the SQL has the fault. The asker is known before a byte of the body is read.
 """
 
 import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,13 +33,12 @@ from sinks.query.database import Database
 from sinks.query.errors import QueryError
 from sinks.query.metrics import QueryMetrics
 from sinks.query.runner import Limits, Read, Runner
+from sinks.query.uses import KeyUses, WriteAudit
 
 logger = logging.getLogger(__name__)
 
 # A key's text → its record, None when there is no such key in force.
 Authenticate = Callable[[str], KeyRecord | None]
-# As service.audit.AuditLog.write.
-WriteAudit = Callable[[Sequence[Mapping[str, Any]]], Awaitable[None]]
 
 _BODY_FACTOR = 8  # SQL as JSON: a character becomes at most \uXXXX, six bytes; the rest is for the other members
 _STOP_TIMEOUT_S = 2.0
@@ -59,11 +58,11 @@ class Door:
     audit: WriteAudit
 
 
-def application(runner: Runner, door: Door) -> Starlette:
+def application(runner: Runner, door: Door, uses: KeyUses) -> Starlette:
     """The ASGI application."""
 
     async def post_sql(request: Request) -> Response:
-        actor = _actor(request, door.authenticate)
+        actor = _actor(request, door.authenticate, uses)
         access = catalogue.access_of(actor, door.find_role)
         sql, limit = await _question(request, runner.limits.sql_bytes * _BODY_FACTOR)
         answer = await runner.run(
@@ -80,7 +79,7 @@ def application(runner: Runner, door: Door) -> Starlette:
         return Response(body, media_type="application/json", headers=_HEADERS)
 
     async def get_schema(request: Request) -> Response:
-        access = catalogue.access_of(_actor(request, door.authenticate), door.find_role)
+        access = catalogue.access_of(_actor(request, door.authenticate, uses), door.find_role)
         return JSONResponse({"tables": catalogue.describe(access)}, headers=_HEADERS)
 
     return Starlette(
@@ -118,6 +117,7 @@ class SqlService:
         self._metrics = metrics
         self._bounds = bounds or Bounds()
         self._runner: Runner | None = None
+        self._uses = KeyUses(door.audit)
         self._server: Server | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -126,7 +126,9 @@ class SqlService:
         listening = listen(self._host, self._port)
         self._runner = Runner(self._database, self._limits, self._metrics)
         # Without trusted proxies: the audit names who connects; a person's own address comes with ACTOR_HEADER.
-        self._server = server(application(self._runner, self._door), self._bounds, stop_timeout_s=_STOP_TIMEOUT_S)
+        self._server = server(
+            application(self._runner, self._door, self._uses), self._bounds, stop_timeout_s=_STOP_TIMEOUT_S
+        )
         self._task = asyncio.create_task(self._server.serve(sockets=[listening]), name="sql-service")
         port = int(listening.getsockname()[1])
         logger.info("SQL on http://%s:%d/sql", self._host, port)
@@ -141,12 +143,13 @@ class SqlService:
             runner.stop_all()
             await task
             await runner.close()
+            await self._uses.close()
 
 
 _HEADERS = {"Cache-Control": "no-store"}
 
 
-def _actor(request: Request, authenticate: Authenticate) -> Actor:
+def _actor(request: Request, authenticate: Authenticate, uses: KeyUses) -> Actor:
     """Who asks. Raises: QueryError(unauthorized, forbidden)."""
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
     text = bearer.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "").strip()
@@ -157,9 +160,12 @@ def _actor(request: Request, authenticate: Authenticate) -> Actor:
     key = authenticate(text)
     if key is None:
         raise QueryError("this key is not known, or not in force any more", reason="unauthorized")
+    address = request.client.host if request.client is not None else None
+    # Whoever asks for people uses it, too: the key, from where they ask.
+    uses.used(key, address)
     person = request.headers.get(ACTOR_HEADER)
     if person is None:
-        return actor_of(key, request.client.host if request.client is not None else None)
+        return actor_of(key, address)
     try:
         return stated_by(person, key)
     except RoleError as error:

@@ -11,6 +11,7 @@ import httpx
 
 from console.app import application
 from schemas.roles import DEFAULTS, FindRole
+from service.audit import KEY_USE
 from sinks.query.database import Database
 from sinks.query.service import Door
 from sinks.query.store import QueryStore
@@ -50,10 +51,13 @@ async def pages_over(
     find_role: FindRole = DEFAULTS.get,
     **records: Sequence[Mapping[str, Any]],
 ) -> AsyncIterator[Pages]:
-    """A console over a store with these records, topic (with _ for -) → values.  told: what the audit hears."""
+    """A console over a store with these records, topic (with _ for -) → values.
+
+    told: what the audit hears, but for which keys are used.
+    """
 
     async def hear(entries: Sequence[Mapping[str, Any]]) -> None:
-        told.extend(entries)
+        told.extend(one for one in entries if one["action"] != KEY_USE)
 
     database = Database(folder / "query", RESOURCES)
     store = QueryStore(database)

@@ -13,6 +13,7 @@ from schemas import roles
 from schemas.errors import RetryableError
 from schemas.keys import KeyRecord
 from schemas.roles import DEFAULTS, Grant, Role, parse_rule
+from service.audit import KEY_USE
 from sinks.query import catalogue
 from sinks.query.database import Database
 from sinks.query.service import Door
@@ -51,8 +52,8 @@ TOLD: list[Mapping[str, Any]] = []
 
 
 async def told(entries: Sequence[Mapping[str, Any]]) -> None:
-    """An audit that keeps what it is told."""
-    TOLD.extend(entries)
+    """An audit that keeps what it is told, but for which keys are used."""
+    TOLD.extend(one for one in entries if one["action"] != KEY_USE)
 
 
 DOOR = Door(KEYS.get, ROLES.get, told)
