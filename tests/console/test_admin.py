@@ -8,6 +8,8 @@ import json
 import re
 import uuid
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -29,8 +31,10 @@ from service.control import ControlView
 from service.links import link
 from service.policies import PolicyChange
 from sinks.query.database import Database
+from sinks.query.service import Door
 from sinks.query.store import QueryStore
 from tests.console.conftest import BASE, SECRET, Pages, console_over
+from tests.console.handmade import pages_over
 from tests.console.people import person
 from tests.millrace.test_roles import entries
 from tests.sinks.query import samples
@@ -191,11 +195,67 @@ async def test_the_key_that_the_pages_ask_with_is_not_revoked_by_them(plane: Pag
     assert plane.console.control.authenticate(text) is not None
 
 
-async def test_of_a_keys_use_the_page_says_what_is_recorded_and_nothing_else(plane: Pages) -> None:
-    for kind, said in (("ingest", "never used"), ("query", "not recorded")):
-        made = keys.parse_key(await new_key(plane, kind=kind)).id
-        row = (await plane.get(f"/admin/keys?q={made}", ROOT)).text.partition(f'id="key-{made}"')[2]
-        assert said in row.partition("</tr>")[0]
+async def row_of(pages: Pages, id_: str, who: Person = ROOT) -> str:
+    """A key on the page of keys."""
+    return (await pages.get(f"/admin/keys?q={id_}", who)).text.partition(f'id="key-{id_}"')[2].partition("</tr>")[0]
+
+
+async def test_a_key_of_which_nothing_is_recorded_says_so(plane: Pages) -> None:
+    for kind, said in (("ingest", "never used"), ("query", "none recorded"), ("admin", "none recorded")):
+        assert said in await row_of(plane, keys.parse_key(await new_key(plane, kind=kind)).id)
+
+
+async def test_the_day_on_which_a_key_last_asked_is_shown_and_leads_to_its_entries(
+    plane: Pages, tmp_path: Path
+) -> None:
+    ours, used, unused = [await new_key(plane, kind=kind) for kind in ("admin", "query", "query")]
+    ids = [keys.parse_key(one).id for one in (ours, used, unused)]
+    store = QueryStore(database := Database(tmp_path / "query", RESOURCES))
+    await store.open(samples.IDENTITY)
+    door = Door(plane.console.control.authenticate, DEFAULTS.get, plane.console.audit.write)
+    try:
+        async with serving(database, door=door) as sql:
+            console = console_over(sql.base, ours, prefix=plane.console.settings.prefix)
+            console.control, console.kafka = plane.console.control, plane.console.kafka
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(application(console)), base_url=BASE) as http:
+                there = Pages(console, http, sql)
+                for _ in range(2):
+                    await sql.post("select 1", used)
+                assert "none recorded" in await row_of(there, ids[1], ACME)
+                told = await uses_of(plane, *ids[:2])
+                await store.write([samples.batch("audit", told)])
+                day = f"{datetime.fromtimestamp(told[0]['occurred_at'] / 1e6, UTC):%Y-%m-%d}"
+                for id_ in ids[:2]:
+                    assert f">{day}</a>" in await row_of(there, id_, ACME)
+                assert "none recorded" in await row_of(there, ids[2], ACME)
+                (link_,) = re.findall(r'href="(/admin/audit[^"]+)"', await row_of(there, ids[1], ACME))
+                entries_ = (await there.get(html.unescape(link_), ACME)).text
+                assert len(re.findall(r"<tr id=", entries_)) == 1
+                assert "key.use" in entries_
+            await console.ask.close()
+    finally:
+        await store.close()
+
+
+async def uses_of(plane: Pages, *ids: str) -> list[dict[str, Any]]:
+    """What the audit has of the use of these keys, once it has something of each."""
+    async with asyncio.timeout(10):
+        while True:
+            found = [one for one in await all_told(plane) if one["action"] == "key.use" and one["actor"] in ids]
+            if {one["actor"] for one in found} == set(ids):
+                return found
+            await asyncio.sleep(0.05)
+
+
+async def test_without_an_answer_no_use_of_a_key_is_said_to_be_none(plane: Pages) -> None:
+    id_ = keys.parse_key(await new_key(plane)).id
+    console = console_over("http://127.0.0.1:1", "root-key", prefix=plane.console.settings.prefix)
+    console.control, console.kafka = plane.console.control, plane.console.kafka
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(application(console)), base_url=BASE) as http:
+        row = await row_of(Pages(console, http, plane.sql), id_)
+    assert "unknown" in row
+    assert "none recorded" not in row
+    await console.ask.close()
 
 
 # Roles
@@ -508,6 +568,21 @@ async def test_the_audit_is_paged_and_searched(hostile: Pages) -> None:
     kept = (await hostile.get("/admin/audit?actor=alert", ROOT)).text
     assert "page=2&amp;actor=alert" in kept or "actor=alert&amp;page=2" in kept
     assert re.search(r"range=7d&amp;actor=alert|actor=alert&amp;range=7d", kept)
+
+
+async def test_daily_uses_of_keys_are_listed_when_one_looks_for_them(tmp_path: Path) -> None:
+    entries_ = [
+        samples.audit(number, "acme", actor="a-key", target="a-key", action=action, audit_id=f"{action}-{number}")
+        for number, action in enumerate(("key.create", "key.use", "key.use"))
+    ]
+    async with pages_over(tmp_path, [], audit=entries_) as pages:
+        plain = (await pages.get("/admin/audit", ROOT)).text
+        assert re.findall(r'<tr id="entry-([^"]+)"', plain) == ["key.create-0"]
+        assert 'Without <a href="/admin/audit?action=key.use">the daily entry of each key that was used</a>' in plain
+        for query, number in (("action=key.use", 2), ("actor=a-key", 3), ("target=a-key", 3), ("action=create", 1)):
+            found = (await pages.get(f"/admin/audit?{query}", ROOT)).text
+            assert len(re.findall(r"<tr id=", found)) == number, query
+            assert "Without <a" not in found
 
 
 async def test_markup_in_any_field_is_text(hostile: Pages) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+import httpx
 import pytest
 from playwright.sync_api import Browser
 
@@ -46,6 +47,24 @@ def test_a_key_is_made_copied_used_rotated_and_revoked(fed: Fed, window: Callabl
     page.wait_for_url("**/admin/keys")
     assert page.locator(f"#key-{id_}").count() == 0
     assert page.locator(f"#key-{new.split('_')[2]}").count() == 1
+
+
+def test_a_key_that_asks_is_shown_as_used(fed: Fed, window: Callable[..., Window]) -> None:
+    page = window().go("/admin/keys")
+    page.locator("select[name=kind]").select_option("query")
+    page.get_by_role("button", name="Create").click()
+    text = page.locator("#new-key").inner_text()
+    row = page.locator(f"#key-{text.split('_')[2]}")
+    assert "none recorded" in row.inner_text()
+    asked = httpx.get(f"http://127.0.0.1:{fed.stack.ports['SQL']}/schema", headers={"authorization": f"Bearer {text}"})
+    assert asked.status_code == 200
+    for _ in range(40):
+        page.goto(f"{fed.base}/admin/keys")
+        if "asked" in row.inner_text():
+            break
+        page.wait_for_timeout(250)
+    row.get_by_role("link").click()
+    assert "key.use" in page.locator("tbody tr").inner_text()
 
 
 def test_a_link_signs_in_and_after_the_sign_out_the_way_back_shows_nothing(fed: Fed, stranger: Window) -> None:

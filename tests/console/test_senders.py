@@ -225,5 +225,5 @@ async def test_the_page_of_keys_says_when_each_was_last_used(sent: Pages) -> Non
         CI: f"sent {newest}14:08",
         NEW: "never used",
         OTHER: "not in 30 days",
-        "99" * 8: "not recorded",
+        "99" * 8: "none recorded",
     }

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from console.filters import FilterFault, joined, literal, page_number
 from console.pages.admin.changing import or_again, text
 from console.web import Page, Visit
-from service.audit import entry
+from service.audit import KEY_USE, entry
 
 _ROWS = 50
 _PAGES_MAX = 2000
@@ -38,7 +38,9 @@ async def audit(visit: Visit) -> Response:
     words = {name: _word(visit, name) for name in SEARCHED if name in columns}
     number = _number(visit)
     conditions = [visit.filters.in_range("occurred_at")]
-    conditions += [f"contains(lower({name}), lower({literal(word)}))" for name, word in words.items() if word]
+    searched = [f"contains(lower({name}), lower({literal(word)}))" for name, word in words.items() if word]
+    # Of every key once a day, whatever happens: who looks for nothing in particular would see little else.
+    conditions += searched or [f"action <> '{KEY_USE}'"]
     if (tenant := visit.filters.values.get("tenant")) is not None:
         conditions.append(f"tenant = {literal(tenant)}")
     # What one did a moment ago is what one looks for here: an answer of now.
@@ -57,6 +59,7 @@ async def audit(visit: Visit) -> Response:
         number=number,
         size=_ROWS,
         kept=kept,
+        uses=None if searched else visit.filters.url("/admin/audit", action=KEY_USE),
         url=lambda page: visit.filters.url("/admin/audit", page=None if page == 1 else str(page), **kept),
     )
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 
 from starlette.responses import Response
 
 from console.ask import moment
 from console.errors import AskFault
+from console.filters import DAY, literal
 from console.pages.admin.changing import changed, or_again, plane, shown, text, texts
 from console.senders import heard
 from console.web import Page, Visit
@@ -18,6 +20,7 @@ from schemas.errors import KeyFormatError
 from schemas.keys import CONTROL_KIND, KINDS, KeyRecord
 from schemas.roles import actor_of
 from service import keyring, roles
+from service.audit import KEY_USE
 from service.errors import ChangeRefused
 from service.senders import KNOWN
 
@@ -28,8 +31,8 @@ _SHOWN_MAX = 300
 class Row:
     """A key as the page shows it.
 
-    used_at: receipt of the newest record that an ingest key sent, within 30 days; when another one last read content,
-    the one use that is recorded of those.
+    used_at: receipt of the newest record that an ingest key sent, within 30 days; of another one a moment of the last
+    day (UTC) on which it was used.
     """
 
     id: str
@@ -41,6 +44,14 @@ class Row:
     made_by: str
     used_at: datetime | None
     own: bool
+
+    @property
+    def entries(self) -> str:
+        """The audit's page of what it did on that day."""
+        assert self.used_at is not None, "it was used"
+        day = self.used_at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        spelled = {name: f"{at:%Y-%m-%dT%H:%MZ}" for name, at in (("from", day), ("to", day + DAY))}
+        return f"/admin/audit?{urlencode({**spelled, 'actor': self.id})}"
 
 
 @dataclass(frozen=True)
@@ -142,7 +153,7 @@ async def _page(visit: Visit, *, fault: str = "", status: int = 200, made: Made 
         if not query or any(query.lower() in (one or "").lower() for one in (key.id, key.name, key.tenant, key.kind))
     ]
     listed = found[:_SHOWN_MAX]
-    asked = await visit.panels(reads=_reads(visit), sent=_sent(visit, listed))
+    asked = await visit.panels(used=_used(visit, listed), sent=_sent(visit, listed))
     used: dict[str, datetime | None] = {}
     for one in asked.values():
         used |= {} if isinstance(one, AskFault) else one
@@ -167,7 +178,7 @@ async def _page(visit: Visit, *, fault: str = "", status: int = 200, made: Made 
         fault=fault,
         made=made,
         rows=rows,
-        sent_fault=asked["sent"] if isinstance(asked["sent"], AskFault) else None,
+        unknown={name: fault for name, fault in asked.items() if isinstance(fault, AskFault)},
         since=visit.console.now() - KNOWN,
         more=max(0, len(found) - _SHOWN_MAX),
         query=query,
@@ -185,13 +196,14 @@ async def _sent(visit: Visit, listed: Iterable[KeyRecord]) -> dict[str, datetime
     return {key_id: max(one.last for one in flows.values()) for (_, key_id), flows in sent.items() if key_id}
 
 
-async def _reads(visit: Visit) -> dict[str, datetime | None]:
-    """When each key last read content, as far as this admin sees the audit."""
-    if not (await visit.visible()).has("audit", "actor", "action", "actor_kind"):
+async def _used(visit: Visit, listed: Iterable[KeyRecord]) -> dict[str, datetime | None]:
+    """When each key that asks last did so, as the audit has it: once a day, and whenever it read content."""
+    ids = [literal(key.id) for key in listed if key.kind != "ingest"]
+    if not ids:
         return {}
     answer = await visit.ask(
-        "SELECT actor, max(occurred_at) AS at FROM audit WHERE action = 'content.read' "
-        "AND actor_kind IN ('query', 'admin') GROUP BY 1 ORDER BY 2 DESC LIMIT 1000"
+        f"SELECT actor, max(occurred_at) AS at FROM audit WHERE action IN ('{KEY_USE}', 'content.read') "
+        f"AND actor_kind IN ('query', 'admin') AND actor IN ({', '.join(ids)}) GROUP BY 1"
     )
     return {row["actor"]: moment(row["at"]) for row in answer.objects()}
 
