@@ -11,6 +11,8 @@ from typing import Any
 import orjson
 from starlette.responses import Response, StreamingResponse
 
+from console.ask import Answer
+
 _PIECE_ROWS = 1000
 # What a spreadsheet takes for the beginning of a formula, the wide forms of Japanese keyboards too.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -28,10 +30,16 @@ def cell(value: Any) -> Any:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
+def lines(answer: Answer) -> list[list[Any]]:
+    """The rows of a file, and a last line that says so if there are more."""
+    cut = [[f"cut after {len(answer.rows)} lines; filter more, or take a shorter time range"]]
+    return answer.rows + cut if answer.truncated else answer.rows
+
+
 def csv_file(name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Response:
     """An answer that the browser keeps as a file.  name: without its ending."""
 
-    def lines() -> Iterator[bytes]:
+    def written() -> Iterator[bytes]:
         out = io.StringIO()
         writer = csv.writer(out)
         writer.writerow([cell(column) for column in columns])
@@ -41,7 +49,7 @@ def csv_file(name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -
                 yield _taken(out)
         yield _taken(out)
 
-    return _file(f"{name}.csv", lines(), "text/csv; charset=utf-8")
+    return _file(f"{name}.csv", written(), "text/csv; charset=utf-8")
 
 
 def json_file(name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Response:

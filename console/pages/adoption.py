@@ -12,7 +12,7 @@ from starlette.responses import Response
 from console import clock, usage
 from console.ask import Answer, Visible, moment
 from console.charts import Chart, Series, over_time
-from console.download import csv_file
+from console.download import csv_file, lines
 from console.errors import AskFault
 from console.figures import there_are
 from console.filters import DAY, DIMENSIONS, NONE, FilterFault, Filters, joined, literal, timestamp
@@ -106,9 +106,9 @@ async def adoption(visit: Visit) -> Response:
         totals=visit.ask(_totals(filters, span)),
         spread=visit.ask(_spread(filters, span)),
         groups=visit.ask(_groups(filters, span, by, _ROWS_MAX)),
-        clients=visit.ask(_clients(filters, span, now)),
+        clients=visit.ask(_clients(filters, span, now, _BARS_MAX)),
         features=visit.ask(_features(filters, span, now)),
-        named=visit.ask(_named(filters, span, now)),
+        named=visit.ask(_named(filters, span, now, _NAMED_MAX)),
     )
     curves = _or_fault(found, "active", lambda: rolling(found["active"].objects(), span))
     return visit.render(
@@ -145,12 +145,12 @@ async def adoption_file(visit: Visit) -> Response:
     name = f"adoption-{span.start:%Y%m%d}-{span.end:%Y%m%d}-{table}"
     if table == "users":
         curves = rolling((await visit.ask(_active_changes(filters, span))).objects(), span)
-        lines = zip((f"{day:%Y-%m-%d}" for day in span.days), *curves.values(), strict=True)
-        return csv_file(name, ("day_utc", *curves), list(lines))
+        days = zip((f"{day:%Y-%m-%d}" for day in span.days), *curves.values(), strict=True)
+        return csv_file(name, ("day_utc", *curves), list(days))
     if table == "features":
         found = {
             "features": await visit.ask(_features(filters, span, now)),
-            "named": await visit.ask(_named(filters, span, now)),
+            "named": await visit.ask(_named(filters, span, now, _FILE_ROWS_MAX)),
             "totals": await visit.ask(_totals(filters, span)),
         }
         used = [(one.kind, one.name, one.users, one.share, one.uses) for one in _used(found)]
@@ -159,13 +159,13 @@ async def adoption_file(visit: Visit) -> Response:
         "newcomers": _newcomers(filters, span),
         "activity": _sums(filters, span),
         "spread": _spread(filters, span),
-        "groups": _groups(filters, span, by, _FILE_ROWS_MAX),
-        "clients": _clients(filters, span, now),
+        "groups": _groups(filters, span, by, _FILE_ROWS_MAX + 1),
+        "clients": _clients(filters, span, now, _FILE_ROWS_MAX + 1),
     }
     if table not in plain:
         raise FilterFault(f"there is no table {table[:20]!r}; there are users, features, {', '.join(plain)}")
-    answer = await visit.ask(plain[table])
-    return csv_file(name, answer.columns, answer.rows)
+    answer = await visit.ask(plain[table], limit=_FILE_ROWS_MAX)
+    return csv_file(name, answer.columns, lines(answer))
 
 
 def whole_days(filters: Filters, now: datetime) -> Span:
@@ -330,7 +330,8 @@ def _sessions(filters: Filters, span: Span, now: datetime) -> str:
     return f"FROM sessions s WHERE {usage.of_range(ranged, now)}"
 
 
-def _clients(filters: Filters, span: Span, now: datetime) -> str:
+def _clients(filters: Filters, span: Span, now: datetime, most: int) -> str:
+    """kind, name, users, sessions, of (how many of the kind there are).  most: of each kind."""
     kinds = " UNION ALL ".join(
         f"SELECT '{kind}' AS kind, {column} AS name, count(DISTINCT (tenant, user_key)) AS users, "
         "count(*) AS sessions, count(*) OVER () AS of FROM seen GROUP BY ALL"
@@ -343,7 +344,8 @@ def _clients(filters: Filters, span: Span, now: datetime) -> str:
     return (
         "WITH seen AS MATERIALIZED (SELECT s.tenant, s.user_key, s.app_entrypoint, s.terminal_type, s.app_version "
         f"{_sessions(filters, span, now)}) "
-        f"SELECT * FROM ({kinds}) ORDER BY kind, users DESC, sessions DESC, name LIMIT 300"
+        f"SELECT * FROM ({kinds}) QUALIFY row_number() OVER (PARTITION BY kind ORDER BY users DESC, sessions DESC, "
+        f"name) <= {most} ORDER BY kind, users DESC, sessions DESC, name"
     )
 
 
@@ -382,7 +384,7 @@ _OF_EVENTS = (
 )
 
 
-def _named(filters: Filters, span: Span, now: datetime) -> str:
+def _named(filters: Filters, span: Span, now: datetime, limit: int) -> str:
     """kind, name, users, uses."""
     kind, name = (
         " ".join(["CASE e.event_name", *(f"WHEN '{event}' THEN {value}" for event, value in values), "END"])
@@ -395,7 +397,7 @@ def _named(filters: Filters, span: Span, now: datetime) -> str:
         f"WITH named AS (SELECT {kind} AS kind, {name} AS name, e.tenant, e.user_key {_events(filters, span, now)}) "
         "SELECT kind, name, count(DISTINCT (tenant, user_key)) AS users, count(*) AS uses, "
         "count(*) OVER () AS of FROM named "
-        f"WHERE name IS NOT NULL GROUP BY ALL ORDER BY users DESC, uses DESC, kind, name LIMIT {_NAMED_MAX}"
+        f"WHERE name IS NOT NULL GROUP BY ALL ORDER BY users DESC, uses DESC, kind, name LIMIT {limit}"
     )
 
 
@@ -522,7 +524,7 @@ def _clients_charts(answer: Answer, filters: Filters) -> list[Chart]:
     }
     charts = []
     for kind, title in titles.items():
-        rows = [one for one in answer.objects() if one["kind"] == kind][:_BARS_MAX]
+        rows = [one for one in answer.objects() if one["kind"] == kind]
         note = f"The first {len(rows)} of {count(there_are(rows))}." if there_are(rows) > len(rows) else ""
         labels = [NONE if one["name"] is None else one["name"] for one in rows]
         links = [filters.url("/sessions", **{kind: label}) for label in labels] if kind in DIMENSIONS else []

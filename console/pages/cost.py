@@ -14,7 +14,7 @@ from starlette.responses import Response
 from console import clock, prices, usage
 from console.ask import Answer, Visible, moment
 from console.charts import Chart, Series
-from console.download import csv_file
+from console.download import csv_file, lines
 from console.errors import AskFault
 from console.filters import HOUR, NONE, FilterFault, Filters, joined, literal, timestamp
 from console.shown import short
@@ -25,7 +25,7 @@ NOT_TOLD, OTHERS = "(not told)", "(others)"
 # Lines of the table: at first, for who asks for more, and in a file.
 _ROWS, _MORE_ROWS, _FILE_ROWS_MAX = 20, 200, 100_000
 _SERIES_MAX = 7
-_TOP_SESSIONS = 20
+_TOP_SESSIONS, _CACHE_ROWS = 20, 100
 # As long as the streams keep hours; older ones are in the users' days only, which the month report adds up.
 # Sums differ from the total by the order of addition; less than this is nothing.
 _NOTHING_USD = 5e-7
@@ -170,14 +170,14 @@ async def cost(visit: Visit) -> Response:
         rows=visit.ask(_rows(by, filters, visible, _MORE_ROWS + 2)),
         cells=visit.ask(_cells(by, filters)),
         cells_total=visit.ask(_cells_total(filters)),
-        top=visit.ask(_top(filters, visible)),
-        cache=visit.ask(_cache(filters)),
+        top=visit.ask(_top(filters, visible, _TOP_SESSIONS + 1)),
+        cache=visit.ask(_cache(filters, _CACHE_ROWS + 1)),
         check=visit.ask(_check(filters)),
     )
     rows: Any = _fault(found, "rows", "totals") or lines_of(by, found["rows"], found["totals"], filters, most)
-    lines = rows if isinstance(rows, list) else []
+    listed = rows if isinstance(rows, list) else []
     names = {
-        row.value: short(row.name, 16) if row.name == row.value and by.name == "user" else row.name for row in lines
+        row.value: short(row.name, 16) if row.name == row.value and by.name == "user" else row.name for row in listed
     }
     over_time: Any = _fault(found, "cells", "cells_total") or _chart(
         by, filters, found["cells"].objects(), found["cells_total"].objects(), names
@@ -191,7 +191,9 @@ async def cost(visit: Visit) -> Response:
         results=_fault(found, "totals") or results(found["totals"].one()),
         over_time=over_time,
         top=found["top"],
+        top_max=_TOP_SESSIONS,
         cache=_fault(found, "cache") or _cached(found["cache"]),
+        cache_max=_CACHE_ROWS,
         check=_fault(found, "check") or found["check"].one(),
         weights=prices,
         keep={"by": by.name, "more": "1" if more else None},
@@ -229,20 +231,21 @@ async def _file(
     if table == "time":
         cells = (await visit.ask(_cells(by, filters))).objects()
         chart = _chart(by, filters, cells, (await visit.ask(_cells_total(filters))).objects(), {})
-        lines = zip(chart.labels, *(series.values for series in chart.series), strict=True)
-        return ("time_utc", *(series.name for series in chart.series)), list(lines)
+        drawn = zip(chart.labels, *(series.values for series in chart.series), strict=True)
+        return ("time_utc", *(series.name for series in chart.series)), list(drawn)
     if table == "results":
         got = results((await visit.ask(_totals(filters))).one())
         return ("result", "usd", "before_usd", "number"), [
             (f"cost {one.title}", one.usd, one.before_usd, one.number) for one in got
         ]
     if table == "cache":
-        return _CACHE_COLUMNS, [_cache_line(one) for one in _cached(await visit.ask(_cache(filters)))]
-    plain = {"sessions": _top(filters, visible), "check": _check(filters)}
+        found = await visit.ask(_cache(filters, _FILE_ROWS_MAX), limit=_FILE_ROWS_MAX)
+        return _CACHE_COLUMNS, [_cache_line(one) for one in _cached(found)]
+    plain = {"sessions": _top(filters, visible, _FILE_ROWS_MAX + 1), "check": _check(filters)}
     if table not in plain:
         raise FilterFault(f"there is no table {table[:20]!r}; there are by, time, results, cache, sessions, check")
-    answer = await visit.ask(plain[table])
-    return answer.columns, answer.rows
+    answer = await visit.ask(plain[table], limit=_FILE_ROWS_MAX)
+    return answer.columns, lines(answer)
 
 
 _CACHE_COLUMNS = (
@@ -408,7 +411,7 @@ def _told(by: By, filters: Filters, *, before: bool = False) -> str:
     )
 
 
-def _top(filters: Filters, visible: Visible) -> str:
+def _top(filters: Filters, visible: Visible, limit: int) -> str:
     email = "s.user_email" if visible.has("sessions", "user_email") else "NULL"
     where = hours(filters)
     return (
@@ -417,11 +420,11 @@ def _top(filters: Filters, visible: Visible) -> str:
         f"SELECT s.tenant, s.session_id, s.start_time, s.user_key, {email} AS user_email, "
         "s.team, s.model, spent.prompts, spent.tokens, spent.usd AS cost_usd FROM spent "
         "JOIN sessions s ON s.tenant = spent.tenant AND s.session_id = spent.session_id WHERE spent.usd > 0 "
-        f"ORDER BY spent.usd DESC, s.session_id LIMIT {_TOP_SESSIONS}"
+        f"ORDER BY spent.usd DESC, s.session_id LIMIT {limit}"
     )
 
 
-def _cache(filters: Filters) -> str:
+def _cache(filters: Filters, limit: int) -> str:
     read, written = prices.CACHE_READ, prices.CACHE_WRITE
     return (
         "WITH r AS (SELECT e.model, e.speed, coalesce(e.input_tokens, 0) AS plain, coalesce(e.cache_read_tokens, 0) AS "
@@ -431,7 +434,7 @@ def _cache(filters: Filters) -> str:
         f"FROM events e WHERE {_requests(filters)}) "
         "SELECT model, speed, count(*) AS requests, sum(plain) AS plain, sum(read) AS read, sum(written) AS written, "
         "sum(x * x) AS xx, sum(x * y) AS xy, sum(y * y) AS yy, sum(x * c) AS xc, sum(y * c) AS yc, sum(c * c) AS cc "
-        "FROM r GROUP BY ALL ORDER BY sum(c) DESC, model, speed LIMIT 100"
+        f"FROM r GROUP BY ALL ORDER BY sum(c) DESC, model, speed LIMIT {limit}"
     )
 
 

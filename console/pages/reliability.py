@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from console.events import VERSION, WHEN, grouped, is_value, named, of_range, si
 from console.figures import ROWS, Figures, Row, counted, drilled, figures, hidden, part, there_are, told, total
 from console.filters import DAY, NONE, Filters, joined, timestamp
 from console.sections import Cell, Column, Section, Stat, Tab, Table
+from console.shown import count
 from console.web import Page, Visit
 
 TITLE = "Reliability"
@@ -412,7 +414,7 @@ async def latency(visit: Visit) -> Response:
     chosen = [is_value("e.tool_name", page.chosen["tool"])] if "tool" in page.chosen else []
     error = ", e.error" if page.sees("error") else ""
     bucket = f"{usage.start(filters.bucket, WHEN)} AS start"
-    first = "quantile_cont(e.ttft_ms, [0.5, 0.95]) AS first, count(e.ttft_ms) AS n"
+    told_first = "e.ttft_ms IS NOT NULL"
     found = await page.ask(
         tools="SELECT e.tool_name, grouping(e.tool_name) = 1 AS of_all, count(*) AS n, "
         f"count(*) FILTER (WHERE NOT e.success) AS failed, quantile_cont(e.duration_ms, {quantiles}) AS q, "
@@ -423,13 +425,12 @@ async def latency(visit: Visit) -> Response:
         before="SELECT count(*) AS n, count(*) FILTER (WHERE NOT e.success) AS failed, "
         f"quantile_cont(e.duration_ms, {quantiles}) AS q {of_range(filters.before, named('tool_result'))}",
         requests=f"SELECT e.model, count(*) AS n, quantile_cont(e.duration_ms, {quantiles}) AS q, "
-        f"count(e.ttft_ms) AS first_n, quantile_cont(e.ttft_ms, {quantiles}) AS first, count(*) OVER () - 1 AS of "
+        f"{_of_first(quantiles)}, count(*) OVER () - 1 AS of "
         f"{of_range(filters, named('api_request'))} GROUP BY GROUPING SETS ((), (e.model)) "
         f"ORDER BY grouping(e.model) DESC, n DESC LIMIT {ROWS + 1}",
         over=f"SELECT {bucket}, quantile_cont(e.duration_ms, {quantiles}) AS q "
         f"{of_range(filters, named('api_request'))} GROUP BY ALL",
-        first=f"SELECT {bucket}, e.model, {first} {of_range(filters, named('api_request'), 'e.ttft_ms IS NOT NULL')} "
-        "GROUP BY ALL ORDER BY n DESC LIMIT 5000",
+        first=_first(bucket, of_range(filters, named("api_request"), told_first)),
         failures=page.latest(
             f"e.tool_name, e.error_type, e.duration_ms{error}", named("tool_result"), "NOT e.success", *chosen
         ),
@@ -438,11 +439,10 @@ async def latency(visit: Visit) -> Response:
     traced: dict[str, Any] = {}
     if not first_by_time and page.sees("ttft_ms", table="spans"):  # older clients tell it only in their traces
         start = f"{usage.start(filters.bucket, clock.when('e', 'start_time'))} AS start"
-        sql = of_range(filters, "e.ttft_ms IS NOT NULL", table="spans")
+        sql = of_range(filters, told_first, table="spans")
         traced = await page.ask(
-            first=f"SELECT {start}, e.model, {first} {sql} GROUP BY ALL ORDER BY n DESC LIMIT 5000",
-            models=f"SELECT e.model, count(*) AS first_n, quantile_cont(e.ttft_ms, {quantiles}) AS first {sql} "
-            "GROUP BY 1 ORDER BY first_n DESC LIMIT 50",
+            first=_first(start, sql),
+            models=f"SELECT e.model, {_of_first(quantiles)} {sql} GROUP BY 1 ORDER BY first_n DESC LIMIT {ROWS}",
         )
 
     def tools() -> Section:
@@ -474,16 +474,14 @@ async def latency(visit: Visit) -> Response:
 
     def first_tokens() -> Section:
         rows = traced["first"].objects() if traced else first_by_time
-        sums: dict[str, int] = {}
-        for row in rows:
-            sums[row["model"] or NONE] = sums.get(row["model"] or NONE, 0) + row["n"]
-        models = sorted(sums, key=lambda model: -sums[model])[:_MODELS_MAX]
+        models = list(dict.fromkeys(row["model"] or NONE for row in rows))
+        cut = f"The first {len(models)} of {count(there_are(rows))} models." if there_are(rows) > len(models) else ""
         charts = []
         for place, title in enumerate(("Time to first token, median", "Time to first token, 95 % within")):
             at: dict[str, dict[str, float]] = {}
             for row in rows:
                 at.setdefault(row["start"], {})[row["model"] or NONE] = row["first"][place]
-            charts.append(lines(title, filters, list(at.items()), models))
+            charts.append(replace(lines(title, filters, list(at.items()), models), note=cut))
         by_model = traced["models"].objects() if traced else found["requests"].objects()
         of_model = [row for row in by_model if row["first_n"] and row["model"] is not None]
         text = "From the traces of the clients; their events do not tell it." if traced and rows else ""
@@ -583,10 +581,31 @@ def _request_table(page: Figures, rows: Sequence[Row]) -> Table:
     return Table("requests-by-model", "Requests by model", columns, cells, empty, key_cells=2, of=of)
 
 
+def _of_first(quantiles: str) -> str:
+    """first_n, first: times to the first token of a group of `e`; first_of: how many models tell any."""
+    return (
+        f"count(e.ttft_ms) AS first_n, quantile_cont(e.ttft_ms, {quantiles}) AS first, "
+        "count(*) FILTER (WHERE e.model IS NOT NULL AND count(e.ttft_ms) > 0) OVER () AS first_of"
+    )
+
+
+def _first(bucket: str, source: str) -> str:
+    """start, model, first (two quantiles), of (models): of the models that tell it most often, these first."""
+    return (
+        f"WITH each AS (SELECT {bucket}, e.model, quantile_cont(e.ttft_ms, [0.5, 0.95]) AS first, "
+        f"count(e.ttft_ms) AS n {source} GROUP BY ALL), "
+        "summed AS (SELECT *, sum(n) OVER (PARTITION BY model) AS all_n FROM each), "
+        "placed AS (SELECT *, dense_rank() OVER (ORDER BY all_n DESC, model) AS place FROM summed) "
+        "SELECT start, model, first, max(place) OVER () AS of FROM placed "
+        f"QUALIFY place <= {_MODELS_MAX} ORDER BY place, start"
+    )
+
+
 def _first_table(rows: Sequence[Row]) -> Table:
     cells = [(told(row["model"]), Cell(row["first_n"]), *map(Cell, row["first"] or [None] * 3)) for row in rows]
     columns = (Column("Model"), Column("Measured", "count"), *(Column(name, "ms") for name in _QUANTILES))
-    return Table("first-by-model", "First token by model", columns, cells, "Nothing was measured in this time range.")
+    empty, of = "Nothing was measured in this time range.", rows[0]["first_of"] if rows else 0
+    return Table("first-by-model", "First token by model", columns, cells, empty, of=of)
 
 
 # Client versions

@@ -17,10 +17,11 @@ from console.errors import AskFault
 from console.filters import DAY, DIMENSIONS, NONE, FilterFault, Filters, joined, timestamp
 from console.web import Page, Visit
 
-NOT_TOLD = "(not told)"
+NOT_TOLD, OTHERS = "(not told)", "(others)"
 _MONTH = re.compile(r"(20\d\d|[3-8]\d\d\d)-(0[1-9]|1[0-2])")
 _MONTHS = 14
 _ROWS_MAX = 1000
+_CENTERS_MAX = 500
 _FILE_ROWS_MAX = 100_000
 # The filters that days of users have; a report is of nothing else.
 _FILTERS = ("tenant", "team", "department", "cost_center")
@@ -66,7 +67,8 @@ async def report(visit: Visit) -> Response:
         filters=filters,
         month=month,
         months=_months(now, month),
-        centers=[(NONE, NONE) if name is None else (name, name) for name in centers],
+        centers=[(NONE, NONE) if name is None else (name, name) for name in centers[:_CENTERS_MAX]],
+        centers_max=_CENTERS_MAX if len(centers) > _CENTERS_MAX else None,
         center=filters.values.get("cost_center"),
         last=filters.end - DAY,
         # On paper nothing can be hovered over: times say their zone.
@@ -155,7 +157,7 @@ def _started(filters: Filters) -> str:
 
 def _centers(filters: Filters) -> str:
     every = replace(filters, values={name: v for name, v in filters.values.items() if name != "cost_center"})
-    return f"SELECT DISTINCT d.cost_center AS name {_days(every)} ORDER BY 1 LIMIT 500"
+    return f"SELECT DISTINCT d.cost_center AS name {_days(every)} ORDER BY 1 LIMIT {_CENTERS_MAX + 1}"
 
 
 def _by(column: str, filters: Filters, limit: int) -> str:
@@ -179,7 +181,7 @@ def _by_week(filters: Filters) -> str:
     return f"SELECT date_trunc('week', d.start) AS key, {_sums()} {_days(filters)} GROUP BY 1 ORDER BY 1"
 
 
-def _by_model(filters: Filters, now: datetime) -> str:
+def _by_model(filters: Filters, now: datetime, limit: int) -> str:
     """From the events, which alone tell the model of a request."""
     when = clock.within("e", filters.start, filters.end)
     where = ["e.event_name = 'api_request'", when, *usage.of_hours_kept("e", filters, now)]
@@ -188,7 +190,8 @@ def _by_model(filters: Filters, now: datetime) -> str:
         "sum(e.output_tokens) AS output_tokens, "
         "sum(coalesce(e.cache_read_tokens, 0) + coalesce(e.cache_creation_tokens, 0)) AS cache_tokens, "
         "count(DISTINCT (e.tenant, e.user_key)) AS users "
-        f"FROM events e WHERE {joined(where)} AND e.model IS NOT NULL GROUP BY 1 ORDER BY cost_usd DESC, key LIMIT 200"
+        f"FROM events e WHERE {joined(where)} AND e.model IS NOT NULL GROUP BY 1 ORDER BY cost_usd DESC, key "
+        f"LIMIT {limit + 1}"
     )
 
 
@@ -196,15 +199,15 @@ def _by_model(filters: Filters, now: datetime) -> str:
 
 
 async def _sections(visit: Visit, filters: Filters, visible: Visible, limit: int) -> list[Section]:
-    asked = {
-        **({} if "cost_center" in filters.values else {"cost_center": visit.ask(_by("cost_center", filters, limit))}),
-        "team": visit.ask(_by("team", filters, limit)),
-        "week": visit.ask(_by_week(filters)),
-        "model": visit.ask(_by_model(filters, visit.console.now())),
-        "user": visit.ask(_by_user(filters, visible, limit), limit=limit + 1),
-        "totals": visit.ask(_totals(filters)),
+    questions = {
+        **({} if "cost_center" in filters.values else {"cost_center": _by("cost_center", filters, limit)}),
+        "team": _by("team", filters, limit),
+        "week": _by_week(filters),
+        "model": _by_model(filters, visit.console.now(), limit),
+        "user": _by_user(filters, visible, limit),
     }
-    found = await visit.panels(**asked)
+    asked = {name: visit.ask(sql, limit=limit + 1) for name, sql in questions.items()}
+    found = await visit.panels(**asked, totals=visit.ask(_totals(filters)))
     totals = found.pop("totals")
     if isinstance(totals, AskFault):
         raise totals
@@ -234,7 +237,7 @@ def _section(name: str, answer: Answer | AskFault, totals: Mapping[str, Any], fi
     if name == "model":
         rest = {one: (totals[one] or 0) - sum(line[one] or 0 for line in lines) for one in _ADDED}
         if any(abs(value) > 5e-7 for value in rest.values()):
-            lines.append({**empty, **rest, "name": NOT_TOLD, "key": None})
+            lines.append({**empty, **rest, "name": OTHERS if cut else NOT_TOLD, "key": None})
     return Section(_TITLES[name], name, lines, _NOTES.get(name, ""), cut)
 
 

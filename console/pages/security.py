@@ -371,14 +371,15 @@ async def permissions(visit: Visit) -> Response:
             bypass=f"{changes} AND e.to_mode = '{BYPASS}'",
         ),
         decisions="WITH f AS MATERIALIZED (SELECT e.decision, e.source, e.tool_name, e.tenant, e.user_key, "
-        f"count(*) AS n {of_range(filters, _DECISION)} GROUP BY ALL) SELECT *, part = 0 AS of_all FROM ("
+        f"count(*) AS n {of_range(filters, _DECISION)} GROUP BY ALL) SELECT *, part = 0 AS of_all, "
+        "(SELECT count(*) FROM (SELECT DISTINCT tool_name FROM f)) AS of FROM ("
         + grouped(
             [("decision", "source"), ("decision", "source", "tool_name")],
             {"n": "sum(n)::BIGINT"},
             "f",
             users="tenant, user_key",
         )
-        + ") ORDER BY n DESC LIMIT 2000",
+        + ") ORDER BY of_all DESC, n DESC LIMIT 2000",
         permanent=f"SELECT e.tenant, e.user_key, e.tool_name, count(*) AS n, max({WHEN}) AS last, "
         f"count(*) OVER () AS of {of_range(filters, _PERMANENT)} GROUP BY ALL ORDER BY n DESC, last DESC LIMIT 100",
         modes=_modes(page, 50),
@@ -586,7 +587,7 @@ def _tool_table(page: Figures, rows: Sequence[Row]) -> Table:
         *(Column(f"{decision or NONE}: {source or NONE}", "count") for decision, source in shown),
     ]
     empty = "No decision in this time range."
-    return Table("tools", "By tool and source", columns, cells, empty, wide=True, of=len(tools))
+    return Table("tools", "By tool and source", columns, cells, empty, wide=True, of=there_are(rows))
 
 
 # Refusals and sign-ins

@@ -86,7 +86,8 @@ async def sources(visit: Visit) -> Response:
         shown = dict.fromkeys(shown, fault)
     else:
         shown |= await visit.panels(**_asked(visit, visible, now, days, part))
-    listed = _listed(shown["flow"], shown["silent_sources"])
+    found = _listed(shown["flow"], shown["silent_sources"])
+    listed = found[:_SOURCES_MAX] if isinstance(found, list) else found
     refused = shown["rejected"]
     if isinstance(shown["keys"], dict):
         shown["keys"] = senders(visit, shown["keys"], refused if isinstance(refused, list) else ())
@@ -94,6 +95,7 @@ async def sources(visit: Visit) -> Response:
         "sources.html",
         **shown,
         listed=listed,
+        cut=isinstance(found, list) and len(found) > _SOURCES_MAX,
         totals=None if isinstance(listed, AskFault) else _totals(listed, now),
         dropping=_dropping(visit) if visit.person.admin else None,
         visible=visible,
@@ -101,6 +103,7 @@ async def sources(visit: Visit) -> Response:
         signals=SIGNALS,
         rows_max=_ROWS_MAX,
         sources_max=_SOURCES_MAX,
+        reasons_max=_REASONS_MAX,
         days=days,
         silent_days=SILENT_DAYS,
         advice=lambda reason: client.REJECTED.get(reason, client.REJECTED_ELSE),
@@ -146,7 +149,7 @@ def _shown_signals(visible: Visible) -> list[str]:
 
 
 async def _flow(visit: Visit, visible: Visible, now: datetime) -> list[dict[str, Any]]:
-    """What each source sent within a day, by signal."""
+    """What each source sent within a day, by signal; of those that sent last, one more than is listed."""
     hour, day = timestamp(minute(now) - HOUR), timestamp(minute(now) - DAY)
     parts = [
         f"SELECT '{name}' AS signal, tenant, service_name, client, max(received_time) AS last, count(*) AS day, "
@@ -158,7 +161,13 @@ async def _flow(visit: Visit, visible: Visible, now: datetime) -> list[dict[str,
     ]
     if not parts:
         return []
-    sql = f"SELECT * FROM ({' UNION ALL '.join(parts)}) ORDER BY last DESC LIMIT {_SOURCES_MAX * len(parts)}"
+    # One source more than is listed, each with all of its signals.
+    of_source = "tenant, service_name, client"
+    sql = (
+        f"WITH each AS (SELECT *, max(last) OVER (PARTITION BY {of_source}) AS newest "
+        f"FROM ({' UNION ALL '.join(parts)})) SELECT * EXCLUDE newest FROM each "
+        f"QUALIFY dense_rank() OVER (ORDER BY newest DESC, {of_source}) <= {_SOURCES_MAX + 1}"
+    )
     return (await visit.ask(sql)).objects()
 
 
@@ -191,17 +200,17 @@ async def _sessions_of(visit: Visit, visible: Visible, now: datetime) -> list[di
     known = timestamp(minute(now) - KNOWN)
     sql = (
         "SELECT tenant, service_name, max(last_time) AS last FROM sessions "
-        f"WHERE last_time >= {known} GROUP BY ALL ORDER BY last DESC LIMIT {_SOURCES_MAX}"
+        f"WHERE last_time >= {known} GROUP BY ALL ORDER BY last DESC LIMIT {_SOURCES_MAX + 1}"
     )
     return (await visit.ask(sql)).objects()
 
 
 async def _versions(visit: Visit, visible: Visible, now: datetime) -> list[dict[str, Any]]:
-    """Clients by version, those most used first."""
+    """Clients by version, those most used first, one more than is listed."""
     columns = ("tenant", "user_key", "app_version", "service_name", "app_entrypoint", "last_time", "ghost")
     if not visible.has("sessions", *columns):
         return []
-    return (await visit.ask(questions.versions(minute(now), _ROWS_MAX))).objects()
+    return (await visit.ask(questions.versions(minute(now), _ROWS_MAX + 1))).objects()
 
 
 @dataclass(frozen=True)
@@ -230,7 +239,7 @@ async def _silent(visit: Visit, visible: Visible, now: datetime, days: int) -> S
 
 async def _rejected(visit: Visit, visible: Visible, now: datetime) -> list[dict[str, Any]]:
     """What was not taken, by key and reason. The audit is told of every look."""
-    sql = questions.rejections(minute(now), _REASONS_MAX, error=visible.has("rejected", "error"))
+    sql = questions.rejections(minute(now), _REASONS_MAX + 1, error=visible.has("rejected", "error"))
     return (await visit.ask_now(sql)).objects()
 
 
@@ -246,13 +255,15 @@ def _listed(flow: Any, sessions: Any) -> list[Source] | AskFault | None:
             moment(row["last"]), row["hour"], row["day"], row["late"], row["suspect"], row["broken"]
         )
     sending = {(one.tenant, one.service) for one in found.values()}
-    for row in [] if isinstance(sessions, AskFault) or sessions is None else sessions:
+    # Who sent nothing for a day comes after all who did.
+    silent = [] if isinstance(sessions, AskFault) or len(found) > _SOURCES_MAX else sessions or []
+    for row in silent:
         if (row["tenant"], row["service_name"]) not in sending:
             found[row["tenant"], row["service_name"], None] = Source(
                 row["tenant"], row["service_name"], None, last_session=moment(row["last"])
             )
     oldest = datetime.min.replace(tzinfo=UTC)
-    return sorted(found.values(), key=lambda one: one.last or oldest, reverse=True)[:_SOURCES_MAX]
+    return sorted(found.values(), key=lambda one: one.last or oldest, reverse=True)
 
 
 def _totals(listed: Iterable[Source] | None, now: datetime) -> dict[str, Any]:

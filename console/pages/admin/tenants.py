@@ -12,9 +12,10 @@ from console.errors import AskFault
 from console.web import Page, Visit
 from schemas.policy import CONTROL_KIND, EVERY_TENANT
 
+_TENANTS_MAX = 1000
 _TENANTS = (
     "SELECT tenant, count(*) FILTER (WHERE NOT ghost) AS sessions, min(start_time) AS first, max(last_time) AS last "
-    "FROM sessions GROUP BY tenant ORDER BY last DESC LIMIT 1000"
+    f"FROM sessions GROUP BY tenant ORDER BY last DESC LIMIT {_TENANTS_MAX + 1}"
 )
 
 
@@ -39,9 +40,8 @@ async def tenants(visit: Visit) -> Response:
     """Every tenant that has a key or a session."""
     control = visit.console.control
     found = (await visit.panels(sessions=visit.ask(_TENANTS)))["sessions"]
-    known: dict[str, dict[str, Any]] = (
-        {} if isinstance(found, AskFault) else {row["tenant"]: row for row in found.objects()}
-    )
+    heard = [] if isinstance(found, AskFault) else found.objects()
+    known: dict[str, dict[str, Any]] = {row["tenant"]: row for row in heard[:_TENANTS_MAX]}
     keys: dict[str, Counter[str]] = {}
     for key in visit.keys_in_force():
         if key.tenant is not None:
@@ -58,7 +58,12 @@ async def tenants(visit: Visit) -> Response:
         )
         for name in sorted(known.keys() | keys.keys())
     ]
-    return visit.render("admin/tenants.html", rows=rows, fault=found if isinstance(found, AskFault) else None)
+    return visit.render(
+        "admin/tenants.html",
+        rows=rows,
+        fault=found if isinstance(found, AskFault) else None,
+        cut=_TENANTS_MAX if len(heard) > _TENANTS_MAX else None,
+    )
 
 
 PAGES = (Page("/admin", first, need="admin"), Page("/admin/tenants", tenants, need="admin"))
