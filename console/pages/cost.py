@@ -203,7 +203,6 @@ async def cost(visit: Visit) -> Response:
         short_of_hours=usage.short_of_hours(filters, visit.console.now()),
         emails=visible.has("people", "user_email"),
         report_url=_report_url(filters, visit.console.now()),
-        quick="tick" if filters.bucket == "hour" else "tick throttle:30s",
         session_url=session_url,
     )
 
