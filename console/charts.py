@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from console.ask import moment
+from service.sql import spelled
 
 Unit = Literal["usd", "count", "tokens", "seconds", "ms", "percent"]
 
@@ -109,5 +110,5 @@ def over_time(
         rest = [sum(values) for values in zip(*(sums[key] for key in ordered[most - 1 :]), strict=True)]
         sums["other"], ordered = rest, [*ordered[: most - 1], "other"]
     series = [Series((names or {}).get(key, key), sums[key]) for key in ordered]
-    labels = [start.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for start in buckets]
+    labels = [spelled(start) for start in buckets]
     return Chart(title, kind, unit, labels, series, times=True, bucket=bucket)

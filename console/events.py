@@ -9,8 +9,9 @@ from typing import Any
 from urllib.parse import quote
 
 from console import clock, turns
-from console.filters import DIMENSIONS, NONE, Filters, joined, literal, timestamp
+from console.filters import DIMENSIONS, NONE, Filters, joined
 from console.web import Visit
+from service.sql import literal, timestamp
 
 # The dimensions that only some events carry: what an event says itself, else what its session says.
 _OWN: Mapping[str, str] = {

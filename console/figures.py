@@ -14,9 +14,10 @@ from console import events, shown
 from console.ask import Answer, Visible
 from console.charts import Chart
 from console.errors import AskFault
-from console.filters import FilterFault, Filters, literal, page_number
+from console.filters import FilterFault, Filters, page_number
 from console.sections import Cell, Column, Section, Stat, Tab, Table
 from console.web import Visit
+from service.sql import literal
 
 ROWS = 50
 _TEXT_MAX = 256

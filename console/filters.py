@@ -9,8 +9,7 @@ from types import MappingProxyType
 from urllib.parse import urlencode
 
 from console.ask import Visible
-from service.sql import literal as literal
-from service.sql import timestamp as timestamp
+from service.sql import literal, spelled, timestamp
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 PRESETS: Mapping[str, tuple[str, int]] = MappingProxyType(
@@ -94,7 +93,7 @@ class Filters:
         """As the query of a URL.  changes: parameters to set, or with None to leave out."""
         said: dict[str, str] = {}
         if self.preset is None:
-            said |= {"from": _spelled(self.start), "to": _spelled(self.end)}
+            said |= {"from": spelled(self.start), "to": spelled(self.end)}
         elif self.preset != DEFAULT_PRESET:
             said["range"] = self.preset
         said |= self.values
@@ -200,10 +199,6 @@ def _moment(text: str, name: str) -> datetime:
 
 def _floor(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-
-
-def _spelled(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _buckets(start: datetime, end: datetime, bucket: str) -> Iterator[datetime]:

@@ -13,7 +13,8 @@ from starlette.datastructures import QueryParams
 
 from console import usage
 from console.ask import Visible, moment
-from console.filters import NONE, FilterFault, Filters, joined, literal, page_number, timestamp
+from console.filters import NONE, FilterFault, Filters, joined, page_number
+from service.sql import literal, timestamp
 
 PAGE_ROWS = 50
 # What OFFSET may skip: the store sorts all that it skips.

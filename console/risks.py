@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from console.filters import literal
+from service.sql import literal
 
 # Before a program: the text's start, what ends a command or a word, and its folder.
 _AT = r"""(?:^|[\s;&|()`'"])(?:[\w.-]*/)*"""

@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote, urlencode
 
 from console import clock
 from console.ask import Visible, moment
-from console.filters import literal, timestamp
+from service.sql import literal, timestamp
 
 # Without these a session has no timeline.
 NEEDED = ("event_id", "event_name", "event_time", "received_time", "clock_suspect", "session_id", "tenant")

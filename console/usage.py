@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from console import clock
-from console.filters import DAY, HOUR, NONE, Dimension, Filters, joined, literal, timestamp
+from console.filters import DAY, HOUR, NONE, Dimension, Filters, joined
+from service.sql import literal, timestamp
 
 NOT_TOLD = "(not told by events)"
 # Events of so long are read in about the time of any other question of a page.

@@ -12,4 +12,9 @@ def literal(text: str) -> str:
 
 def timestamp(moment: datetime) -> str:
     """A time in SQL, to the second."""
-    return f"TIMESTAMPTZ '{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}'"
+    return f"TIMESTAMPTZ '{spelled(moment)}'"
+
+
+def spelled(moment: datetime) -> str:
+    """A time in UTC, to the second, as in SQL and in addresses."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

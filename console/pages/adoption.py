@@ -15,9 +15,10 @@ from console.charts import Chart, Series, over_time
 from console.download import csv_file, lines
 from console.errors import AskFault
 from console.figures import there_are
-from console.filters import DAY, DIMENSIONS, NONE, FilterFault, Filters, joined, literal, timestamp
+from console.filters import DAY, DIMENSIONS, NONE, FilterFault, Filters, joined
 from console.shown import count
 from console.web import Page, Visit
+from service.sql import literal, spelled, timestamp
 
 # Active on a day: the one definition that every number here goes by, in words and in SQL.
 ACTIVE_WORDS = (
@@ -414,7 +415,7 @@ def _events(filters: Filters, span: Span, now: datetime) -> str:
 
 
 def _labels(days: Sequence[datetime]) -> list[str]:
-    return [day.strftime("%Y-%m-%dT%H:%M:%SZ") for day in days]
+    return [spelled(day) for day in days]
 
 
 def _users_chart(curves: Mapping[str, Sequence[int]], span: Span) -> Chart:

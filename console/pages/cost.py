@@ -16,10 +16,11 @@ from console.ask import Answer, Visible, moment
 from console.charts import Chart, Series
 from console.download import csv_file, lines
 from console.errors import AskFault
-from console.filters import HOUR, NONE, FilterFault, Filters, joined, literal, timestamp
+from console.filters import HOUR, NONE, FilterFault, Filters, joined
 from console.shown import short
 from console.turns import session_url
 from console.web import Page, Visit
+from service.sql import literal, spelled, timestamp
 
 NOT_TOLD, OTHERS = "(not told)", "(others)"
 # Lines of the table: at first, for who asks for more, and in a file.
@@ -529,7 +530,7 @@ def _chart(
     ]
     if any(abs(one) > _NOTHING_USD for one in left):
         series.append(Series(OTHERS if cut else NOT_TOLD, [one if abs(one) > _NOTHING_USD else 0.0 for one in left]))
-    labels = [start.strftime("%Y-%m-%dT%H:%M:%SZ") for start in buckets]
+    labels = [spelled(start) for start in buckets]
     title = f"Cost over time by {by.label if by.name == 'mcp_server' else by.label.lower()}"
     links = _bucket_urls(filters)
     return Chart(title, "bars", "usd", labels, series, times=True, bucket=filters.bucket, links=links)

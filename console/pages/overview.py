@@ -19,6 +19,7 @@ from console.filters import DAY, DIMENSIONS, HOUR, NONE, Filters, shown_dimensio
 from console.told import Cell
 from console.usage import NOT_TOLD, REPOSITORIES, SPLIT, Question, number_of, spans
 from console.web import Page, Visit
+from service.sql import spelled
 
 # A page of ours that the filters lead back to.
 _PATH = re.compile(r"/(?:[a-z]+(?:/[a-z]+)*)?")
@@ -309,7 +310,7 @@ class _Drawing:
         note = f"Total {shown.by_unit(now, unit)}, before {shown.by_unit(before, unit)}"
         if changed and before:
             note += f" ({changed})"
-        labels = [at.strftime("%Y-%m-%dT%H:%M:%SZ") for at in self._filters.buckets()]
+        labels = [spelled(at) for at in self._filters.buckets()]
         return Chart(
             title,
             "bars",

@@ -15,10 +15,11 @@ from console.ask import Answer, moment
 from console.charts import Chart, Series, over_time
 from console.events import VERSION, WHEN, grouped, is_value, named, of_range, since
 from console.figures import ROWS, Figures, Row, counted, drilled, figures, hidden, part, there_are, told, total
-from console.filters import DAY, NONE, Filters, joined, timestamp
+from console.filters import DAY, NONE, Filters, joined
 from console.sections import Cell, Column, Section, Stat, Tab, Table
 from console.shown import count
 from console.web import Page, Visit
+from service.sql import spelled, timestamp
 
 TITLE = "Reliability"
 TABS = (
@@ -527,7 +528,7 @@ def lines(title: str, filters: Filters, rows: Sequence[tuple[str, Mapping[str, A
         at[start.astimezone(UTC)] = values
     buckets: Sequence[datetime] = filters.buckets()
     series = [Series(name, [at.get(start, {}).get(name) for start in buckets]) for name in names]
-    labels = [start.strftime("%Y-%m-%dT%H:%M:%SZ") for start in buckets]
+    labels = [spelled(start) for start in buckets]
     return Chart(title, "lines", "ms", labels, series, times=True, bucket=filters.bucket)
 
 

@@ -14,8 +14,9 @@ from console import clock, usage
 from console.ask import Answer, Visible, moment
 from console.download import csv_file
 from console.errors import AskFault
-from console.filters import DAY, DIMENSIONS, NONE, FilterFault, Filters, joined, timestamp
+from console.filters import DAY, DIMENSIONS, NONE, FilterFault, Filters, joined
 from console.web import Page, Visit
+from service.sql import timestamp
 
 NOT_TOLD, OTHERS = "(not told)", "(others)"
 _MONTH = re.compile(r"(20\d\d|[3-8]\d\d\d)-(0[1-9]|1[0-2])")

@@ -24,12 +24,13 @@ from starlette.responses import Response
 from console import timeline
 from console.ask import Visible
 from console.errors import AskFault
-from console.filters import FilterFault, literal
+from console.filters import FilterFault
 from console.listing import listing, state
 from console.timeline import Turn
 from console.turns import COLUMNS, NEEDED, Session, mark, numbered_sql, outline_sql, parts, spans_sql
 from console.web import Page, Visit
 from console.wording import words
+from service.sql import literal
 
 TURNS = 50
 EVENTS = 200

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from console.ask import Visible, moment
 from console.charts import Chart, over_time
 from console.errors import AskFault
-from console.filters import DAY, HOUR, FilterFault, literal, timestamp
+from console.filters import DAY, HOUR, FilterFault
 from console.pages import start
 from console.senders import SIGNALS, activity, heard, ingest_keys, minute, senders
 from console.web import Page, Visit
@@ -21,6 +21,7 @@ from schemas.errors import PermanentError
 from service import client
 from service import senders as questions
 from service.senders import KNOWN
+from service.sql import literal, timestamp
 
 PATH = "/sources"
 # When a record happened: a point's end, a span's end.

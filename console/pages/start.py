@@ -16,7 +16,7 @@ from starlette.responses import Response
 from console import turns
 from console.ask import Visible
 from console.errors import AskFault
-from console.filters import FilterFault, literal, timestamp
+from console.filters import FilterFault
 from console.people import Person
 from console.web import Console, Page, Visit
 from schemas import keys
@@ -24,6 +24,7 @@ from schemas.errors import MillraceError, PermanentError
 from service import client, keyring
 from service.changes import Who
 from service.client import CLIENTS, FILES, GATES, PROTOCOLS, Client, Protocol
+from service.sql import literal, spelled, timestamp
 
 PATH = "/start"
 PLACEHOLDER = "YOUR_INGEST_KEY"
@@ -65,7 +66,7 @@ class Choice:
             *(("gate", gate) for gate in self.gates),
             *((name, value) for name, value in self.resource.items() if value),
             ("tenant", self.tenant),
-            ("since", _spelled(self.since)),
+            ("since", spelled(self.since)),
         ]
 
     @property
@@ -318,10 +319,6 @@ def _since(text: str, now: datetime) -> datetime:
     except (ValueError, OverflowError) as error:
         raise FilterFault(f"since is no time: {text[:40]!r}; write 2026-11-21T09:00Z") from error
     return max(min(said, now), now - _SINCE_MAX)
-
-
-def _spelled(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 PAGES = (

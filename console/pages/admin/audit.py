@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from console.filters import FilterFault, joined, literal, page_number
+from console.filters import FilterFault, joined, page_number
 from console.pages.admin.changing import or_again, text
 from console.web import Page, Visit
 from service.audit import KEY_USE, entry
+from service.sql import literal
 
 _ROWS = 50
 _PAGES_MAX = 2000

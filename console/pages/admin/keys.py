@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from console.ask import moment
 from console.errors import AskFault
-from console.filters import DAY, literal
+from console.filters import DAY
 from console.pages.admin.changing import changed, or_again, plane, shown, text, texts
 from console.senders import heard
 from console.web import Page, Visit
@@ -23,6 +23,7 @@ from service import keyring, roles
 from service.audit import KEY_USE
 from service.errors import ChangeRefused
 from service.senders import KNOWN
+from service.sql import literal
 
 _SHOWN_MAX = 300
 
