@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 
 def literal(text: str) -> str:
-    """A text in SQL."""
-    return "'" + text.replace("'", "''").replace("\0", "") + "'"
+    """A text as SQL's string literal; with NUL, which no query may hold, as the expression that makes it."""
+    parts = ["'" + part.replace("'", "''") + "'" for part in text.split("\0")]
+    return parts[0] if len(parts) == 1 else f"({' || chr(0) || '.join(parts)})"
 
 
 def timestamp(moment: datetime) -> str:

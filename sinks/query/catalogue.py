@@ -17,9 +17,10 @@ from schemas import records
 from schemas.mapping.tables import Mapped, views
 from schemas.records import Class
 from schemas.roles import ADMIN, Actor, Condition, FindRole, Grant, Rule, shown_rule
+from service.sql import literal
 from sinks.query import mapped, people
 from sinks.query.errors import QueryError
-from sinks.query.tables import DUCKDB, EMPTY_COLUMN, TABLES, Table, literal, quoted
+from sinks.query.tables import DUCKDB, EMPTY_COLUMN, TABLES, Table, quoted
 
 # DuckDB's types that a rule can compare, with the type of its values.
 _COMPARABLE: Mapping[str, type] = MappingProxyType({"VARCHAR": str, "BIGINT": int, "INTEGER": int, "BOOLEAN": bool})

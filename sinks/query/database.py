@@ -17,9 +17,10 @@ from typing import Any
 import duckdb
 
 from service.priority import give_way
+from service.sql import literal
 from sinks.errors import StoreUnavailable
 from sinks.query import ddl
-from sinks.query.tables import CATALOGS, File, literal
+from sinks.query.tables import CATALOGS, File
 
 logger = logging.getLogger(__name__)
 

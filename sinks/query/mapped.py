@@ -8,7 +8,8 @@ from schemas import records
 from schemas.mapping import expressions as e
 from schemas.mapping.tables import Mapped, MappedColumn
 from schemas.records import FieldType
-from sinks.query.tables import DUCKDB, literal, quoted
+from service.sql import literal
+from sinks.query.tables import DUCKDB, quoted
 
 
 def column(mapped: Mapped, column: MappedColumn) -> str:

@@ -12,9 +12,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from service.sql import literal
 from sinks.query import people
 from sinks.query.decode import Load
-from sinks.query.tables import EMPTY_COLUMN, KEY_COLUMN, REJECTED, Table, literal, quoted
+from sinks.query.tables import EMPTY_COLUMN, KEY_COLUMN, REJECTED, Table, quoted
 
 _POSITION = "position"
 # What may stand in a field of class content outside of the content file: the marks, or nothing.

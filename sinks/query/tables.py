@@ -131,8 +131,3 @@ def file_of(topic: str) -> File:
 def quoted(name: str) -> str:
     """A name as SQL's quoted identifier."""
     return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """A text as SQL's string literal."""
-    return "'" + text.replace("'", "''") + "'"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from service.sql import literal
 from tests.sinks.query.conftest import Sql
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -307,6 +308,14 @@ async def test_a_failure_on_the_data_tells_no_value(sql: Sql, attempt: str) -> N
         error = await sql.error(attempt, key)
         assert error["code"] == "runtime_error"
         assert not [word for word in (*HIDDEN, "acme", "command") if word in error["message"]]
+
+
+@pytest.mark.parametrize("text", ["", "it's", "a''b", "--", "a\0b", "\0", "'\0'; drop table events; '", "\\", "é\n"])
+async def test_a_literal_is_the_text_and_nothing_else(sql: Sql, text: str) -> None:
+    assert await sql.ask(f"select {literal(text)} as text") == [{"text": text}]
+    assert await sql.ask(f"select 1 as found where {literal(text)} = {literal(text)} and {literal('b')} < 'c'") == [
+        {"found": 1}
+    ]
 
 
 async def test_a_condition_of_the_asker_sees_only_own_rows(sql: Sql) -> None:
