@@ -9,6 +9,7 @@ from schemas.catalogue import KINDS, RECORDS, Catalogue, Item, Kind, catalogue, 
 from schemas.otlp.bindings import NAMED_IN_SETTINGS
 from schemas.otlp.values import CANONICAL_FORM
 from schemas.records import Field, Record
+from schemas.stored import STORED
 from schemas.topics import CATALOGUE as TOPICS
 
 TITLES: Mapping[Kind, str] = {"events": "Events", "metrics": "Metrics", "spans": "Spans"}
@@ -45,7 +46,15 @@ def describe(record: Record, known: Catalogue) -> list[str]:
         record.schema["doc"],
         "",
         *_table(head, (_row(field, kind, known) for field in record.fields)),
+        *_stored(record),
     ]
+
+
+def _stored(record: Record) -> Iterator[str]:
+    if fields := STORED.get(record.name):
+        yield from ("", "Beside these, SQL has what only the query tables know; no topic and no lake has it:", "")
+        cells = ([f"`{f.name}`", f.type, f.unit or "", f.cls, f.doc] for f in fields)
+        yield from _table(("column", "type", "unit", "class", "meaning"), cells)
 
 
 def _introduction() -> list[str]:

@@ -24,6 +24,7 @@ from schemas import records
 from schemas.errors import CodecError, RoleError
 from schemas.keys import KeyRecord
 from schemas.records import CLASSES, Class, Field
+from schemas.stored import STORED
 
 CONTROL_KIND = "role"
 ADMIN = "admin"
@@ -211,9 +212,10 @@ def finder(record: Callable[[str], Mapping[str, Any] | None]) -> FindRole:
 
 def fields(name: str) -> Mapping[str, Field]:
     """The fields of a dataset that a rule may name. Raises: KeyError."""
-    found = records.record(DATASETS[name]).by_name
+    record = DATASETS[name]
+    found = records.record(record).by_name
     if name != "people":
-        return found
+        return {**found, **{f.name: f for f in STORED.get(record, ())}}
     # What people are told apart by: see sinks/query/people.py.
     return {
         f.name: f

@@ -85,7 +85,7 @@ def _from_table(table: Table) -> SqlName:
             mark=f.name in marks,
             also=("person",) if f.name in _OF_A_PERSON else (),
         )
-        for f in table.fields
+        for f in (*table.fields, *table.stored)
     )
     shown = None
     if table.hides_empty:

@@ -2,16 +2,20 @@
 
 A record that only happens (an event, a point, a span, a text) is added once: an exact anti-join on its id and its time
 finds what a client sent again. The time is part of the id's hash, so two records with one id have one time, and the
-join reads only the blocks of that time; there is no window to outlive and no index to keep.
+join reads only the blocks of that time; there is no window to outlive and no index to keep. What came again is counted
+on the row that is kept, in the same transaction as the offsets behind it, so that it is as exact as the rows.
 
 An aggregated row replaces its older version by MERGE. Both were measured against keys, indexes and ON CONFLICT.
 """
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.stored import RESENDS
 from service.sql import literal
 from sinks.query import people
 from sinks.query.decode import Load
@@ -23,14 +27,18 @@ _MARKS = ("<content>", "<REDACTED>", "")
 
 
 def add(cursor: Any, table: Table, rows: pa.Table) -> pa.Table:
-    """Add records to a table; those that it has already, or that come twice, are left out.
+    """Add records to a table; those that it has already, or that come twice, are left out and counted.
 
     Returns: the rows that were added.
     """
-    resent = _resent(cursor, table, rows) if table.key and rows.num_rows else set()
-    if resent:
-        keep = sorted(set(range(rows.num_rows)) - resent)
+    stored, arriving = _resent(cursor, table, rows) if table.key and rows.num_rows else ({}, {})
+    if stored or arriving:
+        keep = [i for i in range(rows.num_rows) if i not in stored and i not in arriving]
         rows = rows.take(pa.array(keep, pa.int64()))
+        if table.counts_resends:
+            _count(cursor, table, Counter(stored.values()))
+            times = Counter(arriving.values())
+            rows = rows.append_column(RESENDS.name, pa.array([times.get(i) for i in keep], pa.int64()))
     if rows.num_rows:
         _insert(cursor, table, rows)
     return rows
@@ -100,8 +108,11 @@ def _empty(table: Table) -> str:
     return f"({zero}{active}) AS {EMPTY_COLUMN}"
 
 
-def _resent(cursor: Any, table: Table, rows: pa.Table) -> set[int]:
-    """Positions of records that the table has, or that come later in `rows` as well."""
+def _resent(cursor: Any, table: Table, rows: pa.Table) -> tuple[dict[int, int], dict[int, int]]:
+    """Which of `rows` came before.
+
+    Returns: position → rowid of the same record in the table; of the others, position → that of the first in `rows`.
+    """
     narrow = rows.select(list(dict.fromkeys([*table.key, table.time, table.received])))
     timeless = bool(pc.any(pc.equal(rows[table.time], rows[table.received])).as_py())
     narrow = narrow.append_column(_POSITION, pa.array(range(rows.num_rows), pa.int64()))
@@ -110,19 +121,32 @@ def _resent(cursor: Any, table: Table, rows: pa.Table) -> set[int]:
     same = " AND ".join(f"e.{k} {'IS NOT DISTINCT FROM' if k in nullable else '='} s.{k}" for k in table.key)
     # A record that came without a time has the gateway's, another one each time it is sent: its id alone tells.
     given = f"CASE WHEN {table.time} = {table.received} THEN NULL ELSE {table.time} END"
-    queries = [
-        f"SELECT {_POSITION} FROM (SELECT {_POSITION}, row_number() OVER (PARTITION BY {ids}, {given} "
-        f"ORDER BY {table.received}, {_POSITION}) AS nth FROM {_Registered.NAME}) WHERE nth > 1",
-        f"SELECT s.{_POSITION} FROM {_Registered.NAME} AS s SEMI JOIN {table.path} AS e "
-        f"ON {same} AND e.{table.time} = s.{table.time}",
-    ]
-    if timeless:
-        queries.append(
-            f"SELECT s.{_POSITION} FROM {_Registered.NAME} AS s SEMI JOIN {table.path} AS e "
-            f"ON {same} AND e.{table.time} = e.{table.received} AND s.{table.time} = s.{table.received}"
-        )
+    first = (
+        f"SELECT {_POSITION}, first_value({_POSITION}) OVER (PARTITION BY {ids}, {given} "
+        f"ORDER BY {table.received}, {_POSITION}) AS first FROM {_Registered.NAME}"
+    )
+    joined = f"SELECT s.{_POSITION}, e.rowid FROM {_Registered.NAME} AS s JOIN {table.path} AS e ON {same}"
     with _registered(cursor, narrow):
-        return {position for query in queries for (position,) in cursor.execute(query).fetchall()}
+        arriving = dict(cursor.execute(f"FROM ({first}) WHERE first <> {_POSITION}").fetchall())
+        stored = dict(cursor.execute(f"{joined} AND e.{table.time} = s.{table.time}").fetchall())
+        if timeless:
+            both = f"e.{table.time} = e.{table.received} AND s.{table.time} = s.{table.received}"
+            stored |= dict(cursor.execute(f"{joined} AND {both}").fetchall())
+    # A first that is left out itself has no row to be counted on: the stored one has.
+    stored |= {position: stored[place] for position, place in arriving.items() if place in stored}
+    return stored, {position: place for position, place in arriving.items() if position not in stored}
+
+
+def _count(cursor: Any, table: Table, times: Mapping[int, int]) -> None:
+    """Count on stored rows what came again of them.  times: rowid → how often."""
+    if not times:
+        return
+    counted = pa.table({"row": pa.array(times.keys(), pa.int64()), "times": pa.array(times.values(), pa.int64())})
+    with _registered(cursor, counted):
+        cursor.execute(
+            f"UPDATE {table.path} AS e SET {RESENDS.name} = coalesce(e.{RESENDS.name}, 0) + s.times "
+            f"FROM {_Registered.NAME} AS s WHERE e.rowid = s.row"
+        )
 
 
 def _insert(cursor: Any, table: Table, rows: pa.Table) -> None:

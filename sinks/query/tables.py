@@ -9,6 +9,7 @@ from typing import Literal
 
 from schemas import records
 from schemas.records import Field, FieldType
+from schemas.stored import RESENDS, STORED
 
 File = Literal["events", "content"]
 
@@ -69,6 +70,16 @@ class Table:
         return tuple(f for f in fields if self.grain is None or f.name != "grain")
 
     @property
+    def stored(self) -> tuple[Field, ...]:
+        """Columns that only this store knows, for people as well."""
+        return STORED.get(self.record, ())
+
+    @property
+    def counts_resends(self) -> bool:
+        """Whether a row says how often its record came again."""
+        return RESENDS in self.stored
+
+    @property
     def sums(self) -> tuple[str, ...]:
         """The totals of an aggregated row; empty for other records."""
         return records.record(self.record).sums
@@ -88,7 +99,7 @@ class Table:
     @property
     def columns(self) -> dict[str, str]:
         """Column → DuckDB's type, hidden columns last."""
-        columns = {f.name: DUCKDB[f.type] for f in self.fields}
+        columns = {f.name: DUCKDB[f.type] for f in (*self.fields, *self.stored)}
         if self.versioned:
             columns[KEY_COLUMN] = "BLOB"
         if self.hides_empty:

@@ -12,6 +12,7 @@ from schemas import docs, records
 from schemas.catalogue import KINDS, RECORDS, Item, SpanEvent, SpanEventAttribute, catalogue, version
 from schemas.coverage import coverage, percentage, shipped
 from schemas.otlp.bindings import Bindings
+from schemas.stored import STORED
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT.parent / "shared" / "reference" / "telemetry-catalog.json"
@@ -86,7 +87,8 @@ def test_the_page_has_every_field_and_every_name() -> None:
     page = docs.page()
     for name in records.NAMES:
         section = page[page.index(f"## {records.record(name).schema['name']}: ") :].split("\n## ", 2)[0]
-        assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == [f.name for f in records.record(name).fields]
+        fields = (*records.record(name).fields, *STORED.get(name, ()))
+        assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == [f.name for f in fields]
     for kind in KINDS:
         assert all(f"| `{name}` |" in page for name in catalogue().items[kind])
 

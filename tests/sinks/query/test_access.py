@@ -8,6 +8,7 @@ import pytest
 from schemas import records
 from schemas.keys import KeyRecord
 from schemas.roles import ACTOR_HEADER, DEFAULTS, Actor, Grant, actor_of, stated
+from schemas.stored import RESENDS
 from sinks.query import catalogue
 from sinks.query.database import Database
 from tests.sinks.query.conftest import RESOURCES, Sql, serving
@@ -97,7 +98,8 @@ async def test_a_class_that_is_not_granted_has_no_columns() -> None:
     access = catalogue.Access(("acme",), (Grant("usage", ("events",)),))
     names = {column.name for column in access.columns("events")}
     event = records.record("claude_event")
-    assert names == {f.name for f in event.fields if f.cls == "usage" or (f.cls == "content" and f.type == "string")}
+    own = {f.name for f in event.fields if f.cls == "usage" or (f.cls == "content" and f.type == "string")}
+    assert names == {*own, "resends"}
     assert "user_email" not in access.view("events")
 
 
@@ -106,7 +108,15 @@ async def test_the_schema_names_what_the_key_may_read(sql: Sql) -> None:
     tables: dict[str, Any] = {table["name"]: table for table in answer.json()["tables"]}
     assert set(tables) == set(catalogue.NAMES) - {"content", "rejected", "audit"}
     event = records.record("claude_event")
-    assert [c["name"] for c in tables["events"]["columns"]] == [f.name for f in event.fields]
+    assert [c["name"] for c in tables["events"]["columns"]] == [*(f.name for f in event.fields), "resends"]
+    for name in ("events", "metrics", "spans"):
+        assert tables[name]["columns"][-1] == {
+            "name": "resends",
+            "type": "BIGINT",
+            "class": "usage",
+            "unit": "records",
+            "doc": RESENDS.doc,
+        }
     assert next(c for c in tables["events"]["columns"] if c["name"] == "cost_usd") == {
         "name": "cost_usd",
         "type": "DOUBLE",

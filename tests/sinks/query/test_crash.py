@@ -49,6 +49,7 @@ async def test_after_each_kill_rows_and_offsets_agree(tmp_path: Path) -> None:
             for topic in ("events", "content")
         }
         versions = rows(database, "select count(*), min(version), max(version) from raw.sessions")
+        again = rows(database, "select count(*), sum(resends), max(resends) from raw.events where resends > 0")
         people = rows(database, "select count(*), count(distinct user_key) from raw.people")
         await store.close()
 
@@ -60,3 +61,6 @@ async def test_after_each_kill_rows_and_offsets_agree(tmp_path: Path) -> None:
         assert ends["sessions"] == number * SESSIONS
         assert versions == [(SESSIONS, number, number)]
         assert people == [(3, 3)]
+        # All but the events of the last write came once more.
+        twice = ends["events"] - EVENTS
+        assert again == [(twice, twice or None, 1 if twice else None)]

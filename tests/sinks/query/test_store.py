@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,115 @@ async def test_an_event_without_a_time_is_recognised_by_its_id_alone(store: Quer
         ("acme-event-1", T0),
         ("acme-event-2", T0 + 2 * SECOND),
     ]
+
+
+def came(database: Database, topic: str) -> dict[str, int | None]:
+    """Id → how often the record came again, as the store says."""
+    id_ = {"events": "event_id", "metrics": "point_id", "spans": "span_id"}[topic]
+    return dict(rows(database, f"select {id_}, resends from raw.{topic}"))
+
+
+MAKERS: dict[str, tuple[Callable[..., dict[str, Any]], str]] = {
+    "events": (samples.event, "acme-event-{}"),
+    "metrics": (samples.point, "acme-point-{}"),
+    "spans": (samples.span, "{:016x}"),
+}
+
+
+@pytest.mark.parametrize("topic", MAKERS)
+async def test_a_record_says_how_often_it_came_again(store: QueryStore, database: Database, topic: str) -> None:
+    make, id_ = MAKERS[topic]
+
+    def again(number: int, seconds: int = 900) -> dict[str, Any]:
+        return make(number, received_time=T0 + seconds * SECOND)
+
+    def expected(*times: int | None) -> dict[str, int | None]:
+        return {id_.format(i): count for i, count in enumerate(times)}
+
+    await store.write([batch(topic, [make(0), again(0), make(1), again(0, 901), make(2)])])  # within one batch
+    assert came(database, topic) == expected(2, None, None)
+    await store.write([batch(topic, [again(0), again(1), again(1, 902), make(3)], first_offset=5)])  # and later
+    assert came(database, topic) == expected(3, 2, None, None)
+    await store.write([batch(topic, [again(2), again(4), make(4)], partition=3)])  # and elsewhere
+    assert came(database, topic) == expected(3, 2, 1, None, 1)
+    two = [batch(topic, [again(3)], first_offset=9), batch(topic, [again(3, 903)], first_offset=3, partition=3)]
+    await store.write(two)  # of two partitions at once
+    await store.write(two)  # an offset that is stored is no re-send
+    assert came(database, topic) == expected(3, 2, 1, 2, 1)
+
+
+async def test_an_event_without_a_time_counts_how_often_it_came_again(store: QueryStore, database: Database) -> None:
+    def timeless(number: int, received: int) -> dict[str, Any]:
+        return samples.event(number, event_time=received, received_time=received, clock_suspect=True)
+
+    await store.write([batch("events", [timeless(1, T0), timeless(2, T0), timeless(1, T0 + 1)])])
+    later = [timeless(1, T0 + 500 * SECOND), samples.event(3), timeless(1, T0 + 501 * SECOND), samples.event(3)]
+    await store.write([batch("events", later, first_offset=3)])
+    assert came(database, "events") == {"acme-event-1": 3, "acme-event-2": None, "acme-event-3": 1}
+
+
+async def test_a_copy_that_is_archived_or_dropped_counts_for_none(store: QueryStore, database: Database) -> None:
+    log = [samples.event(1, route=route) for route in ("archive", "drop", "hot", "archive", "hot", "drop", None)]
+    await store.write([batch("events", log)])
+    assert came(database, "events") == {"acme-event-1": 2}
+    await store.write([batch("events", log, first_offset=len(log))])
+    assert came(database, "events") == {"acme-event-1": 5}
+
+
+async def test_what_has_no_client_counts_no_resends(store: QueryStore, database: Database) -> None:
+    for topic in ("content", "audit"):
+        make = getattr(samples, topic)
+        await store.write([batch(topic, [make(1), make(1)])])
+        columns = {name for (name,) in rows(database, f"select column_name from (describe raw.{topic})")}
+        assert "resends" not in columns
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_rebuilt_store_counts_the_same_however_the_log_is_cut(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    log = [chance.randrange(40) for _ in range(300)]
+    values = [samples.event(number, received_time=T0 + 900 * SECOND + at) for at, number in enumerate(log)]
+    expected = {f"acme-event-{number}": log.count(number) - 1 or None for number in log}
+    for name in ("first", "rebuilt"):
+        store, database = await opened(tmp_path / name)
+        at = 0
+        while at < len(values):
+            size = chance.randint(1, 60)
+            back = chance.randint(0, at)  # what is stored may be delivered again
+            await store.write([batch("events", values[back : at + size], first_offset=back)])
+            at += size
+        assert came(database, "events") == expected
+        await store.close()
+
+
+async def test_a_store_from_before_it_counted_counts_from_now_on(tmp_path: Path) -> None:
+    store, database = await opened(tmp_path / "q")
+    await store.write([batch("events", [samples.event(1), samples.event(2)])])
+    for topic in MAKERS:
+        database.cursor().execute(f"alter table _events.raw.{topic} drop column resends")
+    await store.close()
+    store, database = await opened(tmp_path / "q")
+    await store.write([batch("events", [samples.event(1), samples.event(3)], first_offset=2)])
+    assert came(database, "events") == {"acme-event-1": 1, "acme-event-2": None, "acme-event-3": None}
+    await store.close()
+    store, database = await opened(tmp_path / "q")
+    await store.write([batch("events", [samples.event(1)], first_offset=4)])
+    assert came(database, "events") == {"acme-event-1": 2, "acme-event-2": None, "acme-event-3": None}
+    await store.close()
+
+
+async def test_a_write_that_failed_has_counted_nothing(store: QueryStore, database: Database) -> None:
+    await store.write([batch("events", [samples.event(1)])])
+    other = database.cursor()
+    other.execute("alter table _events.raw.offsets rename to aside")
+    again = [batch("events", [samples.event(1), samples.event(1)], first_offset=1)]
+    with pytest.raises(PermanentError, match="offsets does not exist"):
+        await store.write(again)
+    other.execute("alter table _events.raw.aside rename to offsets")
+    other.close()
+    assert came(database, "events") == {"acme-event-1": None}
+    await store.write(again)
+    assert came(database, "events") == {"acme-event-1": 2}
 
 
 async def test_events_of_one_id_and_two_times_are_two(store: QueryStore, database: Database) -> None:
@@ -343,8 +453,8 @@ def test_any_order_and_cut_of_the_input_gives_the_same_rows(
         finally:
             await store.close()
 
-    expected = asyncio.run(stored(events, versions, [8]))
     doubled = events + events[:3]
+    expected = asyncio.run(stored(doubled, versions, [len(doubled)]))
     order.shuffle(doubled)
     shuffled = versions[:]
     order.shuffle(shuffled)

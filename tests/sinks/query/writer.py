@@ -16,7 +16,10 @@ EVENTS, SESSIONS = 200, 40
 
 
 async def write(folder: Path) -> None:
-    """Write number n: events n * EVENTS and on, each with its text, and version n of every session. For ever."""
+    """Write number n: events n * EVENTS and on, each with its text, and version n of every session. For ever.
+
+    In another partition the events of the write before come again.
+    """
     store = QueryStore(Database(folder, RESOURCES))
     await store.open(samples.IDENTITY)
     covered = await store.covered("events", 0)
@@ -26,6 +29,13 @@ async def write(folder: Path) -> None:
         numbers = range(first, first + EVENTS)
         batches = [
             samples.batch("events", [samples.event(i) for i in numbers], first_offset=first),
+            samples.batch(
+                "events",
+                [samples.event(i - EVENTS) for i in numbers] if first else [],
+                first_offset=first,
+                partition=1,
+                last=first + EVENTS - 1,
+            ),
             samples.batch("content", [samples.content(i) for i in numbers], first_offset=first),
             samples.batch(
                 "sessions",
