@@ -83,6 +83,12 @@ class Entry:
         return int(self.row.get("missing") or 0) + int((self.decision or {}).get("missing") or 0)
 
     @property
+    def again(self) -> tuple[tuple[str, int], ...]:
+        """What of it came more than once: what it is called, and how often it came. It counts once."""
+        came = (("", self.row), ("its decision ", self.decision or {}))
+        return tuple((what, 1 + int(row["resends"])) for what, row in came if row.get("resends"))
+
+    @property
     def restarted(self) -> bool:
         """Whether another process of the client begins here: the sequence fell."""
         return bool(self.row.get("restarted") or (self.decision or {}).get("restarted"))

@@ -27,7 +27,7 @@ COLUMNS = (
     "num_blocking", "num_non_blocking_error", "total_duration_ms", "pre_tokens", "post_tokens", "skill_name",
     "invocation_trigger", "plugin_name", "plugin_scope", "marketplace_name", "server_name", "status", "transport_type",
     "server_scope", "total_tokens", "total_tool_uses", "final_model", "tool_input_size_bytes",
-    "tool_result_size_bytes", "action", "auth_method", "mention_type",
+    "tool_result_size_bytes", "action", "auth_method", "mention_type", "resends",
 )  # fmt: skip
 SPAN_COLUMNS = (
     "trace_id", "span_id", "parent_span_id", "name", "request_id", "tool_use_id", "tool_name", "subagent_type",
@@ -140,7 +140,7 @@ def outline_sql(visible: Visible, session: Session, chosen: str) -> str:
     """
     sums = ("cost_usd", "input_tokens", "output_tokens", "cache_read_tokens", "cache_creation_tokens")
     of_prompt = {"prompt_length": "prompt_length", "prompt_command": "command_name"}
-    asked = (*sums, *of_prompt.values(), "success", "held_back")
+    asked = (*sums, *of_prompt.values(), "success", "held_back", "resends")
     columns = [one for one in asked if visible.has("events", one)]
     prompt = "FILTER (event_name = 'user_prompt')"
     parts = [f"arg_min(event_id, number) {prompt} AS prompt_event"]
@@ -151,6 +151,7 @@ def outline_sql(visible: Visible, session: Session, chosen: str) -> str:
         parts.append(f"{total} AS {column}")
     held = f"bool_or(list_has_any(held_back, ['prompt', 'prompt_text'])) {prompt}"
     parts.append(f"{held if 'held_back' in columns else 'NULL'} AS prompt_held_back")
+    parts.append(f"{'sum(resends)' if 'resends' in columns else 'NULL'} AS resends")
     failed = "event_name = 'tool_result' AND success IS FALSE" if "success" in columns else "false"
     return f"""{numbered_sql(visible, session, columns)}, g AS (
     SELECT turn, count(*) AS events, min(started_us) AS started_us, max(ended_us) AS ended_us,

@@ -109,8 +109,16 @@ TEXTS = [
     ),
     samples.content(0, event_id="evil-0", session_id=HOSTILE, text=f"{HOSTILE} in a prompt"),
 ]
+RESENT = [
+    event("resent", 0, "user_prompt", prompt_id="p1"),
+    event("resent", 1, "api_request", prompt_id="p1", model="opus"),
+    event("resent", 2, "tool_decision", prompt_id="p1", tool_use_id="u", tool_name="Read", decision="accept"),
+    event("resent", 3, "tool_result", prompt_id="p1", tool_use_id="u", tool_name="Read", success=True),
+    event("resent", 4, "user_prompt", prompt_id="p2"),
+]
 RECORDS: dict[str, list[dict[str, Any]]] = {
-    "events": [*USUAL, *OLDER, *WITHOUT_PROMPTS, *MANY, *LONG, *EVIL],
+    # The request came three times, the decision twice.
+    "events": [*RESENT, RESENT[1], RESENT[2], RESENT[1], *USUAL, *OLDER, *WITHOUT_PROMPTS, *MANY, *LONG, *EVIL],
     "spans": SPANS,
     "content": TEXTS,
     "sessions": [
@@ -119,6 +127,7 @@ RECORDS: dict[str, list[dict[str, Any]]] = {
             output_tokens=22, user_email="ada@example.com", retries_exhausted=0, errors=1,
         ),
         session("older", 5),
+        session("resent", 5, resends=3),
         session("promptless", 2),
         session("many", 2 * (TURNS + 20)),
         session("long", 2 * EVENTS + 50),
@@ -193,6 +202,38 @@ async def test_a_gap_and_a_resumed_process_are_marked_where_they_are(opened: Pag
     assert text.index("3 events are missing here.") < text.index("Task · accepted by config")
     assert text.index("Another process of the client goes on here") < text.index("rm -rf build")
     assert text.count("Another process of the client") == 1
+
+
+@over_sql
+@pytest.mark.parametrize("role", ["admin", "viewer"])
+async def test_an_event_that_came_again_is_marked_where_it_is_and_no_other(opened: Pages, role: str) -> None:
+    who = person(role, tenant=None if role == "admin" else "acme")
+    html = await text_of(opened, "/sessions/acme/resent", who)
+    said = [
+        re.sub(r"\s+", " ", flat(one)).strip()
+        for one in re.findall(r'<span class="said">(.*?)</span>\s*<svg', html, re.S)
+    ]
+    marked = [(what.split()[0], re.findall(r"(?:its decision )?came \d+ times , counted once", what)) for what in said]
+    assert marked == [
+        ("Prompt", []),
+        ("opus", ["came 3 times , counted once"]),
+        ("Read", ["its decision came 2 times , counted once"]),
+        ("Prompt", []),
+    ]
+    text = flat(html)
+    assert "Re-sends 3 came again, counted once" in text
+    assert text.count(" re-sent") == 1
+    assert "3 re-sent · 4 events" in text
+    assert 'class="again"' not in await text_of(opened, "/sessions/acme/usual", who)
+
+
+@over_sql
+async def test_an_event_of_its_own_says_how_often_it_came_again(opened: Pages) -> None:
+    again, once = [await text_of(opened, f"/sessions/acme/resent/events/resent-{n}") for n in (1, 0)]
+    assert "&#34;resends&#34;: 2" in again
+    assert "came 3 times , counted once" in flat(again)
+    assert "resends" not in once
+    assert 'class="again"' not in once
 
 
 @over_sql

@@ -95,6 +95,27 @@ def test_a_gap_and_a_new_process_are_marked_where_they_are_also_before_a_decisio
     ]
 
 
+def test_what_came_again_is_marked_with_how_often_it_came_also_a_decision() -> None:
+    rows = [
+        row(0, resends=1),
+        row(1, "tool_decision", tool_use_id="u", resends=2),
+        row(2, "tool_result", tool_use_id="u", resends=None),
+        row(3, "tool_decision", tool_use_id="v", resends=1),
+        row(4, "tool_result", tool_use_id="v", resends=3),
+        row(5, resends=None),
+        row(6, resends=0),
+        row(7),
+    ]
+    assert [one.again for one in timeline.entries(timeline.items(rows))] == [
+        (("", 2),),
+        (("its decision ", 3),),
+        (("", 4), ("its decision ", 2)),
+        (),
+        (),
+        (),
+    ]
+
+
 def test_a_subagent_is_nested_below_the_call_whose_span_is_above_it() -> None:
     rows = [
         row(0, "user_prompt"),
