@@ -17,23 +17,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import random
 import statistics
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 
 import httpx
 
 from millrace.fleet import NS_PER_S, Fleet, Request
-from millrace.kafka import Broker, cached_jars
 from millrace.sender import Sender
 from tests.bench.live import stored
+from tests.bench.own import own_stack
 from tests.console.arrivals import request
 from tests.console.people import cookie, person
 from tests.e2e import requests
@@ -93,9 +90,8 @@ async def arrive(stack: Stack, single: requests.Sender, measured: Measured) -> N
 
 async def click(stack: Stack, who: str, measured: Measured) -> None:
     """Somebody, for whom no answer is kept that another one has."""
-    jar = cookie((stack.data / "keys" / "console").read_text().strip(), person("admin", id_=who))
-    base = f"http://127.0.0.1:{stack.ports['CONSOLE']}"
-    async with httpx.AsyncClient(base_url=base, cookies=jar, timeout=60, trust_env=False) as http:
+    jar = cookie(stack.console_secret(), person("admin", id_=who))
+    async with httpx.AsyncClient(base_url=stack.console_url, cookies=jar, timeout=60, trust_env=False) as http:
         while True:
             path = f"{random.choice(PATHS)}&team={who}" if random.random() < 0.5 else random.choice(PATHS)
             since = time.monotonic()
@@ -143,15 +139,8 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=10)
     parser.add_argument("--rate", type=float, default=20.0)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="millrace-clicking-") as name, contextlib.ExitStack() as ending:
-        folder = Path(name)
-        broker = Broker(cached_jars(None), folder / "kafka", log=folder / "kafka.log", port=0, heap_mb=512)
-        stack = Stack(ending.enter_context(broker).bootstrap, f"k{uuid.uuid4().hex[:8]}", folder / "data")
-        del stack.environment["MILLRACE_LAKE_COMMIT_INTERVAL_S"]  # of the tests
-        ending.callback(stack.kill_everything)
-        stack.start()
+    with own_stack("clicking") as stack:
         asyncio.run(measure(stack, given.seconds, given.people, given.rate))
-        stack.stop()
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ from sinks.query.runner import Limits
 from sinks.query.service import Door, SqlService
 from tests.bench import filled
 from tests.bench.process import cpu_s, peak_mib, waited_s
-from tests.console.people import cookie, person
+from tests.console.people import headers_of, person
 from tests.e2e.stack import free_ports
 
 SECRET = "a secret of the bench, long enough, of course"
@@ -272,7 +272,7 @@ async def through_pages(base: str, plan: Plan) -> Times:
     """The clicks in the console."""
     times = Times()
     limits = httpx.Limits(max_connections=plan.people)
-    headers = {"cookie": "; ".join(f"{k}={v}" for k, v in cookie(SECRET, person("admin")).items())}
+    headers = headers_of(SECRET, person("admin"))
     async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=60, limits=limits, headers=headers) as http:
 
         async def click(_: int, name: str, url: str) -> None:
@@ -292,7 +292,7 @@ async def through_pages(base: str, plan: Plan) -> Times:
 async def through_sql(sql_url: str, plan: Plan) -> Times:
     """The same clicks, of which only the questions count."""
     times = Times()
-    headers = {"cookie": "; ".join(f"{k}={v}" for k, v in cookie(SECRET, person("admin")).items())}
+    headers = headers_of(SECRET, person("admin"))
 
     asks = {}
 
@@ -335,7 +335,7 @@ async def alone(sql_url: str, sql: int, paths: Sequence[str]) -> None:
 
     The median of three times; each is of a console that has kept nothing.
     """
-    headers = {"cookie": "; ".join(f"{k}={v}" for k, v in cookie(SECRET, person("admin")).items())}
+    headers = headers_of(SECRET, person("admin"))
     headers["hx-request"] = "true"
     asked: list[_Noted] = []
 
@@ -448,7 +448,7 @@ async def _known(sql_url: str) -> list[tuple[str, str]]:
 
 async def _there(base: str, known: Sequence[tuple[str, str]]) -> list[Clicks]:
     """The pages that this console has."""
-    headers = {"cookie": "; ".join(f"{k}={v}" for k, v in cookie(SECRET, person("admin")).items())}
+    headers = headers_of(SECRET, person("admin"))
     found = []
     async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=60, headers=headers) as http:
         for page in PAGES:

@@ -17,16 +17,14 @@ import argparse
 import asyncio
 import random
 import statistics
-import tempfile
 import time
 import uuid
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable
 
 import httpx
 from playwright.async_api import Page, async_playwright
 
-from millrace.kafka import Broker, cached_jars
+from tests.bench.own import own_stack
 from tests.console.arrivals import PLACES, request
 from tests.console.browser import ARGUMENTS, chromium
 from tests.console.people import cookie, person
@@ -61,10 +59,9 @@ async def look(http: httpx.AsyncClient) -> None:
         await asyncio.sleep(TICK_S)
 
 
-async def measure(stack: Stack, send: Callable[[int], None], session: str, events: int, others: int) -> None:
+async def measure(stack: Stack, sender: Sender, session: str, events: int, others: int) -> None:
     """Send them, and print what they took."""
-    base = f"http://127.0.0.1:{stack.ports['CONSOLE']}"
-    jar = cookie((stack.data / "keys" / "console").read_text().strip(), person("admin"))
+    base, jar = stack.console_url, cookie(stack.console_secret(), person("admin"))
     asked = {
         "SQL, the event": f"SELECT count(*) FROM events WHERE session_id = '{session}'",
         "SQL, its session": f"SELECT api_requests FROM sessions WHERE session_id = '{session}'",
@@ -81,7 +78,7 @@ async def measure(stack: Stack, send: Callable[[int], None], session: str, event
         people = [asyncio.create_task(look(http)) for _ in range(others)]
         for number in range(2, events + 2):
             await asyncio.sleep(random.uniform(0, TICK_S))
-            await asyncio.to_thread(send, number)
+            await asyncio.to_thread(sender.send, request(session, number))
             since = time.monotonic()
             waits = [stored(stack, sql, number) for sql in asked.values()] + [
                 page.wait_for_function(PLACES[name][1], arg=number, timeout=TIMEOUT_S * 1000)
@@ -107,23 +104,14 @@ def main() -> None:
     parser.add_argument("--others", type=int, default=10)
     given = parser.parse_args()
     session = str(uuid.uuid4())
-    with tempfile.TemporaryDirectory(prefix="millrace-live-") as name:
-        folder = Path(name)
-        with Broker(cached_jars(None), folder / "kafka", log=folder / "kafka.log", port=0, heap_mb=512) as broker:
-            stack = Stack(broker.bootstrap, f"l{uuid.uuid4().hex[:8]}", folder / "data")
-            del stack.environment["MILLRACE_LAKE_COMMIT_INTERVAL_S"]  # of the tests
-            try:
-                stack.start()
-                ports = stack.ports
-                with Sender(ports["GATEWAY_GRPC"], ports["GATEWAY_HTTP"], stack.key(TENANT)) as sender:
-                    ask = stack.sql(stack.admin_key())
-                    sender.send(request(session, 1))
-                    eventually(lambda: len(ask("SELECT 1 FROM sessions")) != 1)
-                    send = lambda number: sender.send(request(session, number))  # noqa: E731
-                    asyncio.run(measure(stack, send, session, given.events, given.others))
-                stack.stop()
-            finally:
-                stack.kill_everything()
+    with (
+        own_stack("live") as stack,
+        Sender(stack.ports["GATEWAY_GRPC"], stack.ports["GATEWAY_HTTP"], stack.key(TENANT)) as sender,
+    ):
+        ask = stack.sql(stack.admin_key())
+        sender.send(request(session, 1))
+        eventually(lambda: len(ask("SELECT 1 FROM sessions")) != 1)
+        asyncio.run(measure(stack, sender, session, given.events, given.others))
 
 
 if __name__ == "__main__":

@@ -117,6 +117,15 @@ class Stack:
         """The local admin key, which sees every tenant."""
         return (self.data / "keys" / "admin").read_text().strip()
 
+    def console_secret(self) -> str:
+        """What signs the cookies of the pages."""
+        return (self.data / "keys" / "console").read_text().strip()
+
+    @property
+    def console_url(self) -> str:
+        """Of the pages."""
+        return f"http://127.0.0.1:{self.ports['CONSOLE']}"
+
     def sql(self, key: str) -> Callable[[str], list[dict[str, Any]]]:
         """Asks the SQL service with this key; answers as objects."""
 
