@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal, get_args
 from urllib.parse import quote
 
 import httpx
@@ -24,9 +25,10 @@ from tests.console.people import cookie, person
 
 pytestmark = [pytest.mark.slow]
 
-SCHEMES = ("light", "dark")
+Scheme = Literal["light", "dark"]
+SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 # Width in px, scheme. What there is does not depend on the scheme, nor on the width from 1280 px on.
-SCREENS = ((390, "light"), (1280, "dark"), (1920, "light"))
+SCREENS: tuple[tuple[int, Scheme], ...] = ((390, "light"), (1280, "dark"), (1920, "light"))
 # Of routes with a part that is chosen: what to open there, by a name for its picture. {event}: a tool's result.
 SESSION = f"/sessions/hostile/{quote(HOSTILE, safe='')}"
 CHOSEN = {
@@ -43,7 +45,7 @@ PLACES = {
     path.strip("/").replace("/", "-") or "overview": f"{path}?range=30d" for path in PAGES_THERE if "{" not in path
 } | {name: path for route in PAGES_THERE if "{" in route for name, path in CHOSEN[route].items()}
 # One who sees all, on every screen. Who sees less sees it in the same way, and is shown what the others leave out.
-READERS: dict[str, tuple[Person | None, tuple[tuple[int, str], ...]]] = {
+READERS: dict[str, tuple[Person | None, tuple[tuple[int, Scheme], ...]]] = {
     "admin": (person("admin"), SCREENS),
     "viewer": (person("viewer", tenant="hostile"), ((1280, "light"),)),
     "nobody": (None, SCREENS),
@@ -93,7 +95,7 @@ def keep(one: Window, place: str, reader: str, width: int) -> None:
     if folder := os.environ.get("MILLRACE_SCREENSHOTS"):
         Path(folder).mkdir(parents=True, exist_ok=True)
         for scheme in SCHEMES:
-            one.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            one.page.emulate_media(color_scheme=scheme)
             one.screenshot(Path(folder) / f"{place}-{reader}-{width}-{scheme}.png")
 
 
@@ -108,7 +110,7 @@ def test_a_page_is_well_on_every_screen(fed: Fed, window: Callable[..., Window],
     faults = []
     for width, scheme in screens:
         one.page.set_viewport_size({"width": width, "height": 900})
-        one.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        one.page.emulate_media(color_scheme=scheme)
         page = one.go(path)
         loaded(page)
         assert page.locator("h1").count() == 1
