@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,21 +28,27 @@ from service.audit import AuditLog
 from service.cluster import ensure_topics
 from service.control import ControlView
 from service.links import Links
-from sinks.query.database import Database
+from sinks.query.runner import Limits
+from sinks.query.service import Door
 from sinks.query.store import QueryStore
 from tests.console import browser as browsers
 from tests.console import hostile
 from tests.console import issuer as issuers
 from tests.console.browser import Window
 from tests.console.issuer import Issuer
-from tests.console.people import cookie, person
+from tests.console.people import headers_of, person
 from tests.e2e.requests import Recorded, Sender, dated, keep, load
 from tests.e2e.stack import Stack, eventually
 from tests.sinks.query import samples
-from tests.sinks.query.conftest import RESOURCES, Sql, fill, serving
+from tests.sinks.query.conftest import DOOR, Sql, fill, served
 
 SECRET = "a secret of the tests, long enough"
 BASE = "http://console.test"
+ADDRESS = "192.0.2.7"
+# A page asks many questions at once, and the machine may be busy.
+PATIENCE_S = 60.0
+# Where no SQL service is.
+GONE = "http://127.0.0.1:9"
 NO_KAFKA = {"bootstrap_servers": "127.0.0.1:1"}
 # Keeps its place at the SQL service until it is stopped.
 ENDLESS = "with recursive t(x) as (select 1 union all select x + 1 from t) select count(*) from t"
@@ -51,11 +58,11 @@ NOW = datetime.fromtimestamp(samples.T0 / 1e6, UTC)
 
 @dataclass
 class Pages:
-    """A console without its process: over a real SQL service, and without Kafka."""
+    """A console without its process: over a real SQL service (None: over none), and without Kafka."""
 
     console: Console
     http: httpx.AsyncClient
-    sql: Sql
+    sql: Sql | None = None
 
     async def get(self, path: str, who: Person | None = None, **headers: str) -> httpx.Response:
         """GET as somebody, by default an admin of all tenants."""
@@ -74,7 +81,7 @@ class Pages:
 
 def cookie_header(who: Person) -> dict[str, str]:
     """The header that a browser of theirs sends."""
-    return {"cookie": "; ".join(f"{name}={value}" for name, value in cookie(SECRET, who).items())}
+    return headers_of(SECRET, who)
 
 
 def console_over(sql_url: str, key: str, **settings: object) -> Console:
@@ -93,22 +100,33 @@ def console_over(sql_url: str, key: str, **settings: object) -> Console:
     )
 
 
+@asynccontextmanager
+async def pages_of(console: Console, sql: Sql | None = None, address: str = ADDRESS) -> AsyncIterator[Pages]:
+    """What who comes from this address gets of a console.  sql: the service that it asks, if it is there."""
+    transport = httpx.ASGITransport(application(console), client=(address, 1))
+    try:
+        async with httpx.AsyncClient(transport=transport, base_url=console.settings.public_url or BASE) as http:
+            yield Pages(console, http, sql)
+    finally:
+        await console.ask.close()
+
+
+@asynccontextmanager
+async def pages_and_store(folder: Path, door: Door = DOOR) -> AsyncIterator[tuple[Pages, QueryStore]]:
+    """A console over a store of its own, which is empty."""
+    async with (
+        served(folder, Limits(seconds=PATIENCE_S), door) as (store, sql),
+        pages_of(console_over(sql.base, "root-key", sql_timeout_s=PATIENCE_S), sql) as pages,
+    ):
+        yield pages, store
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def pages(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages]:
     """For tests that only read: mark them with loop_scope="session". The clock stands at NOW."""
-    database = Database(tmp_path_factory.mktemp("filled") / "query", RESOURCES)
-    store = QueryStore(database)
-    await store.open(samples.IDENTITY)
-    try:
+    async with pages_and_store(tmp_path_factory.mktemp("filled")) as (pages, store):
         await fill(store)
-        async with serving(database) as sql:
-            console = console_over(sql.base, "root-key")
-            transport = httpx.ASGITransport(application(console))
-            async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
-                yield Pages(console, http, sql)
-            await console.ask.close()
-    finally:
-        await store.close()
+        yield pages
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -119,14 +137,12 @@ async def plane(pages: Pages, kafka: Broker) -> AsyncIterator[Pages]:
     console = console_over(pages.sql.base, "root-key", prefix=prefix, signin_failures=1000)
     console.kafka, console.audit = kafka.kwargs, AuditLog(kafka.kwargs, prefix)
     await console.control.start(kafka.kwargs, prefix)
-    transport = httpx.ASGITransport(application(console), client=("192.0.2.7", 1))
     try:
-        async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
-            yield Pages(console, http, pages.sql)
+        async with pages_of(console, pages.sql) as plane:
+            yield plane
     finally:
         await console.control.stop()
         await console.audit.close()
-        await console.ask.close()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -157,12 +173,12 @@ class Fed:
     @property
     def base(self) -> str:
         """Of the pages."""
-        return f"http://127.0.0.1:{self.stack.ports['CONSOLE']}"
+        return self.stack.console_url
 
     @property
     def secret(self) -> str:
         """Of the console."""
-        return (self.stack.data / "keys" / "console").read_text().strip()
+        return self.stack.console_secret()
 
     def send(self, requests: Iterable[Recorded], tenant: str) -> None:
         """Send recorded requests as a tenant."""

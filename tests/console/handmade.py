@@ -7,17 +7,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
-
-from console.app import application
 from schemas.roles import DEFAULTS, FindRole
 from service.audit import KEY_USE
-from sinks.query.database import Database
+from sinks.protocol import Batch
 from sinks.query.service import Door
-from sinks.query.store import QueryStore
-from tests.console.conftest import BASE, Pages, console_over
+from tests.console.conftest import Pages, pages_and_store
 from tests.sinks.query import samples
-from tests.sinks.query.conftest import KEYS, RESOURCES, serving
+from tests.sinks.query.conftest import DOOR, KEYS
 
 # Tried in every field that comes from outside.
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)></script>&lt;"
@@ -44,31 +40,23 @@ def hours_of(session: Mapping[str, Any]) -> list[dict[str, Any]]:
     return hours
 
 
-@asynccontextmanager
-async def pages_over(
-    folder: Path,
-    told: list[Mapping[str, Any]],
-    find_role: FindRole = DEFAULTS.get,
-    **records: Sequence[Mapping[str, Any]],
-) -> AsyncIterator[Pages]:
-    """A console over a store with these records, topic (with _ for -) → values.
-
-    told: what the audit hears, but for which keys are used.
-    """
+def door_telling(told: list[Mapping[str, Any]], find_role: FindRole = DEFAULTS.get) -> Door:
+    """A door whose audit is this list, but for which keys are used."""
 
     async def hear(entries: Sequence[Mapping[str, Any]]) -> None:
         told.extend(one for one in entries if one["action"] != KEY_USE)
 
-    database = Database(folder / "query", RESOURCES)
-    store = QueryStore(database)
-    await store.open(samples.IDENTITY)
-    try:
-        await store.write([samples.batch(topic.replace("_", "-"), list(values)) for topic, values in records.items()])
-        async with serving(database, door=Door(KEYS.get, find_role, hear)) as sql:
-            console = console_over(sql.base, "root-key")
-            transport = httpx.ASGITransport(application(console))
-            async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
-                yield Pages(console, http, sql)
-            await console.ask.close()
-    finally:
-        await store.close()
+    return Door(KEYS.get, find_role, hear)
+
+
+def batches(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Batch]:
+    """The beginning of each topic (with _ for -) → its values."""
+    return [samples.batch(topic.replace("_", "-"), values) for topic, values in records.items()]
+
+
+@asynccontextmanager
+async def pages_over(folder: Path, door: Door = DOOR, **records: Sequence[Mapping[str, Any]]) -> AsyncIterator[Pages]:
+    """A console over a store with these records, topic (with _ for -) → values."""
+    async with pages_and_store(folder, door) as (pages, store):
+        await store.write(batches(records))
+        yield pages

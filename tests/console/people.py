@@ -21,3 +21,8 @@ def cookie(secret: str, who: Person) -> dict[str, str]:
     response = Response()
     Cookies(secret, secure=False, idle_s=3600, absolute_s=3600).write(response, who)
     return {COOKIE: response.headers["set-cookie"].partition(";")[0].partition("=")[2]}
+
+
+def headers_of(secret: str, who: Person) -> dict[str, str]:
+    """What a browser of theirs sends to the console with this secret."""
+    return {"cookie": "; ".join(f"{name}={value}" for name, value in cookie(secret, who).items())}

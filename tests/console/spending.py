@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
-import httpx
-
-from console.app import application
-from sinks.protocol import Batch
-from sinks.query.database import Database
-from sinks.query.runner import Limits
 from sinks.query.service import Door
-from sinks.query.store import QueryStore
-from tests.console.conftest import BASE, Pages, console_over
+from tests.console.conftest import Pages
+from tests.console.handmade import pages_over
 from tests.sinks.query import samples
-from tests.sinks.query.conftest import DOOR, RESOURCES, serving
+from tests.sinks.query.conftest import DOOR
 
 SCRIPT = "<script>alert(1)</script>\"'</script>"
 FORMULA = "=cmd|' /C calc'!A0"
@@ -144,7 +137,8 @@ def days() -> list[dict[str, Any]]:
     ]
 
 
-def batches() -> Sequence[Batch]:
+def records() -> dict[str, list[dict[str, Any]]]:
+    """Topic → values."""
     others = [
         samples.event(200, event_name="permission_mode_changed", session_id="a", user_key="user-a", to_mode="plan"),
         samples.event(201, event_name="tool_result", session_id="a", user_key="user-a", tool_name="Bash"),
@@ -163,30 +157,15 @@ def batches() -> Sequence[Batch]:
         # Of a session that sent events this is the same money once more.
         samples.point(2, session_id="a", user_key="user-a", value=A_USD, temporality="delta", query_source="main"),
     ]
-    held: Mapping[str, list[dict[str, Any]]] = {
+    return {
         "events": [*requests(), *others],
         "metrics": points,
-        "session-hours": hours(),
+        "session_hours": hours(),
         "sessions": sessions(),
-        "user-windows": days(),
+        "user_windows": days(),
     }
-    return [samples.batch(topic, values) for topic, values in held.items()]
 
 
-@asynccontextmanager
-async def spending(folder: Path, *, empty: bool = False, door: Door = DOOR) -> AsyncIterator[Pages]:
-    """A console over this store.  empty: over one that has nothing."""
-    database = Database(folder / "query", RESOURCES)
-    store = QueryStore(database)
-    await store.open(samples.IDENTITY)
-    try:
-        if not empty:
-            await store.write(list(batches()))
-        async with serving(database, Limits(seconds=60.0), door=door) as sql:
-            console = console_over(sql.base, "root-key", sql_timeout_s=60.0)  # many panels at once, on a busy machine
-            transport = httpx.ASGITransport(application(console))
-            async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
-                yield Pages(console, http, sql)
-            await console.ask.close()
-    finally:
-        await store.close()
+def spending(folder: Path, door: Door = DOOR) -> AbstractAsyncContextManager[Pages]:
+    """A console over this store."""
+    return pages_over(folder, door, **records())

@@ -12,12 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import pytest_asyncio
 
-from console.app import application
 from console.people import Person
+from console.web import Console
 from millrace.kafka import Broker
 from schemas import keys, policy, routing
 from schemas.roles import DEFAULTS, Role, checked_grant
@@ -30,15 +29,13 @@ from service.cluster import ensure_topics
 from service.control import ControlView
 from service.links import link
 from service.policies import PolicyChange
-from sinks.query.database import Database
 from sinks.query.service import Door
-from sinks.query.store import QueryStore
-from tests.console.conftest import BASE, SECRET, Pages, console_over
+from tests.console.conftest import GONE, SECRET, Pages, console_over, pages_of
 from tests.console.handmade import pages_over
 from tests.console.people import person
 from tests.millrace.test_roles import entries
 from tests.sinks.query import samples
-from tests.sinks.query.conftest import RESOURCES, serving
+from tests.sinks.query.conftest import served
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -52,6 +49,13 @@ HOSTILE = "<script>alert(1)</script>\"'</script>"
 
 def where(plane: Pages) -> tuple[dict[str, Any], str]:
     return dict(plane.console.kafka), plane.console.settings.prefix
+
+
+def console_beside(plane: Pages, sql_url: str, key: str) -> Console:
+    """Another console on the same control plane."""
+    console = console_over(sql_url, key, prefix=plane.console.settings.prefix)
+    console.kafka, console.control = plane.console.kafka, plane.console.control
+    return console
 
 
 async def told(plane: Pages, target: str) -> list[dict[str, Any]]:
@@ -181,17 +185,13 @@ async def test_an_admin_of_one_tenant_has_nothing_to_do_with_others_keys(plane: 
 async def test_the_key_that_the_pages_ask_with_is_not_revoked_by_them(plane: Pages) -> None:
     text = await new_key(plane, kind="admin", tenant="")
     # With this key the SQL service of the tests gives no answer: the page stands without it.
-    console = console_over(plane.sql.base, text, prefix=plane.console.settings.prefix)
-    console.kafka, console.control = plane.console.kafka, plane.console.control
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(application(console)), base_url=BASE) as http:
-        there = Pages(console, http, plane.sql)
+    async with pages_of(console_beside(plane, plane.sql.base, text)) as there:
         page = await there.get("/admin/keys", ROOT)
         assert page.status_code == 200
         assert "these pages ask with it" in page.text
         answer = await there.post("/admin/keys/revoke", {"id": keys.parse_key(text).id}, ROOT)
         assert answer.status_code == 409
         assert "this page itself asks with this key" in answer.text
-    await console.ask.close()
     assert plane.console.control.authenticate(text) is not None
 
 
@@ -210,31 +210,24 @@ async def test_the_day_on_which_a_key_last_asked_is_shown_and_leads_to_its_entri
 ) -> None:
     ours, used, unused = [await new_key(plane, kind=kind) for kind in ("admin", "query", "query")]
     ids = [keys.parse_key(one).id for one in (ours, used, unused)]
-    store = QueryStore(database := Database(tmp_path / "query", RESOURCES))
-    await store.open(samples.IDENTITY)
     door = Door(plane.console.control.authenticate, DEFAULTS.get, plane.console.audit.write)
-    try:
-        async with serving(database, door=door) as sql:
-            console = console_over(sql.base, ours, prefix=plane.console.settings.prefix)
-            console.control, console.kafka = plane.console.control, plane.console.kafka
-            async with httpx.AsyncClient(transport=httpx.ASGITransport(application(console)), base_url=BASE) as http:
-                there = Pages(console, http, sql)
-                for _ in range(2):
-                    await sql.post("select 1", used)
-                assert "none recorded" in await row_of(there, ids[1], ACME)
-                told = await uses_of(plane, *ids[:2])
-                await store.write([samples.batch("audit", told)])
-                day = f"{datetime.fromtimestamp(told[0]['occurred_at'] / 1e6, UTC):%Y-%m-%d}"
-                for id_ in ids[:2]:
-                    assert f">{day}</a>" in await row_of(there, id_, ACME)
-                assert "none recorded" in await row_of(there, ids[2], ACME)
-                (link_,) = re.findall(r'href="(/admin/audit[^"]+)"', await row_of(there, ids[1], ACME))
-                entries_ = (await there.get(html.unescape(link_), ACME)).text
-                assert len(re.findall(r"<tr id=", entries_)) == 1
-                assert "key.use" in entries_
-            await console.ask.close()
-    finally:
-        await store.close()
+    async with (
+        served(tmp_path, door=door) as (store, sql),
+        pages_of(console_beside(plane, sql.base, ours)) as there,
+    ):
+        for _ in range(2):
+            await sql.post("select 1", used)
+        assert "none recorded" in await row_of(there, ids[1], ACME)
+        told = await uses_of(plane, *ids[:2])
+        await store.write([samples.batch("audit", told)])
+        day = f"{datetime.fromtimestamp(told[0]['occurred_at'] / 1e6, UTC):%Y-%m-%d}"
+        for id_ in ids[:2]:
+            assert f">{day}</a>" in await row_of(there, id_, ACME)
+        assert "none recorded" in await row_of(there, ids[2], ACME)
+        (link_,) = re.findall(r'href="(/admin/audit[^"]+)"', await row_of(there, ids[1], ACME))
+        entries_ = (await there.get(html.unescape(link_), ACME)).text
+        assert len(re.findall(r"<tr id=", entries_)) == 1
+        assert "key.use" in entries_
 
 
 async def uses_of(plane: Pages, *ids: str) -> list[dict[str, Any]]:
@@ -249,13 +242,10 @@ async def uses_of(plane: Pages, *ids: str) -> list[dict[str, Any]]:
 
 async def test_without_an_answer_no_use_of_a_key_is_said_to_be_none(plane: Pages) -> None:
     id_ = keys.parse_key(await new_key(plane)).id
-    console = console_over("http://127.0.0.1:1", "root-key", prefix=plane.console.settings.prefix)
-    console.control, console.kafka = plane.console.control, plane.console.kafka
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(application(console)), base_url=BASE) as http:
-        row = await row_of(Pages(console, http, plane.sql), id_)
+    async with pages_of(console_beside(plane, GONE, "root-key")) as there:
+        row = await row_of(there, id_)
     assert "unknown" in row
     assert "none recorded" not in row
-    await console.ask.close()
 
 
 # Roles
@@ -520,9 +510,6 @@ async def test_the_audit_is_for_whoever_has_its_grant(plane: Pages) -> None:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def hostile(tmp_path_factory: pytest.TempPathFactory, plane: Pages) -> AsyncIterator[Pages]:
     """Pages over a store whose audit and sessions have markup in every field, sixty entries of it."""
-    database = Database(tmp_path_factory.mktemp("hostile") / "query", RESOURCES)
-    store = QueryStore(database)
-    await store.open(samples.IDENTITY)
     fields = ("actor", "action", "target", "outcome", "reason", "detail", "client_address")
     said = [
         samples.audit(
@@ -535,16 +522,10 @@ async def hostile(tmp_path_factory: pytest.TempPathFactory, plane: Pages) -> Asy
         for number in range(60)
     ]
     sessions = [samples.session(1, tenant=HOSTILE)]
-    await store.write([samples.batch("audit", said), samples.batch("sessions", sessions)])
-    try:
-        async with serving(database) as sql:
-            console = console_over(sql.base, "root-key", prefix=plane.console.settings.prefix)
-            console.control, console.kafka = plane.console.control, plane.console.kafka
-            async with httpx.AsyncClient(transport=httpx.ASGITransport(application(console)), base_url=BASE) as http:
-                yield Pages(console, http, sql)
-            await console.ask.close()
-    finally:
-        await store.close()
+    async with served(tmp_path_factory.mktemp("hostile")) as (store, sql):
+        await store.write([samples.batch("audit", said), samples.batch("sessions", sessions)])
+        async with pages_of(console_beside(plane, sql.base, "root-key"), sql) as pages:
+            yield pages
 
 
 async def test_the_audit_is_paged_and_searched(hostile: Pages) -> None:
@@ -575,7 +556,7 @@ async def test_daily_uses_of_keys_are_listed_when_one_looks_for_them(tmp_path: P
         samples.audit(number, "acme", actor="a-key", target="a-key", action=action, audit_id=f"{action}-{number}")
         for number, action in enumerate(("key.create", "key.use", "key.use"))
     ]
-    async with pages_over(tmp_path, [], audit=entries_) as pages:
+    async with pages_over(tmp_path, audit=entries_) as pages:
         plain = (await pages.get("/admin/audit", ROOT)).text
         assert re.findall(r'<tr id="entry-([^"]+)"', plain) == ["key.create-0"]
         assert 'Without <a href="/admin/audit?action=key.use">the daily entry of each key that was used</a>' in plain
@@ -622,8 +603,7 @@ async def test_what_kafka_does_not_take_is_not_done_and_says_so(plane: Pages, ka
     console.control = ControlView()
     await console.control.start(kafka.kwargs, prefix)
     try:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(application(console)), base_url=BASE) as http:
-            there = Pages(console, http, plane.sql)
+        async with pages_of(console) as there:
             answer = await there.post("/admin/keys/create", {"kind": "ingest", "tenant": "acme", "name": ""}, ROOT)
             assert answer.status_code == 502
             assert "Nothing is changed: topic" in answer.text
@@ -634,7 +614,6 @@ async def test_what_kafka_does_not_take_is_not_done_and_says_so(plane: Pages, ka
     finally:
         await console.control.stop()
         await console.audit.close()
-        await console.ask.close()
 
 
 async def test_a_sign_in_is_told_to_the_audit(plane: Pages) -> None:

@@ -88,9 +88,7 @@ async def told(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages]
         for number, hour in enumerate(hours)
     ]
     folder = tmp_path_factory.mktemp("told")
-    async with pages_over(
-        folder, [], sessions=sessions, session_hours=hours, events=requests, user_windows=days
-    ) as pages:
+    async with pages_over(folder, sessions=sessions, session_hours=hours, events=requests, user_windows=days) as pages:
         yield pages
 
 
@@ -220,7 +218,7 @@ async def test_what_is_older_than_its_hours_is_listed_by_when_it_ran(tmp_path_fa
     old = samples.session(1, start_time=start, last_time=start + DAY, team="core", errors=1)
     new, hours = _session(2, "opus", _hour(0, "core"))
     made = {"sessions": [old, new], "session_hours": hours}
-    async with pages_over(tmp_path_factory.mktemp("old"), [], **made) as pages:
+    async with pages_over(tmp_path_factory.mktemp("old"), **made) as pages:
         for query, number in (
             ("range=90d", 2),
             ("range=90d&team=core", 2),
@@ -284,7 +282,7 @@ async def test_a_session_that_moved_counts_where_its_hours_do(tmp_path_factory: 
     window = {"grain": "day", "start": HOUR - HOUR % DAY, "spend_usd": 0.5, "team": "core", "input_tokens": 0}
     made = {"sessions": [session], "session_hours": hours, "events": events}
     made["user_windows"] = [samples.user_window(1, **window, **now)]
-    async with pages_over(tmp_path_factory.mktemp("moved"), [], **made) as pages:
+    async with pages_over(tmp_path_factory.mktemp("moved"), **made) as pages:
         for center, expected in (("cc-2", {"opus": 0.5}), ("cc-1", {})):
             rows = await _file(pages, f"/report.csv?month=2026-09&cost_center={center}")
             assert {row["name"]: float(row["cost_usd"]) for row in rows if row["section"] == "model"} == expected
@@ -307,7 +305,7 @@ async def test_what_was_sent_before_somebody_signed_in_counts_for_them(
         for number, user in enumerate(("install-1", "ada", "bob"))
     ]
     made = {"sessions": [session], "session_hours": hours, "events": events}
-    async with pages_over(tmp_path_factory.mktemp("signed-in"), [], **made) as pages:
+    async with pages_over(tmp_path_factory.mktemp("signed-in"), **made) as pages:
         for user, requests in (("ada", {"opus": 1 + 1}), ("bob", {"opus": 1})):
             drawn = charts((await pages.get(f"/?range=24h&user={user}")).text)
             assert sums(drawn["API requests by model"]) == requests
@@ -341,7 +339,7 @@ async def did(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages]:
             of = {"session_id": name, "user_key": "user-of-core", "team": "core", "event_id": f"{name}-{at}"}
             events.append(samples.event(0, **{**said, "received_time": said["event_time"] + 1, **of}))
     made = {"sessions": sessions, "session_hours": hours, "events": events}
-    async with pages_over(tmp_path_factory.mktemp("did"), [], **made) as pages:
+    async with pages_over(tmp_path_factory.mktemp("did"), **made) as pages:
         yield pages
 
 

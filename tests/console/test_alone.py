@@ -20,13 +20,12 @@ import httpx
 import pytest
 from playwright.sync_api import Browser
 
-from console.people import COOKIE
 from millrace.fleet import NS_PER_S, Fleet
 from service.priority import NICENESS
 from sinks.query.runner import Limits
 from tests.console.browser import WAIT_MS, Window
 from tests.console.conftest import ENDLESS, Fed
-from tests.console.people import cookie, person
+from tests.console.people import cookie, headers_of, person
 from tests.e2e.requests import keep, load
 from tests.e2e.stack import eventually
 from tests.e2e.truth import differences, truth
@@ -156,7 +155,7 @@ def crowd(fed: Fed) -> Iterator[None]:
     """People who ask for heavy pages and for SQL without end, again as soon as they have an answer."""
     base = f"http://127.0.0.1:{fed.stack.ports['SQL']}/sql"
     keys = [fed.stack.admin_key(), *(fed.stack.key(tenant, "query") for tenant in ("captures", "local", "hostile"))]
-    browser = {"cookie": f"{COOKIE}={cookie(fed.secret, person('admin'))[COOKIE]}"}
+    browser = headers_of(fed.secret, person("admin"))
     paths = [f"/{name}?range=90d" for name in ("", "cost", "sessions", "adoption", "security", "reliability")]
     leaving = threading.Event()
 
@@ -214,8 +213,7 @@ def test_who_asks_gives_way_to_what_arrives(fed: Fed) -> None:
 
 
 def test_browsers_that_leave_in_the_middle_leave_nothing_behind(fed: Fed) -> None:
-    jar = cookie(fed.secret, person("admin"))
-    browser = {"cookie": f"{COOKIE}={jar[COOKIE]}"}
+    browser = headers_of(fed.secret, person("admin"))
     paths = ("/?range=90d", "/cost?range=90d", "/sessions?range=90d", "/sessions.csv?range=90d")
     with no_place_left(fed):
         with asked(fed.stack.ports["CONSOLE"], *(("GET", path, browser, None) for path in paths)):
@@ -223,5 +221,5 @@ def test_browsers_that_leave_in_the_middle_leave_nothing_behind(fed: Fed) -> Non
         until(lambda: queries(fed)[1] == 0)
         assert queries(fed)[0] == PLACES, "theirs are gone, and those of others run on"
     until(lambda: queries(fed) == (0, 0))
-    answer = httpx.get(fed.base + "/?range=7d", cookies=jar, timeout=60, trust_env=False)
+    answer = httpx.get(fed.base + "/?range=7d", headers=browser, timeout=60, trust_env=False)
     assert (answer.status_code, "No answer" in answer.text) == (200, False)

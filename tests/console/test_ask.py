@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-import httpx
 import pytest
 
-from console.app import application
 from console.ask import Ask
 from console.errors import AskFault
 from schemas.roles import Actor
 from sinks.query.metrics import QueryMetrics
 from sinks.query.runner import Limits
-from tests.console.conftest import BASE, ENDLESS, Pages, console_over, cookie_header
-from tests.console.people import person
+from tests.console.conftest import ENDLESS, GONE, Pages, console_over, pages_of
 from tests.sinks.query.conftest import serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -126,7 +123,7 @@ async def test_who_asks_too_much_at_once_is_refused_alone(pages: Pages) -> None:
 
 
 async def test_a_question_that_failed_is_asked_again(pages: Pages) -> None:
-    ask = Ask("http://127.0.0.1:9", "root-key", timeout_s=1, kept_s=60)
+    ask = Ask(GONE, "root-key", timeout_s=1, kept_s=60)
     try:
         for _ in range(2):
             with pytest.raises(AskFault) as fault:
@@ -140,9 +137,7 @@ async def test_a_question_that_failed_is_asked_again(pages: Pages) -> None:
 
 
 async def test_a_page_stands_when_the_store_is_gone_and_says_so_in_its_parts() -> None:
-    console = console_over("http://127.0.0.1:9", "root-key")
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(application(console)), base_url=BASE) as http:
-        answer = await http.get("/", headers=cookie_header(person("admin")))
-    await console.ask.close()
+    async with pages_of(console_over(GONE, "root-key")) as pages:
+        answer = await pages.get("/")
     assert answer.status_code in (200, 503)
     assert "the SQL service cannot be reached; it may be starting" in answer.text

@@ -51,7 +51,7 @@ async def told(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages]
     # Long ago, by a clock that was ahead until now; and, by right clocks, in time and sent late.
     events += _all(HOUR_AGO, HOUR_AGO - 40 * DAY, "long ago", suspect=True)
     events += _all(HOUR_AGO - 20 * DAY, HOUR_AGO, "sent late", suspect=False)
-    async with pages_over(tmp_path_factory.mktemp("clock"), [], events=events) as pages:
+    async with pages_over(tmp_path_factory.mktemp("clock"), events=events) as pages:
         yield pages
 
 
@@ -120,6 +120,6 @@ async def test_what_came_after_an_error_is_known_by_the_same_time(tmp_path_facto
         samples.event(1, **wrong, event_name="api_error", received_time=HOUR_AGO, status_code=529),
         samples.event(2, **wrong, received_time=HOUR_AGO + 30 * samples.SECOND, model="opus"),
     ]
-    async with pages_over(tmp_path_factory.mktemp("after"), [], events=events) as pages:
+    async with pages_over(tmp_path_factory.mktemp("after"), events=events) as pages:
         (row,) = (await shown(pages, "/reliability")).rows("recovery")
     assert row == ["API errors, all", "1", "1", "0", "0", "100.0 %", "30.0 s"]

@@ -10,21 +10,20 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
 from console import download, prices
-from console.app import application
 from console.ask import Answer
 from console.filters import DAY, Filters
 from console.pages.cost import BYS, lines_of
 from console.shown import usd
 from tests.console import spending
 from tests.console.browser import Window
-from tests.console.conftest import BASE, NOW, Fed, Pages, console_over
+from tests.console.conftest import GONE, NOW, Fed, Pages, console_over, pages_of
+from tests.console.handmade import pages_over
 from tests.console.people import person
 from tests.console.spending import A_USD, B_USD, FORMULA, METRIC_USD, PDF_USD, SCRIPT, TOTAL_USD
 
@@ -190,15 +189,12 @@ async def test_an_address_that_makes_no_sense_says_why(spent: Pages) -> None:
 
 
 @quick
-async def test_a_store_that_is_gone_is_said_to_be(spent: Pages) -> None:
-    console = console_over("http://127.0.0.1:9", "root-key")
-    transport = httpx.ASGITransport(application(console))
-    async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
+async def test_a_store_that_is_gone_is_said_to_be() -> None:
+    async with pages_of(console_over(GONE, "root-key")) as pages:
         for path in ("/cost", "/adoption?range=7d", "/report"):
-            answer = await Pages(console, http, spent.sql).get(path)
+            answer = await pages.get(path)
             assert answer.status_code == 503
             assert "the SQL service cannot be reached" in answer.text
-    await console.ask.close()
 
 
 @quick
@@ -209,7 +205,7 @@ async def test_an_empty_store_says_so_and_fails_nowhere(tmp_path: Path) -> None:
         "/report": "Nothing is known of this month",
         "/sql": "Write a query and press Run",
     }
-    async with spending.spending(tmp_path, empty=True) as pages:
+    async with pages_over(tmp_path) as pages:
         for path, text in said.items():
             page = (await pages.get(path)).text
             assert text in page

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -15,14 +16,13 @@ from authlib.jose import JsonWebKey
 from pydantic import ValidationError
 from starlette.requests import Request
 
-from console.app import application
 from console.identity import identity
 from console.people import Person
 from console.settings import ConsoleSettings
 from console.web import Console
 from service.links import link
 from tests.console import issuer as issuers
-from tests.console.conftest import BASE, SECRET, console_over
+from tests.console.conftest import ADDRESS, BASE, GONE, SECRET, console_over, pages_of
 from tests.console.issuer import Issuer
 
 GROUPS: dict[str, Any] = {
@@ -75,20 +75,17 @@ def settings_of(issuer: Issuer, **more: Any) -> dict[str, Any]:
     }
 
 
-async def _browser(**settings: Any) -> AsyncIterator[Browser]:
-    console = console_over("http://127.0.0.1:1", "a key", **settings)
-    transport = httpx.ASGITransport(application(console))
-    async with (
-        httpx.AsyncClient(transport=transport, base_url=BASE) as http,
-        httpx.AsyncClient(trust_env=False) as outside,
-    ):
-        yield Browser(console, http, outside)
-    await console.ask.close()
+@asynccontextmanager
+async def browser_with(**settings: Any) -> AsyncIterator[Browser]:
+    """A browser of its own, at a console of its own."""
+    console = console_over(GONE, "a key", **settings)
+    async with pages_of(console) as pages, httpx.AsyncClient(trust_env=False) as outside:
+        yield Browser(console, pages.http, outside)
 
 
 @pytest.fixture
 async def browser(issuer: Issuer) -> AsyncIterator[Browser]:
-    async for one in _browser(**settings_of(issuer)):
+    async with browser_with(**settings_of(issuer)) as one:
         yield one
 
 
@@ -125,8 +122,7 @@ async def test_the_cookie_between_the_requests_is_short_lived_and_for_the_sign_i
 
 
 async def test_on_https_every_cookie_is_secure(issuer: Issuer) -> None:
-    async for browser in _browser(**settings_of(issuer, public_url="https://console.test")):
-        browser.http.base_url = httpx.URL("https://console.test")
+    async with browser_with(**settings_of(issuer, public_url="https://console.test")) as browser:
         begun = (await browser.http.get("/signin/oidc")).headers.get_list("set-cookie")
         answer = await browser.sign_in()
         ended = answer.headers.get_list("set-cookie")
@@ -162,12 +158,10 @@ async def test_a_sign_in_is_finished_once_and_only_where_it_was_begun(browser: B
 
 async def test_a_cookie_of_another_secret_is_none(browser: Browser, issuer: Issuer) -> None:
     back = await browser.begin()
-    async for other in _browser(
-        **settings_of(issuer),
-    ):
+    async with browser_with(**settings_of(issuer)) as other:
         other.console.oidc = None
         assert (await other.http.get("/signin/callback")).headers["location"] == "/signin"
-    async for other in _browser(**settings_of(issuer, secret="another secret, long enough as well")):
+    async with browser_with(**settings_of(issuer, secret="another secret, long enough as well")) as other:
         other.http.cookies.update(browser.http.cookies)
         assert (await other.http.get(back)).status_code == 400
 
@@ -233,7 +227,7 @@ async def test_a_code_or_a_client_that_the_provider_does_not_know_is_refused(bro
     answer = await browser.http.get(back.replace("code=", "code=x"))
     assert answer.status_code == 403
     assert "invalid_grant: no such code" in answer.text
-    async for other in _browser(**settings_of(issuer, oidc_client_secret="wrong")):
+    async with browser_with(**settings_of(issuer, oidc_client_secret="wrong")) as other:
         answer = await other.sign_in()
         assert answer.status_code == 403
         assert "client id, secret and redirect address" in answer.text
@@ -303,7 +297,7 @@ async def test_a_provider_that_is_away_says_so_and_the_link_still_works(browser:
     assert (await browser.http.get(url)).status_code == 303
     assert browser.person() is not None
     # It is no fault of who tried.
-    assert browser.console.attempts.wait_s("127.0.0.1") == 0
+    assert browser.console.attempts.wait_s(ADDRESS) == 0
 
 
 @pytest.mark.parametrize(
@@ -328,13 +322,13 @@ async def test_the_page_offers_the_provider_and_keeps_where_one_wanted_to_go(bro
     answer = await browser.http.get("/signin?next=%2Fcost%3Frange%3D7d")
     assert 'href="/signin/oidc?next=%2Fcost%3Frange%3D7d"' in answer.text
     assert (await browser.sign_in("//evil.example")).headers["location"] == "/"
-    async for other in _browser():
+    async with browser_with() as other:
         assert "/signin/oidc" not in (await other.http.get("/signin")).text
         assert (await other.http.get("/signin/oidc")).headers["location"] == "/signin"
 
 
 async def test_failures_of_the_callback_are_bounded(issuer: Issuer) -> None:
-    async for browser in _browser(**settings_of(issuer, signin_failures=3)):
+    async with browser_with(**settings_of(issuer, signin_failures=3)) as browser:
         for _ in range(3):
             assert (await browser.http.get("/signin/callback?code=a&state=b")).status_code == 400
         answer = await browser.http.get("/signin/callback?code=a&state=b")
@@ -346,16 +340,15 @@ async def test_failures_of_the_callback_are_bounded(issuer: Issuer) -> None:
 
 
 async def test_sign_ins_that_are_only_begun_are_bounded_for_each_address(issuer: Issuer) -> None:
-    async for browser in _browser(**settings_of(issuer, signin_starts=3)):
+    async with browser_with(**settings_of(issuer, signin_starts=3)) as browser:
         for _ in range(3):
             assert (await browser.http.get("/signin/oidc")).status_code == 303
         back = await browser.http.get("/signin/oidc")
         assert back.status_code == 429
         assert 0 < int(back.headers["retry-after"]) <= 300
         assert issuer.asked == ["/.well-known/openid-configuration"]
-        elsewhere = httpx.ASGITransport(application(browser.console), client=("192.0.2.2", 1))
-        async with httpx.AsyncClient(transport=elsewhere, base_url=BASE) as other:
-            assert (await other.get("/signin/oidc")).status_code == 303
+        async with pages_of(browser.console, address="192.0.2.2") as other:
+            assert (await other.http.get("/signin/oidc")).status_code == 303
 
 
 # What claims make of a person

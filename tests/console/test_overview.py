@@ -6,57 +6,31 @@ import html
 import json
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import pytest_asyncio
 
-from console.app import application
 from console.ask import Answer
 from console.filters import DIMENSIONS, Filters
 from console.told import Told
 from console.usage import SPLIT, number_of, spans
 from schemas.roles import Condition, Grant, Role
-from sinks.query.database import Database
-from sinks.query.service import Door
-from sinks.query.store import QueryStore
 from tests.console.browser import Window
-from tests.console.conftest import BASE, NOW, Fed, Pages, console_over
+from tests.console.conftest import GONE, NOW, Fed, Pages, console_over, pages_and_store, pages_of
+from tests.console.handmade import batches, pages_over
 from tests.console.people import person
 from tests.sinks.query import samples
-from tests.sinks.query.conftest import DOOR, KEYS, RESOURCES, serving, unheard
+from tests.sinks.query.conftest import DOOR
 
 # Hostile, as a team, a model, a tool and a version may be.
 EVIL = """<script>alert("'x")</script>"""
 HOUR = samples.T0 - samples.T0 % samples.HOUR  # 14:00, the hour of now
 DAY = 24 * samples.HOUR
 FULL = "/?from=2026-09-20T15:00Z&to=2026-09-21T15:00Z"
-
-
-@asynccontextmanager
-async def console_with(
-    folder: Path, rows: dict[str, list[dict[str, Any]]], door: Door = DOOR
-) -> AsyncIterator[tuple[Pages, QueryStore]]:
-    """A console over a store with these rows, topic → values."""
-    database = Database(folder / "query", RESOURCES)
-    store = QueryStore(database)
-    await store.open(samples.IDENTITY)
-    try:
-        await store.write([samples.batch(topic, values) for topic, values in rows.items()])
-        async with serving(database, door=door) as sql:
-            console = console_over(sql.base, "root-key")
-            transport = httpx.ASGITransport(application(console))
-            try:
-                async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
-                    yield Pages(console, http, sql), store
-            finally:
-                await console.ask.close()
-    finally:
-        await store.close()
 
 
 def request(number: int, at: int, model: str, micros: int, **fields: Any) -> dict[str, Any]:
@@ -104,7 +78,7 @@ def _rows() -> dict[str, list[dict[str, Any]]]:
             samples.session(3, team="core", ghost=True),
             samples.session(4, team="old", model="opus", start_time=two - DAY, last_time=two - DAY + samples.SECOND),
         ],
-        "session-hours": [
+        "session_hours": [
             hour(1, three, team="core", spend_usd=0.5, api_requests=1, input_tokens=100, output_tokens=10, commits=1),
             # A request of 0.25 more than the events tell: routing archived it.
             hour(1, two, **own_hour),
@@ -122,7 +96,7 @@ def _rows() -> dict[str, list[dict[str, Any]]]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def used(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages]:
     """For tests that only read."""
-    async with console_with(tmp_path_factory.mktemp("overview"), _rows()) as (pages, _):
+    async with pages_over(tmp_path_factory.mktemp("overview"), **_rows()) as pages:
         yield pages
 
 
@@ -339,19 +313,18 @@ async def test_the_form_leads_to_an_address_that_says_only_what_was_chosen(used:
     assert (answer.status_code, answer.headers["location"]) == (303, "/?range=7d&team=core&by=model")
 
 
-async def test_a_store_that_is_gone_is_told_and_nothing_fails(tmp_path: Path) -> None:
-    console = console_over("http://127.0.0.1:9", "root-key")
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(application(console)), base_url=BASE) as http:
-        answer = await Pages(console, http, None).get("/")  # type: ignore[arg-type]
-        assert answer.status_code == 200
-        assert "No answer yet." in answer.text
-        assert "the SQL service cannot be reached" in answer.text
-    await console.ask.close()
+async def test_a_store_that_is_gone_is_told_and_nothing_fails() -> None:
+    async with pages_of(console_over(GONE, "root-key")) as pages:
+        answer = await pages.get("/")
+    assert answer.status_code == 200
+    assert "No answer yet." in answer.text
+    assert "the SQL service cannot be reached" in answer.text
 
 
 async def test_a_late_event_changes_a_day_that_was_kept(tmp_path: Path) -> None:
     rows = _rows()
-    async with console_with(tmp_path, rows) as (pages, store):
+    async with pages_and_store(tmp_path) as (pages, store):
+        await store.write(batches(rows))
         path = "/?from=2026-09-15T00:00Z&to=2026-09-22T00:00Z"
         before = charts((await pages.get(path)).text)["API requests by model"]
         assert sums(before) == {"opus": 2, EVIL: 1, "haiku": 1, "(not told by events)": 5}
@@ -361,7 +334,7 @@ async def test_a_late_event_changes_a_day_that_was_kept(tmp_path: Path) -> None:
         await store.write(
             [
                 samples.batch("events", [late], first_offset=len(rows["events"])),
-                samples.batch("session-hours", [grown], first_offset=len(rows["session-hours"])),
+                samples.batch("session-hours", [grown], first_offset=len(rows["session_hours"])),
             ]
         )
         after = charts((await pages.get(path)).text)["API requests by model"]
@@ -374,7 +347,7 @@ async def test_a_role_with_a_rule_counts_its_own_rows_alone(tmp_path: Path) -> N
         "lead": Role("lead", (Grant("usage", ("session_hours", "sessions", "events"), rule),)),
         "partly": Role("partly", (Grant("usage", ("session_hours",), rule),)),
     }
-    async with console_with(tmp_path, _rows(), Door(KEYS.get, roles.get, unheard)) as (pages, _):
+    async with pages_over(tmp_path, replace(DOOR, find_role=roles.get), **_rows()) as pages:
         for role, models in (("lead", {"opus", "haiku", "(not told by events)"}), ("partly", {"(not told by events)"})):
             text = (await pages.get("/", person(role, tenant="acme"))).text
             assert stats(text)["Total cost"].startswith("$1.25")
@@ -385,8 +358,8 @@ async def test_a_role_with_a_rule_counts_its_own_rows_alone(tmp_path: Path) -> N
 
 async def test_a_page_does_not_wait_for_many_days_of_events_but_asks_again_at_once(tmp_path: Path) -> None:
     rows = _rows()
-    rows["session-hours"].append(hour(9, HOUR - 20 * DAY, team="core", spend_usd=1.0, api_requests=1))
-    async with console_with(tmp_path, rows) as (pages, _):
+    rows["session_hours"].append(hour(9, HOUR - 20 * DAY, team="core", spend_usd=1.0, api_requests=1))
+    async with pages_over(tmp_path, **rows) as pages:
         path = "/?range=30d&by=model"
         first = (await pages.get(path)).text
         assert stats(first)["Total cost"].startswith("$5.25")

@@ -6,14 +6,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
 import pytest
 import pytest_asyncio
 
 from console import risks
-from console.app import application
 from console.people import Person
-from tests.console.conftest import BASE, Pages, console_over
+from tests.console.conftest import GONE, Pages, console_over, pages_of
 from tests.console.handmade import pages_over
 from tests.console.incidents import (
     ANALYST,
@@ -108,7 +106,7 @@ async def test_a_table_that_is_cut_says_of_how_many_rows(tmp_path: Path) -> None
         | {"user_key": f"user-{number}"}
         for number in range(35)
     ]
-    async with pages_over(tmp_path, [], events=ran) as pages:
+    async with pages_over(tmp_path, events=ran) as pages:
         page = await shown(pages, "/security/commands")
         for table in ("by-program", "by-user"):
             assert len(page.rows(table)) == 30
@@ -321,10 +319,8 @@ async def test_a_list_can_be_paged_to_its_end(watched: Pages) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_without_the_store_a_page_says_so(watched: Pages, path: str) -> None:
-    console = console_over("http://127.0.0.1:9", "no key")
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(application(console)), base_url=BASE) as http:
-        answer = await Pages(console, http, watched.sql).get(path, ANALYST)
-    await console.ask.close()
+async def test_without_the_store_a_page_says_so(path: str) -> None:
+    async with pages_of(console_over(GONE, "no key")) as pages:
+        answer = await pages.get(path, ANALYST)
     assert answer.status_code == 503
     assert "No answer from the store" in answer.text

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-import httpx
 import pytest
 import pytest_asyncio
 
-from console.app import application
 from schemas import keys
 from schemas.keys import KeyRecord
 from service.control import ControlView
-from sinks.query.database import Database
-from sinks.query.store import QueryStore
-from tests.console.conftest import BASE, NOW, Pages, console_over
+from tests.console.conftest import NOW, Pages, console_over, pages_of
+from tests.console.handmade import door_telling, pages_over
 from tests.console.people import person
 from tests.console.test_sources import DAY, HOSTILE, MINUTE, at, rows
 from tests.sinks.query import samples
-from tests.sinks.query.conftest import DOOR, RESOURCES, serving
 from tests.sinks.query.samples import T0
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -38,11 +33,6 @@ KEYS = {
     )
 }
 HEARD: list[Mapping[str, Any]] = []
-
-
-async def hear(entries: Sequence[Mapping[str, Any]]) -> None:
-    """An audit that the tests can read."""
-    HEARD.extend(entries)
 
 
 class Control(ControlView):
@@ -77,9 +67,6 @@ def by(key_id: str | None, before_us: int, **fields: Any) -> dict[str, Any]:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def sent(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages]:
     """Two keys of acme send, one was revoked two hours ago, one is new; two events are from before keys were named."""
-    database = Database(tmp_path_factory.mktemp("senders") / "query", RESOURCES)
-    store = QueryStore(database)
-    await store.open(samples.IDENTITY)
     events = [
         *(samples.event(n, **by(CLI, n * MINUTE)) for n in range(1, 4)),
         samples.event(4, **by(CLI, 90 * MINUTE)),
@@ -99,24 +86,11 @@ async def sent(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages]
         samples.rejected(4, ingest_key_id=CI, received_at=T0 - 8 * DAY, reason="invalid_id", signal="traces"),
         samples.rejected(5, received_at=T0 - DAY, stage="sessions", reason="malformed_record"),
     ]
-    try:
-        await store.write(
-            [
-                samples.batch("events", events),
-                samples.batch("metrics", points),
-                samples.batch("spans", [samples.span(1, ingest_key_id=CI, received_time=T0 - 2 * DAY)]),
-                samples.batch("rejected", rejected),
-            ]
-        )
-        async with serving(database, door=replace(DOOR, audit=hear)) as sql:
-            console = console_over(sql.base, "root-key")
-            console.control = Control(KEYS)
-            transport = httpx.ASGITransport(application(console))
-            async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
-                yield Pages(console, http, sql)
-            await console.ask.close()
-    finally:
-        await store.close()
+    spans = [samples.span(1, ingest_key_id=CI, received_time=T0 - 2 * DAY)]
+    sent = {"events": events, "metrics": points, "spans": spans, "rejected": rejected}
+    async with pages_over(tmp_path_factory.mktemp("senders"), door_telling(HEARD), **sent) as pages:
+        pages.console.control = Control(KEYS)
+        yield pages
 
 
 NOTHING = ["–", "0", "0"]
@@ -143,9 +117,10 @@ async def test_the_keys_of_a_tenant_are_all_of_its_records(sent: Pages) -> None:
 
 async def sources_with(sent: Pages, control: ControlView) -> str:
     """The page of a console with another control plane, over the same records."""
-    console = replace(sent.console, control=control)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(application(console)), base_url=BASE) as http:
-        return (await Pages(console, http, sent.sql).get("/sources")).text
+    console = console_over(sent.sql.base, "root-key")
+    console.control = control
+    async with pages_of(console) as pages:
+        return (await pages.get("/sources")).text
 
 
 async def test_a_key_that_nobody_knows_is_no_revoked_one(sent: Pages) -> None:

@@ -18,7 +18,7 @@ from console.pages.session import EVENTS, TURNS, first_text, pretty
 from schemas.roles import DEFAULTS, Condition, Grant, Role
 from tests.console.browser import Window
 from tests.console.conftest import CAPTURES, Fed, Pages
-from tests.console.handmade import HOSTILE, hours_of, pages_over
+from tests.console.handmade import HOSTILE, door_telling, hours_of, pages_over
 from tests.console.people import person
 from tests.e2e import truth
 from tests.e2e.requests import Sender, dated, load
@@ -140,7 +140,7 @@ RECORDS: dict[str, list[dict[str, Any]]] = {
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages]:
-    async with pages_over(tmp_path_factory.mktemp("session"), TOLD, **RECORDS) as pages:
+    async with pages_over(tmp_path_factory.mktemp("session"), door_telling(TOLD), **RECORDS) as pages:
         yield pages
 
 
@@ -389,7 +389,7 @@ async def test_who_may_read_one_teams_content_reads_it_and_of_another_is_told_wh
     told: list[Mapping[str, Any]] = []
     own, others = of_team("own", "core"), of_team("others", "infra")
     records = {topic: own[topic] + others[topic] for topic in own}
-    async with pages_over(tmp_path, told, roles.get, **records) as pages:
+    async with pages_over(tmp_path, door_telling(told, roles.get), **records) as pages:
         for id_ in ("own", "others"):
             assert "Read the prompt (written to the audit)" in await text_of(pages, f"/sessions/acme/{id_}", lead)
         answers = {
@@ -633,7 +633,7 @@ async def test_a_session_is_found_by_whatever_its_client_called_it(tmp_path: Pat
     ]
     sessions, events = ([one[place] for one in made] for place in (0, 1))
     hours = [hour for session in sessions for hour in hours_of(session)]
-    async with pages_over(tmp_path, [], sessions=sessions, events=events, session_hours=hours) as pages:
+    async with pages_over(tmp_path, sessions=sessions, events=events, session_hours=hours) as pages:
         listed = re.findall(r'class="row-link" href="([^"]+)"', await text_of(pages, "/sessions"))
         assert len(listed) == len(set(listed)) == len(ids)
         found = set()

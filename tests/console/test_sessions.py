@@ -19,7 +19,7 @@ from console.listing import COLUMNS, DEFAULT_COLUMNS, ONLY, OUTCOMES, PAGE_ROWS
 from console.pages import sessions
 from console.shown import tokens, usd
 from tests.console.browser import Window
-from tests.console.conftest import CAPTURES, Fed, Pages
+from tests.console.conftest import CAPTURES, GONE, Fed, Pages, console_over, pages_of
 from tests.console.handmade import HOSTILE, hours_of, pages_over
 from tests.console.people import person
 from tests.e2e import truth
@@ -83,7 +83,7 @@ async def listed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Page
     hours = [hour for one in SESSIONS if not one["pseudo"] for hour in hours_of(one)]
     known = [samples.event(1, user_email="user1@example.com")]
     folder = tmp_path_factory.mktemp("list")
-    async with pages_over(folder, [], sessions=SESSIONS, session_hours=hours, events=known) as pages:
+    async with pages_over(folder, sessions=SESSIONS, session_hours=hours, events=known) as pages:
         yield pages
 
 
@@ -334,7 +334,7 @@ async def test_a_csv_that_was_cut_says_so(listed: Pages, monkeypatch: pytest.Mon
 @over_sql
 async def test_a_hundred_thousand_sessions_are_one_csv_with_all_columns(tmp_path: Path) -> None:
     one = samples.session(1, tenant="acme", user_email="someone.with-a-name@example.com")
-    async with pages_over(tmp_path, [], sessions=[one], session_hours=hours_of(one)) as many:
+    async with pages_over(tmp_path, sessions=[one], session_hours=hours_of(one)) as many:
         cursor = many.sql.database.cursor()
         for table in ("sessions", "session_hours"):
             cursor.execute(
@@ -350,15 +350,9 @@ async def test_a_hundred_thousand_sessions_are_one_csv_with_all_columns(tmp_path
 
 
 @over_sql
-async def test_the_list_stands_when_the_store_is_gone(listed: Pages) -> None:
-    console = listed.console
-    gone = type(console.ask)("http://127.0.0.1:9", "key", timeout_s=1, kept_s=0)
-    before, console.ask = console.ask, gone
-    try:
-        answer = await listed.get("/sessions")
-    finally:
-        console.ask = before
-        await gone.close()
+async def test_the_list_stands_when_the_store_is_gone() -> None:
+    async with pages_of(console_over(GONE, "root-key")) as pages:
+        answer = await pages.get("/sessions")
     assert answer.status_code == 503
     assert "cannot be reached" in answer.text
 

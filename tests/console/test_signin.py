@@ -13,34 +13,19 @@ from itsdangerous import URLSafeSerializer
 from starlette.requests import Request
 from starlette.responses import Response
 
-from console.app import application
 from console.attempts import Attempts
 from console.pages import PAGES
 from console.pages.signin import local_target
 from console.people import COOKIE, Cookies, Person
-from console.web import Console
 from service.links import Links, link
-from tests.console.conftest import BASE, SECRET, console_over
+from tests.console.conftest import BASE, GONE, SECRET, console_over, cookie_header, pages_of
 from tests.console.people import cookie, person
 
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    async for one in client():
-        yield one
-
-
-async def client(
-    console: Console | None = None, address: str = "192.0.2.1", **settings: Any
-) -> AsyncIterator[httpx.AsyncClient]:
-    made = console or console_over("http://127.0.0.1:1", "a key", **settings)
-    transport = httpx.ASGITransport(application(made), client=(address, 1))
-    async with httpx.AsyncClient(transport=transport, base_url=made.settings.base_url) as http:
-        yield http
-
-
-def as_(who: Person, secret: str = SECRET) -> dict[str, str]:
-    return {"cookie": "; ".join(f"{name}={value}" for name, value in cookie(secret, who).items())}
+    async with pages_of(console_over(GONE, "a key")) as pages:
+        yield pages.http
 
 
 # Links
@@ -156,18 +141,18 @@ def test_a_cookie_of_another_version_of_ours_is_nobody(change: dict[str, Any]) -
 
 async def test_on_https_only_the_cookie_that_no_other_host_can_set_is_read() -> None:
     who = person("admin")
-    async for http in client(public_url="https://console.test"):
-        answer = await http.get(link(BASE, SECRET))
+    async with pages_of(console_over(GONE, "a key", public_url="https://console.test")) as pages:
+        answer = await pages.http.get(link(BASE, SECRET))
         name, _, rest = answer.headers["set-cookie"].partition("=")
         said = rest.lower().split("; ")
         assert name == f"__Host-{COOKIE}"
         assert {"secure", "httponly", "path=/"} <= set(said)
         assert not any(part.startswith("domain") for part in said), "a browser would refuse it"
-        http.cookies.clear()
-        assert (await http.get("/signin", headers=as_(who))).status_code == 200
-        secure = {"cookie": as_(who)["cookie"].replace(COOKIE, f"__Host-{COOKIE}", 1)}
-        assert (await http.get("/signin", headers=secure)).status_code == 303
-        gone = (await http.post("/signout", data={"csrf": who.csrf}, headers=secure)).headers["set-cookie"]
+        pages.http.cookies.clear()
+        assert (await pages.http.get("/signin", headers=cookie_header(who))).status_code == 200
+        secure = {"cookie": cookie_header(who)["cookie"].replace(COOKIE, f"__Host-{COOKIE}", 1)}
+        assert (await pages.http.get("/signin", headers=secure)).status_code == 303
+        gone = (await pages.http.post("/signout", data={"csrf": who.csrf}, headers=secure)).headers["set-cookie"]
         assert gone.startswith(f'__Host-{COOKIE}=""')
         assert "secure" in gone.lower()
 
@@ -185,14 +170,14 @@ def test_what_we_signed_for_something_else_is_nobody(said: Any) -> None:
 
 async def test_after_the_sign_out_the_cookie_is_gone_and_a_copy_of_it_opens_nothing(http: httpx.AsyncClient) -> None:
     who, other = person("admin"), person("admin")
-    assert (await http.get("/signin", headers=as_(who))).status_code == 303
-    answer = await http.post("/signout", data={"csrf": who.csrf}, headers=as_(who))
+    assert (await http.get("/signin", headers=cookie_header(who))).status_code == 303
+    answer = await http.post("/signout", data={"csrf": who.csrf}, headers=cookie_header(who))
     assert (answer.status_code, answer.headers["location"]) == (303, "/signin")
     assert f'{COOKIE}=""' in answer.headers["set-cookie"]
     assert "max-age=0" in answer.headers["set-cookie"].lower()
-    assert (await http.get("/signin", headers=as_(who))).status_code == 200
-    assert (await http.get("/", headers=as_(who))).headers["location"].startswith("/signin")
-    assert (await http.get("/signin", headers=as_(other))).status_code == 303  # the same person elsewhere
+    assert (await http.get("/signin", headers=cookie_header(who))).status_code == 200
+    assert (await http.get("/", headers=cookie_header(who))).headers["location"].startswith("/signin")
+    assert (await http.get("/signin", headers=cookie_header(other))).status_code == 303  # the same person elsewhere
 
 
 # Forms of other sites
@@ -218,7 +203,7 @@ async def test_nothing_changes_for_another_site(http: httpx.AsyncClient, path: s
         (good, {"origin": "null"}),
     ]
     for form, headers in refused:
-        answer = await http.post(path, data=form, headers={**as_(who), **headers})
+        answer = await http.post(path, data=form, headers={**cookie_header(who), **headers})
         assert answer.status_code == 403, (form, headers)
         assert "Refused" in answer.text
     assert (await http.post(path, data=good)).status_code == 401
@@ -232,7 +217,7 @@ async def test_our_own_form_and_our_own_script_may(http: httpx.AsyncClient) -> N
         who = person("admin")
         data = {"csrf": who.csrf} if form else {}
         sent = {name: who.csrf if value == "csrf" else value for name, value in headers.items()}
-        assert (await http.post("/signout", data=data, headers={**as_(who), **sent})).status_code == 303
+        assert (await http.post("/signout", data=data, headers={**cookie_header(who), **sent})).status_code == 303
 
 
 @pytest.mark.parametrize(
@@ -242,7 +227,7 @@ async def test_a_form_without_a_bound_is_refused(http: httpx.AsyncClient, header
     async def body() -> AsyncIterator[bytes]:
         yield b"csrf=x"
 
-    answer = await http.post("/signout", content=body(), headers={**as_(person("admin")), **headers})
+    answer = await http.post("/signout", content=body(), headers={**cookie_header(person("admin")), **headers})
     assert answer.status_code == 413
 
 
@@ -278,7 +263,7 @@ async def test_a_form_without_a_bound_is_refused(http: httpx.AsyncClient, header
 )
 async def test_nobody_is_sent_to_another_site(http: httpx.AsyncClient, target: str) -> None:
     assert local_target(target) == "/"
-    answer = await http.get("/signin", params={"next": target}, headers=as_(person("admin")))
+    answer = await http.get("/signin", params={"next": target}, headers=cookie_header(person("admin")))
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
 
 
@@ -286,13 +271,13 @@ async def test_nobody_is_sent_to_another_site(http: httpx.AsyncClient, target: s
     "target", ["/%2f%2fevil.example", "/%5cevil.example", "/\uff0fevil.example", "/@evil.example", "/.//evil.example"]
 )
 async def test_what_only_looks_like_another_site_stays_here(http: httpx.AsyncClient, target: str) -> None:
-    answer = await http.get("/signin", params={"next": target}, headers=as_(person("admin")))
+    answer = await http.get("/signin", params={"next": target}, headers=cookie_header(person("admin")))
     assert httpx.URL(BASE).join(answer.headers["location"]).host == "console.test"
 
 
 async def test_a_page_of_ours_is_kept_over_the_sign_in(http: httpx.AsyncClient) -> None:
     target = "/sessions?range=7d&user=a%26b#top"
-    answer = await http.get("/signin", params={"next": target}, headers=as_(person("admin")))
+    answer = await http.get("/signin", params={"next": target}, headers=cookie_header(person("admin")))
     assert answer.headers["location"] == target
 
 
@@ -301,24 +286,23 @@ async def test_a_page_of_ours_is_kept_over_the_sign_in(http: httpx.AsyncClient) 
 
 async def test_who_fails_too_often_waits_but_a_good_link_lets_in() -> None:
     """A link cannot be guessed, and any page can have a browser send bad ones."""
-    console = console_over("http://127.0.0.1:1", "a key", signin_failures=3)
-    async for http in client(console):
+    console = console_over(GONE, "a key", signin_failures=3)
+    async with pages_of(console) as one, pages_of(console, address="192.0.2.2") as other:
         for _ in range(3):
-            assert (await http.get("/signin/link?token=x")).status_code == 403
-        answer = await http.get("/signin/link?token=x")
+            assert (await one.http.get("/signin/link?token=x")).status_code == 403
+        answer = await one.http.get("/signin/link?token=x")
         assert answer.status_code == 429
         assert 0 < int(answer.headers["retry-after"]) <= 300
         assert "Too many sign-ins were tried lately. Try again at" in answer.text
-        assert (await http.get(link(BASE, SECRET))).status_code == 303
-        async for other in client(console, address="192.0.2.2"):
-            assert (await other.get("/signin/link?token=x")).status_code == 403
+        assert (await one.http.get(link(BASE, SECRET))).status_code == 303
+        assert (await other.http.get("/signin/link?token=x")).status_code == 403
 
 
 async def test_who_is_let_in_is_not_counted() -> None:
-    async for http in client(signin_failures=2):
+    async with pages_of(console_over(GONE, "a key", signin_failures=2)) as pages:
         for _ in range(5):
-            http.cookies.clear()
-            assert (await http.get(link(BASE, SECRET))).status_code == 303
+            pages.http.cookies.clear()
+            assert (await pages.http.get(link(BASE, SECRET))).status_code == 303
 
 
 def test_failures_are_forgotten_when_their_time_is_over() -> None:

@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from html import unescape
 from typing import Any
 
-import httpx
 import pytest
 import pytest_asyncio
 
-from console.app import application
 from console.pages.sources import ago
-from service.audit import KEY_USE
 from service.client import REJECTED
-from sinks.query.database import Database
-from sinks.query.store import QueryStore
-from tests.console.conftest import BASE, NOW, Pages, console_over
+from tests.console.conftest import GONE, NOW, Pages, console_over, pages_of
+from tests.console.handmade import door_telling, pages_over
 from tests.console.people import person
 from tests.sinks.query import samples
-from tests.sinks.query.conftest import DOOR, RESOURCES, serving
 from tests.sinks.query.samples import SECOND, T0
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 HOSTILE = "\"'><script>alert(1)</script>"
 MINUTE, DAY = 60 * SECOND, 86_400 * SECOND
-
-
 HEARD: list[Mapping[str, Any]] = []
-
-
-async def hear(entries: Sequence[Mapping[str, Any]]) -> None:
-    """An audit that the tests can read; which keys are used is not in it."""
-    HEARD.extend(one for one in entries if one["action"] != KEY_USE)
 
 
 def at(before_us: int, **fields: Any) -> dict[str, Any]:
@@ -46,9 +33,6 @@ def at(before_us: int, **fields: Any) -> dict[str, Any]:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def health(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages]:
     """acme sends events and metrics now; globex sent events two hours ago; initech had sessions, and is silent."""
-    database = Database(tmp_path_factory.mktemp("health") / "query", RESOURCES)
-    store = QueryStore(database)
-    await store.open(samples.IDENTITY)
     cli = {"service_name": "claude-code", "client": "cli"}
     events = [
         *(samples.event(n, **cli, **at(n * MINUTE)) for n in range(1, 4)),
@@ -78,23 +62,9 @@ async def health(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Page
         for n in range(3)
     ]
     rejected.append(samples.rejected(9, received_at=T0 - 3 * DAY, reason="too_large", signal="traces"))
-    try:
-        await store.write(
-            [
-                samples.batch("events", [*events, person_event]),
-                samples.batch("metrics", points),
-                samples.batch("sessions", sessions),
-                samples.batch("rejected", rejected),
-            ]
-        )
-        async with serving(database, door=replace(DOOR, audit=hear)) as sql:
-            console = console_over(sql.base, "root-key")
-            transport = httpx.ASGITransport(application(console))
-            async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
-                yield Pages(console, http, sql)
-            await console.ask.close()
-    finally:
-        await store.close()
+    sent = {"events": [*events, person_event], "metrics": points, "sessions": sessions, "rejected": rejected}
+    async with pages_over(tmp_path_factory.mktemp("health"), door_telling(HEARD), **sent) as pages:
+        yield pages
 
 
 def rows(page: str, start: str) -> list[list[str]]:
@@ -210,11 +180,9 @@ async def test_who_has_no_role_sees_nothing_and_is_told(health: Pages) -> None:
     assert "it has no role" in answer.text
 
 
-async def test_without_a_store_the_page_says_so_and_goes_on(health: Pages) -> None:
-    console = console_over("http://127.0.0.1:1", "root-key")
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(application(console)), base_url=BASE) as http:
-        answer = await Pages(console, http, health.sql).get("/sources")
-    await console.ask.close()
+async def test_without_a_store_the_page_says_so_and_goes_on() -> None:
+    async with pages_of(console_over(GONE, "root-key")) as pages:
+        answer = await pages.get("/sources")
     assert answer.status_code == 200
     assert answer.text.count("the SQL service cannot be reached") >= 3
     assert 'hx-trigger="tick from:body"' in answer.text  # asks again by itself

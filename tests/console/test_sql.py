@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,16 +22,13 @@ from console.ask import Answer
 from console.errors import AskFault
 from console.pages.sql import Choice, cell, excerpt, quoted, shown, while_there
 from console.questions import QUESTIONS
-from schemas.roles import DEFAULTS
-from service.audit import KEY_USE
-from sinks.query.service import Door
 from tests.console import spending
 from tests.console.browser import Window
 from tests.console.conftest import Fed, Pages
+from tests.console.handmade import door_telling
 from tests.console.people import person
 from tests.console.spending import FORMULA, SCRIPT
 from tests.e2e.stack import eventually
-from tests.sinks.query.conftest import KEYS
 
 quick = pytest.mark.asyncio(loop_scope="module")
 README = Path(__file__).parents[2] / "README.md"
@@ -40,15 +37,9 @@ ENDLESS = "with recursive t(n) as (select 1 union all select n + 1 from t where 
 TOLD: list[Mapping[str, Any]] = []
 
 
-async def told(entries: Sequence[Mapping[str, Any]]) -> None:
-    """An audit that keeps what it is told, but for which keys are used."""
-    TOLD.extend(one for one in entries if one["action"] != KEY_USE)
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def spent(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages]:
-    door = Door(KEYS.get, DEFAULTS.get, told)
-    async with spending.spending(tmp_path_factory.mktemp("spent"), door=door) as pages:
+    async with spending.spending(tmp_path_factory.mktemp("spent"), door_telling(TOLD)) as pages:
         yield pages
 
 

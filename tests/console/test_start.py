@@ -12,18 +12,14 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from console.app import application
 from schemas import keys
 from service.client import CLIENTS, FILES, GATES
 from service.links import link
-from sinks.query.database import Database
-from sinks.query.store import QueryStore
-from tests.console import issuer as issuers
-from tests.console.conftest import BASE, SECRET, Pages, console_over
+from tests.console.conftest import BASE, GONE, SECRET, Pages, console_over, pages_of
+from tests.console.handmade import pages_over
 from tests.console.issuer import Issuer
 from tests.console.people import person
-from tests.sinks.query import samples
-from tests.sinks.query.conftest import RESOURCES, serving
+from tests.console.test_oidc import Browser, settings_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -34,18 +30,8 @@ HOSTILE = "\"><script>alert(1)</script>'&"
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def empty(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages]:
     """Over a store in which nothing is yet."""
-    database = Database(tmp_path_factory.mktemp("empty") / "query", RESOURCES)
-    store = QueryStore(database)
-    await store.open(samples.IDENTITY)
-    try:
-        async with serving(database) as sql:
-            console = console_over(sql.base, "root-key")
-            transport = httpx.ASGITransport(application(console))
-            async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
-                yield Pages(console, http, sql)
-            await console.ask.close()
-    finally:
-        await store.close()
+    async with pages_over(tmp_path_factory.mktemp("empty")) as pages:
+        yield pages
 
 
 async def signed_in(pages: Pages) -> httpx.Response:
@@ -61,23 +47,10 @@ async def test_who_signs_in_to_an_empty_system_is_led_to_the_onboarding(empty: P
 
 async def by_provider(pages: Pages, issuer: Issuer, next_: str, *roles: str) -> str:
     """Where somebody in these roles comes to who signs in through the provider, on their way to a page."""
-    settings = {
-        "public_url": BASE,
-        "oidc_issuer": issuer.url,
-        "oidc_client_id": issuers.CLIENT,
-        "oidc_client_secret": issuers.SECRET,
-        "oidc_groups": {"eng": {"roles": list(roles), "tenant": "*" if "admin" in roles else "acme"}},
-    }
-    console = console_over(pages.sql.base, "root-key", **settings)
-    transport = httpx.ASGITransport(application(console))
-    async with (
-        httpx.AsyncClient(transport=transport, base_url=BASE) as http,
-        httpx.AsyncClient(trust_env=False) as outside,
-    ):
-        begun = await http.get("/signin/oidc", params={"next": next_})
-        back = await outside.get(begun.headers["location"])
-        arrived = await http.get(back.headers["location"])
-    await console.ask.close()
+    groups = {"eng": {"roles": list(roles), "tenant": "*" if "admin" in roles else "acme"}}
+    console = console_over(pages.sql.base, "root-key", **settings_of(issuer, oidc_groups=groups))
+    async with pages_of(console) as there, httpx.AsyncClient(trust_env=False) as outside:
+        arrived = await Browser(console, there.http, outside).sign_in(next_)
     return str(arrived.headers["location"])
 
 
@@ -90,16 +63,13 @@ async def test_who_comes_from_the_provider_is_led_there_too_but_keeps_a_page_the
     assert await by_provider(pages, issuer, "/", "admin") == "/"
 
 
-async def test_a_sign_in_needs_no_store(pages: Pages) -> None:
-    console = console_over("http://127.0.0.1:1", "root-key")
-    transport = httpx.ASGITransport(application(console))
-    async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
-        assert (await signed_in(Pages(console, http, pages.sql))).headers["location"] == "/"
-        answer = await Pages(console, http, pages.sql).get("/start")
-        assert answer.status_code == 200
-        assert "the SQL service cannot be reached" in answer.text
-        assert "export CLAUDE_CODE_ENABLE_TELEMETRY=1" in answer.text
-    await console.ask.close()
+async def test_a_sign_in_needs_no_store() -> None:
+    async with pages_of(console_over(GONE, "root-key")) as pages:
+        assert (await signed_in(pages)).headers["location"] == "/"
+        answer = await pages.get("/start")
+    assert answer.status_code == 200
+    assert "the SQL service cannot be reached" in answer.text
+    assert "export CLAUDE_CODE_ENABLE_TELEMETRY=1" in answer.text
 
 
 async def test_sources_of_an_empty_system_are_the_onboarding(empty: Pages) -> None:
@@ -237,8 +207,7 @@ async def test_there_is_no_file_that_nobody_offers(pages: Pages) -> None:
 async def test_an_address_that_only_this_machine_reaches_is_said_to_be_one(pages: Pages) -> None:
     assert "Only clients on this machine reach that address" in (await pages.get("/start")).text
     console = console_over(pages.sql.base, "root-key", ingest_grpc_url="https://otlp.example:4317/")
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(application(console)), base_url=BASE) as http:
-        page = (await Pages(console, http, pages.sql).get("/start")).text
-    await console.ask.close()
+    async with pages_of(console) as there:
+        page = (await there.get("/start")).text
     assert "Only clients on this machine" not in page
     assert "export OTEL_EXPORTER_OTLP_ENDPOINT=https://otlp.example:4317\n" in page

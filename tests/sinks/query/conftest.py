@@ -1,6 +1,7 @@
 """A real store in real files, filled with three tenants, and the SQL service in front of it."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,15 +162,9 @@ async def fill(store: QueryStore) -> None:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def sql(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sql]:
     """The service over one filled store, for all tests that only read: mark them with loop_scope="session"."""
-    database = Database(tmp_path_factory.mktemp("filled") / "query", RESOURCES)
-    store = QueryStore(database)
-    await store.open(samples.IDENTITY)
-    try:
+    async with served(tmp_path_factory.mktemp("filled")) as (store, sql):
         await fill(store)
-        async with serving(database) as sql:
-            yield sql
-    finally:
-        await store.close()
+        yield sql
 
 
 class serving:  # noqa: N801 - reads as the phrase `async with serving(...)`
@@ -189,3 +184,16 @@ class serving:  # noqa: N801 - reads as the phrase `async with serving(...)`
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
         await self._service.close()
+
+
+@asynccontextmanager
+async def served(folder: Path, limits: Limits = LIMITS, door: Door = DOOR) -> AsyncIterator[tuple[QueryStore, Sql]]:
+    """A store of its own, empty, and the service over it."""
+    database = Database(folder / "query", RESOURCES)
+    store = QueryStore(database)
+    await store.open(samples.IDENTITY)
+    try:
+        async with serving(database, limits, door=door) as sql:
+            yield store, sql
+    finally:
+        await store.close()

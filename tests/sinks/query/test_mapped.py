@@ -11,11 +11,9 @@ from schemas.mapping.tables import Mapped, views
 from schemas.records import CLASSES
 from schemas.roles import Grant
 from sinks.query import catalogue
-from sinks.query.database import Database
-from sinks.query.store import QueryStore
 from tests.schemas.mapping.records import bare, full, of_every_action, recorded
 from tests.sinks.query import samples
-from tests.sinks.query.conftest import RESOURCES, Sql, rows, serving
+from tests.sinks.query.conftest import Sql, rows, served
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -72,16 +70,9 @@ EVENTS = [*CLIENTS, *EXTREMES, *ASKED, *DECISIONS]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def sql(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sql]:
-    database = Database(tmp_path_factory.mktemp("mapped") / "query", RESOURCES)
-    store = QueryStore(database)
-    await store.open(samples.IDENTITY)
-    try:
-        batches = [samples.batch("events", EVENTS), samples.batch("spans", SPANS)]
-        await store.write(batches)
-        async with serving(database) as sql:
-            yield sql
-    finally:
-        await store.close()
+    async with served(tmp_path_factory.mktemp("mapped")) as (store, sql):
+        await store.write([samples.batch("events", EVENTS), samples.batch("spans", SPANS)])
+        yield sql
 
 
 def as_stored(record: str, values: dict[str, Any]) -> dict[str, Any]:

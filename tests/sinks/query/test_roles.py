@@ -15,11 +15,10 @@ from schemas.keys import KeyRecord
 from schemas.roles import DEFAULTS, Grant, Role, parse_rule
 from service.audit import KEY_USE
 from sinks.query import catalogue
-from sinks.query.database import Database
 from sinks.query.service import Door
 from sinks.query.store import QueryStore
 from tests.sinks.query import samples
-from tests.sinks.query.conftest import RESOURCES, Sql, serving
+from tests.sinks.query.conftest import Sql, served, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -110,14 +109,9 @@ async def fill(store: QueryStore, *, hidden_rows: bool = True, hidden_columns: b
 
 
 async def _serving(folder: Path, **hidden: bool) -> AsyncIterator[Sql]:
-    store = QueryStore(database := Database(folder / "query", RESOURCES))
-    await store.open(samples.IDENTITY)
-    try:
+    async with served(folder, door=DOOR) as (store, sql):
         await fill(store, **hidden)
-        async with serving(database, door=DOOR) as sql:
-            yield sql
-    finally:
-        await store.close()
+        yield sql
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
