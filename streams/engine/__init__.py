@@ -34,12 +34,14 @@ from typing import TYPE_CHECKING, Any
 from streams.engine.chunk import Chunk, Output, Record
 from streams.engine.errors import (
     AlreadyPublished,
+    ChangelogCut,
     ChangelogReplaced,
     EngineError,
     EpochSuperseded,
     LogicChanged,
     NotCopartitioned,
     RowTooLarge,
+    SourceCut,
     StageFailed,
     StateDamaged,
     StateLost,
@@ -68,6 +70,7 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "AlreadyPublished",
+    "ChangelogCut",
     "ChangelogReplaced",
     "Chunk",
     "Cluster",
@@ -82,6 +85,7 @@ __all__ = [
     "Row",
     "RowTooLarge",
     "Source",
+    "SourceCut",
     "StageFailed",
     "StateDamaged",
     "StateLost",

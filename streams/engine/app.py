@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ from streams.engine.consumer import Consumer, Transport
 from streams.engine.errors import EngineError, NotCopartitioned, StageFailed, WorkerFenced
 from streams.engine.fetched import bare_records
 from streams.engine.lease import Lease
+from streams.engine.lineage import ends_of
 from streams.engine.outbox import Outbox
 from streams.engine.recovery import Standbys, Tables
 from streams.engine.settings import Cluster, EngineSettings
@@ -223,6 +224,15 @@ class EngineApp(faust.App):
         """Of a topic's partitions: the offset of the first record that is there, or will be."""
         begins = await self.consumer.earliest_offsets(*(TP(topic, partition) for partition in partitions))
         return {tp.partition: begin or 0 for tp, begin in begins.items()}
+
+    def read_to(self, tp: TP) -> tuple[int, int]:
+        """The last offset of a source's partition that tables hold, and its leader epoch; -1 for none or not known."""
+        tables = [table for table in self.stage_tables if table.source.topic == tp.topic]
+        return max((table.read_to(tp.partition) for table in tables), default=(-1, -1))
+
+    async def epoch_ends(self, topic: str, epochs: Mapping[int, int]) -> dict[int, int]:
+        """Where the logs of a topic's partitions leave these leader epochs: see lineage.ends_of."""
+        return await ends_of(self.settings, topic, epochs)
 
     # -- life ---------------------------------------------------------------------
     async def on_started(self) -> None:

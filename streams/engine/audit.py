@@ -64,7 +64,7 @@ class Audit:
             for partition, gaps in list(table.gaps.items()):
                 for gap in list(gaps):
                     read = read_back(app, table.changelog, {partition: gap})
-                    records = [record async for _, some, _ in read for record in some]
+                    records = [record async for some in read for record in some.records]
                     async with app.apply_lock:  # not while a chunk holds rows that it has read
                         table.merge_foreign(partition, gap, records)
             for partition in table.owned():  # recovery finds stale copies, too

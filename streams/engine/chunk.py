@@ -37,15 +37,26 @@ class Chunk:
     Chunk borders mean nothing: after a crash the same records come in other chunks.
     """
 
-    __slots__ = ("follows", "partition", "records", "seek", "topic")
+    __slots__ = ("follows", "leader_epoch", "partition", "records", "seek", "topic")
 
-    def __init__(self, topic: str, partition: int, records: Sequence[Record], *, follows: int, seek: int) -> None:
-        """follows: all records before this offset were applied before.  seek: number of the seek before the fetch."""
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        records: Sequence[Record],
+        *,
+        follows: int,
+        seek: int,
+        leader_epoch: int = -1,
+    ) -> None:
+        """follows: all records before this offset were applied before.  seek: number of the seek before the fetch.
+        leader_epoch: Kafka's, of the last record; -1 where it is not known."""
         self.topic = topic
         self.partition = partition
         self.records = records
         self.follows = follows
         self.seek = seek
+        self.leader_epoch = leader_epoch
 
     @property
     def first_offset(self) -> int:

@@ -18,8 +18,9 @@ from faust.types.tuples import ConsumerMessage
 
 from streams.engine import lease, rows
 from streams.engine.chunk import Chunk, Record, records_of
-from streams.engine.errors import StageFailed, StateLost, WorkerFenced
+from streams.engine.errors import ChangelogCut, EngineError, SourceCut, StageFailed, StateLost, WorkerFenced
 from streams.engine.fetched import bare_records
+from streams.engine.lineage import Followed, Runs, epoch_at
 
 if TYPE_CHECKING:
     from streams.engine.app import EngineApp
@@ -35,6 +36,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     app: EngineApp
     logger = logging.getLogger("faust.consumer")
+    #: Of each partition: the leader epochs of the records that were fetched last.
+    fetched_epochs: Mapping[TP, Runs] = {}
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         # The stock one waits up to 1.5 s for a fetch, splits security into credentials objects
@@ -64,7 +67,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         await super().on_start()
         consumer: Any = self._ensure_consumer()
-        bare_records(consumer)
+        self.fetched_epochs = bare_records(consumer)
         # Heartbeats renew the lease.
         coordinator = consumer._coordinator
         heartbeat = coordinator._do_heartbeat
@@ -116,6 +119,8 @@ class Consumer(driver.Consumer):
         #: Number of the present seek: what was fetched before it is void.
         self._seek_number = 0
         self._gap_seen: dict[TP, int] = {}
+        #: Of sources since the last seek, of a standby's changelog since it came: is it still the log that we read?
+        self._followed: dict[TP, Followed] = {}
         #: What the broker has accepted (Faust's own record is updated on a failed commit, too).
         self._durable: dict[TP, int] = {}
         #: For the status alone: Kafka's time of the last record applied, ms; since when something is not committed.
@@ -155,37 +160,84 @@ class Consumer(driver.Consumer):
             if tp.topic in app.stage_topics:
                 if not await self._continues(tp, fetched[0].offset) or stale():
                     continue
+                if not await self._is_same_log(tp, fetched) or stale():
+                    continue
                 for chunk in self._chunks(tp, fetched, seek):
                     if stale():
                         break
                     last = chunk.records[-1]
                     self._fetch_position[tp] = last.offset + 1
+                    self._followed[tp].read_to(self._thread.fetched_epochs[tp], last.offset)
                     yield tp, _message(tp, last, chunk, generation)
-            elif tp.topic in changelogs:
-                if not await self._is_whole(tp) or stale():
+            elif tp.topic in changelogs and tp in app.standbys.standby_tps:
+                if not await self._is_whole(tp, fetched) or stale():
                     continue
+                if not await self._is_same_log(tp, fetched) or stale():
+                    continue
+                self._followed[tp].read_to(self._thread.fetched_epochs[tp], fetched[-1].offset)
                 message = self._apply_changelog(tp, fetched)
                 if message is not None:
                     yield tp, message
 
     def _chunks(self, tp: TP, fetched: list[Any], seek: int) -> Iterator[Chunk]:
-        size = self.app.settings.chunk_records
+        size, epochs = self.app.settings.chunk_records, self._thread.fetched_epochs[tp]
         for start in range(0, len(fetched), size):
             records = records_of(fetched[start : start + size])
             follows = min(self._fetch_position[tp], records[0].offset)
-            yield Chunk(tp.topic, tp.partition, records, follows=follows, seek=seek)
+            leader_epoch = epoch_at(epochs, records[-1].offset)
+            yield Chunk(tp.topic, tp.partition, records, follows=follows, seek=seek, leader_epoch=leader_epoch)
 
-    async def _is_whole(self, tp: TP) -> bool:
-        """Whether a standby's changelog has all that its rows lack; asked once an assignment. Else the worker ends."""
-        standbys = self.app.standbys
-        if tp in standbys.standby_tps and tp not in standbys.whole:
-            begins = await self.app.begins(tp.topic, [tp.partition])
-            try:
-                self.app.table_of(tp.topic).check_beginning(tp.partition, begins[tp.partition])
-            except StateLost as error:
-                self.app.fatal(error)
+    async def _is_same_log(self, tp: TP, fetched: list[Any]) -> bool:
+        """Whether the log that these records are of has all that was read of it before. Else the worker ends.
+
+        Kafka is asked when a leader shows that we have not met: a log that was cut has one.
+        """
+        followed = self._followed.get(tp)
+        if followed is None:
+            followed = self._followed[tp] = Followed(*self.app.read_to(tp))
+        news = followed.news(self._thread.fetched_epochs[tp], fetched[0].offset, fetched[-1].offset)
+        if news and followed.epoch >= 0:
+            ends = await self.app.epoch_ends(tp.topic, {tp.partition: followed.epoch})
+            if ends.get(tp.partition, followed.offset + 1) <= followed.offset:
+                self.app.fatal(self._cut(tp, followed.offset, ends[tp.partition]))
                 return False
-            standbys.whole.add(tp)
+        followed.seen |= news
+        return True
+
+    def _cut(self, tp: TP, offset: int, kept: int) -> EngineError:
+        if tp.topic in self.app.stage_topics:
+            where = f"source {tp.topic}[{tp.partition}]"
+            return SourceCut(where, tp.topic, applied=offset, kept=kept, epoch=self.app.settings.epoch)
+        return self.app.table_of(tp.topic).cut(tp.partition, offset)
+
+    async def _is_whole(self, tp: TP, fetched: list[Any]) -> bool:
+        """Whether a standby's changelog goes on from its rows; asked once an assignment. Else the worker ends.
+
+        Faust begins at the record that the rows go up to, not at the next one: it can be looked at.
+        """
+        standbys = self.app.standbys
+        if tp in standbys.whole:
+            return True
+        begins = await self.app.begins(tp.topic, [tp.partition])
+        if tp not in standbys.standby_tps:  # it went meanwhile
+            return False
+        table, begin = self.app.table_of(tp.topic), begins[tp.partition]
+        self._followed.pop(tp, None)
+        try:
+            table.check_beginning(tp.partition, begin)
+            if (was := table.store.place(tp.partition)) is not None:
+                if fetched[-1].offset < was.offset:  # not there yet
+                    return True
+                now = next((rows.place_of(record) for record in fetched if record.offset == was.offset), None)
+                if not table.check_place(tp.partition, was, now, begin):
+                    standbys.standby_offsets[tp] = -1
+                    await self.seek_wait({tp: 0})
+                    standbys.whole.add(tp)
+                    return False
+        except (StateLost, ChangelogCut) as error:
+            self.app.fatal(error)
+            return False
+        standbys.whole.add(tp)
         return True
 
     def _apply_changelog(self, tp: TP, fetched: list[Any]) -> ConsumerMessage | None:
@@ -203,7 +255,7 @@ class Consumer(driver.Consumer):
         todo = [record for record in fetched if seen is None or record.offset > seen]
         if todo:
             store = self.app.table_of(tp.topic).store
-            store.apply_changelog(tp.partition, rows.changelog_records(todo), offset=todo[-1].offset)
+            store.apply_changelog(tp.partition, rows.changelog_records(todo), upto=rows.place_of(todo[-1]))
             offsets[tp] = todo[-1].offset
         (last,) = records_of(fetched[-1:])
         return _message(tp, last, last.value, self.app.consumer_generation_id, key=last.key)
@@ -250,6 +302,7 @@ class Consumer(driver.Consumer):
         self._applied.clear()
         self._applied_ms.clear()
         self._uncommitted_since = None
+        self._followed = {tp: log for tp, log in self._followed.items() if tp.topic not in self.app.stage_topics}
         self._seek_number += 1
         await super().perform_seek()
         positions = {

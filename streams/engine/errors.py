@@ -13,8 +13,10 @@ MillraceError                  (schemas.errors)
         ├── WrongRow           a row that the engine cannot read, or a stage must not write
         ├── NotCopartitioned   tables that are read together are not owned together
         ├── StateMismatch      rows were made from another topic or cluster than the one we are given
+        │   └── SourceCut      a source lost its end, and others wrote in its place, since records were folded
         ├── StateLost          rows that were once acknowledged are gone
         ├── ChangelogReplaced  a changelog was deleted and made again since rows were read from it
+        ├── ChangelogCut       a changelog lost its end, and others wrote in its place, since rows were read from it
         ├── LogicChanged       rows were made by another version of the stage's logic
         ├── AlreadyPublished   rows that people see shall not be changed in shadow
         ├── EpochSuperseded    a higher epoch is published
@@ -142,6 +144,37 @@ class ChangelogReplaced(EngineError):
             reason="changelog_replaced",
         )
         self.where, self.was, self.found, self.folder, self.epoch = where, was, found, folder, epoch
+
+
+class SourceCut(StateMismatch):
+    """A source lost its end and was written on, as after an unclean election: rows are of what it was.
+
+    where: table and partition, or the source's.  applied: the last offset folded.  kept: where the log left its leader.
+    """
+
+    def __init__(self, where: str, topic: str, *, applied: int, kept: int, epoch: int) -> None:
+        super().__init__(
+            where,
+            f"rows are made of records up to offset {applied}, but {topic} was cut at {kept} and written on since "
+            "(an unclean leader election does that): records were lost, and others stand in their place",
+            epoch,
+        )
+        self.applied, self.kept = applied, kept
+
+
+class ChangelogCut(EngineError):
+    """A changelog lost its end and was written on, as after an unclean election: our rows are of what it was.
+
+    where: table and partition.  offset: of the last record that we had.  folder: the database.
+    """
+
+    def __init__(self, where: str, *, offset: int, folder: Path) -> None:
+        super().__init__(
+            f"{where}: the changelog was cut below offset {offset} and written on since (an unclean leader election "
+            f"does that), so rows here are of records that it no longer has; remove {folder} to read back what it has",
+            reason="changelog_cut",
+        )
+        self.where, self.offset, self.folder = where, offset, folder
 
 
 class LogicChanged(EngineError):

@@ -11,7 +11,7 @@ import json
 from typing import NamedTuple
 
 from streams.engine import rows
-from streams.engine.errors import AlreadyPublished, LogicChanged, StateLost, StateMismatch, WrongRow
+from streams.engine.errors import AlreadyPublished, LogicChanged, SourceCut, StateLost, StateMismatch, WrongRow
 
 
 class Mark(NamedTuple):
@@ -19,6 +19,7 @@ class Mark(NamedTuple):
 
     logic: version of the stage's logic.  published: False while the rows stand in the shadow of a lower epoch's. Marks
     that are older than these two fields have neither; they are of the first logic, and published.
+    leader_epoch: Kafka's, of the record at `applied`; -1 in a mark of before it was kept.
     """
 
     cluster_id: str
@@ -29,6 +30,7 @@ class Mark(NamedTuple):
     applied: int
     logic: int = 1
     published: bool = True
+    leader_epoch: int = -1
 
     def pack(self) -> bytes:
         """The stored row. Its version is (epoch, applied), so the farthest mark wins as rows do."""
@@ -71,12 +73,15 @@ def check_source(where: str, mark: Mark, expected: Mark) -> None:
         raise AlreadyPublished(where, expected.epoch)
 
 
-def check_progress(where: str, mark: Mark | None, *, epoch: int, committed: int | None, end: int) -> None:
+def check_progress(
+    where: str, mark: Mark | None, *, epoch: int, committed: int | None, end: int, kept: int | None = None
+) -> None:
     """Whether the recovered rows hold everything that was committed, and nothing that the source does not have.
 
     Args:   epoch: ours.  committed: the group's next offset to read, None for none.
             end: the source partition's next offset.
-    Raises: StateLost, StateMismatch.
+            kept: where the source leaves the leader epoch of the last record applied, None where nobody knows.
+    Raises: StateLost, StateMismatch, SourceCut.
     """
     if mark is None:
         if committed is not None:
@@ -90,3 +95,5 @@ def check_progress(where: str, mark: Mark | None, *, epoch: int, committed: int 
             f"rows are made of records up to offset {mark.applied}, but {mark.topic} ends at {end}: records were lost"
         )
         raise StateMismatch(where, what, epoch)
+    if kept is not None and mark.applied >= kept:
+        raise SourceCut(where, mark.topic, applied=mark.applied, kept=kept, epoch=epoch)

@@ -147,8 +147,8 @@ class Publication:
             async with self._app.plain_consumer() as consumer:
                 stretches = {tp.partition: stretch for tp, stretch in (await _stretches(consumer, tps)).items()}
             async with aclosing(read_back(self._app, topic, stretches)) as read:
-                async for _, records, _ in read:
-                    messages = {key: value for key, value, _ in records if value is not None}
+                async for found in read:
+                    messages = {key: value for key, value, _ in found.records if value is not None}
                     ours = [item for item in messages.items() if partition_of(owner(item[0]), count) == partition]
                     for start in range(0, len(ours), _SLICE):
                         await exclusively(partial(sweep, partition, dict(ours[start : start + _SLICE]), since_ms))

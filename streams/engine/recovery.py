@@ -10,15 +10,16 @@ the changelog as Faust does it.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import TopicPartition
 from faust.tables import TableManager
 from faust.tables.recovery import Recovery
 from faust.types import TP
 
-from streams.engine.rows import ChangelogRecord, changelog_records
+from streams.engine.rows import ChangelogRecord, Place, changelog_records, place_of
 
 if TYPE_CHECKING:
     from streams.engine.app import EngineApp
@@ -26,13 +27,19 @@ if TYPE_CHECKING:
 _WAIT_MS = 1000
 
 
-async def read_back(
-    app: EngineApp, topic: str, stretches: Mapping[int, tuple[int, int]]
-) -> AsyncGenerator[tuple[int, list[ChangelogRecord], int], None]:
+class Read(NamedTuple):
+    """Records of a partition, read back.  last: of them, None where compaction has left none.  next: offset to read."""
+
+    partition: int
+    records: list[ChangelogRecord]
+    last: Place | None
+    next: int
+
+
+async def read_back(app: EngineApp, topic: str, stretches: Mapping[int, tuple[int, int]]) -> AsyncGenerator[Read, None]:
     """The records of a changelog, in order within each partition.
 
     Args:   stretches: partition -> (first offset, offset to stop before).
-    Yields: (partition, records, next offset); without records where compaction has left none at the end of a stretch.
     """
     left = {TopicPartition(topic, partition): stop for partition, (start, stop) in stretches.items() if start < stop}
     if not left:
@@ -53,7 +60,20 @@ async def read_back(
                     consumer.pause(tp)
                 elif not found:
                     continue
-                yield tp.partition, changelog_records(found), position
+                last = place_of(found[-1]) if found else None
+                yield Read(tp.partition, changelog_records(found), last, position)
+
+
+async def places(app: EngineApp, topic: str, offsets: Mapping[int, int]) -> dict[int, Place]:
+    """What stands at one offset of each of these partitions of a changelog; without those that compaction took.
+
+    Args: offsets: partition -> offset, below the partition's end.
+    """
+    stretches = {partition: (offset, offset + 1) for partition, offset in offsets.items()}
+    async with aclosing(read_back(app, topic, stretches)) as read:
+        lasts = [(some.partition, some.last) async for some in read if some.last is not None]
+    # Not what a reset brings, where the partition had lost its end just then.
+    return {partition: last for partition, last in lasts if last.offset == offsets[partition]}
 
 
 @dataclass(frozen=True)

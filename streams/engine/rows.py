@@ -14,6 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from streams.engine.errors import WrongRow
@@ -34,6 +35,8 @@ OFFSET_KEY = b"\x00changelog-offset"
 """Local only: offset up to which the changelog is in the local store, as decimal text."""
 CHANGELOG_KEY = b"\x00changelog-id"
 """Local only: Kafka's id (UUID text) of the changelog that this offset is of."""
+RECORD_KEY = b"\x00changelog-record"
+"""Local only: which record stands at this offset, as a packed Place."""
 
 
 class Row(NamedTuple):
@@ -175,3 +178,42 @@ def changelog_records(messages: Iterable[Any]) -> list[ChangelogRecord]:
         (message.key, value := message.value, b"" if value is not None else tombstone_version(message.headers))
         for message in messages
     ]
+
+
+class Place(NamedTuple):
+    """A record of a changelog: where it stands, and how it is told from another one that may stand there.
+
+    digest: of its key, value and version, hex.  appended_ms: the broker's time; -1 where its time is the writer's.
+    """
+
+    offset: int
+    digest: str
+    appended_ms: int
+
+    def pack(self) -> bytes:
+        return f"{self.offset} {self.digest} {self.appended_ms}".encode()
+
+    @classmethod
+    def unpack(cls, stored: bytes) -> Place:
+        offset, digest, appended_ms = stored.decode().split()
+        return cls(int(offset), digest, int(appended_ms))
+
+    def holds(self, other: Place) -> bool:
+        """Whether both are the same record. A log never changes what stands at an offset, compaction only takes it."""
+        same_time = self.appended_ms == other.appended_ms or -1 in (self.appended_ms, other.appended_ms)
+        return self.offset == other.offset and self.digest == other.digest and same_time
+
+
+def place(record: ChangelogRecord, offset: int, appended_ms: int) -> Place:
+    """Of a record that was written, or read."""
+    key, value, version = record
+    digest = blake2b(digest_size=8)
+    for part in (key or b"", value or b"", version):  # of an output topic, a key can be absent
+        digest.update(len(part).to_bytes(4, "big") + part)
+    return Place(offset, digest.hexdigest(), appended_ms)
+
+
+def place_of(message: Any) -> Place:
+    """Of a message that was read."""
+    (record,) = changelog_records((message,))
+    return place(record, message.offset, message.timestamp if message.timestamp_type == 1 else -1)

@@ -16,7 +16,7 @@ from faust.types import TP
 from streams.engine import rows
 from streams.engine.errors import ChangelogReplaced, StateDamaged, StateUnwritable
 from streams.engine.marks import Mark
-from streams.engine.rows import ChangelogRecord
+from streams.engine.rows import ChangelogRecord, Place
 from streams.engine.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
@@ -124,11 +124,11 @@ class Store(faust_rocksdb.Store):
         return found
 
     def write(
-        self, partition: int, puts: Mapping[bytes, bytes], deletes: Iterable[bytes], *, offset: int | None
+        self, partition: int, puts: Mapping[bytes, bytes], deletes: Iterable[bytes], *, upto: Place | None
     ) -> None:
-        """All of it or nothing.  offset: of the changelog; everything up to it is here then; None: not known."""
+        """All of it or nothing.  upto: of the changelog; everything up to it is here then; None: not known."""
         self._highest.pop(partition, None)
-        self._commit(partition, self._dbs[partition], puts, deletes, offset)
+        self._commit(partition, self._dbs[partition], puts, deletes, upto)
 
     def _commit(
         self,
@@ -136,7 +136,7 @@ class Store(faust_rocksdb.Store):
         database: Any,
         puts: Mapping[bytes, bytes],
         deletes: Iterable[bytes],
-        offset: int | None,
+        upto: Place | None,
     ) -> None:
         """Raises: StateUnwritable."""
         batch = rocksdict.WriteBatch(raw_mode=True)
@@ -145,9 +145,10 @@ class Store(faust_rocksdb.Store):
             put(key, puts[key])
         for key in deletes:
             batch.delete(key)
-        if offset is not None:
-            put(self.offset_key, str(offset).encode())
+        if upto is not None:
+            put(self.offset_key, str(upto.offset).encode())
             put(rows.CHANGELOG_KEY, self._changelog_id().encode())
+            put(rows.RECORD_KEY, upto.pack())
         with self._writing(partition):
             database.write(batch)
 
@@ -204,14 +205,14 @@ class Store(faust_rocksdb.Store):
                 database.set_options(_READ_BACK)
 
     def apply_changelog(
-        self, partition: int, records: Sequence[ChangelogRecord], *, offset: int | None, complete_to: bytes = b""
+        self, partition: int, records: Sequence[ChangelogRecord], *, upto: Place | None, complete_to: bytes = b""
     ) -> None:
         """Merge changelog records in one atomic write; keys whose last copy lost are remembered as stale.
 
         A row is compared with the stored one only where that can be newer: above the highest version that was ever
         stored nothing is to be found. (A writer's chunks rise, so that is nearly every row of a changelog.)
 
-        Args: offset: of the last record, stored with the rows it covers; None where others before it are still unread.
+        Args: upto: the last record, stored with the rows it covers; None where others before it are still unread.
               complete_to: see rows.merge.
         """
         database = self._db_for_partition(partition)
@@ -223,7 +224,7 @@ class Store(faust_rocksdb.Store):
                 complete_to=complete_to,
                 highest=highest,
             )
-        self._commit(partition, database, merged.puts, merged.deletes, offset)
+        self._commit(partition, database, merged.puts, merged.deletes, upto)
         if complete_to:
             self._highest.pop(partition, None)  # these can be above it
         elif highest is not None:
@@ -240,10 +241,10 @@ class Store(faust_rocksdb.Store):
             database.put(self.offset_key, str(offset).encode())
 
     def apply_changelog_batch(self, batch: Iterable[Any], to_key: Any, to_value: Any) -> None:
-        """Stock entry point: Faust calls it when it empties its buffers."""
+        """Stock entry point: Faust calls it when it empties its buffers, and finds them empty: see Consumer."""
         for event in batch:
             message = event.message
-            self.apply_changelog(message.partition, rows.changelog_records((message,)), offset=message.offset)
+            self.apply_changelog(message.partition, rows.changelog_records((message,)), upto=None)
 
     # -- life cycle ---------------------------------------------------------------
     @contextmanager
@@ -301,6 +302,22 @@ class Store(faust_rocksdb.Store):
             folder = self.partition_path(partition)
             where = f"table {self.table_name}[{partition}] in {folder}"
             raise ChangelogReplaced(where, was=stored.decode(), found=found, folder=folder, epoch=self._epoch)
+
+    def place(self, partition: int) -> Place | None:
+        """The last record of the changelog that is here; None where nobody noted it.
+
+        So it is in a folder of an earlier release, and after a foreign writer, until the next row is written.
+        """
+        offset, stored = self._db_for_partition(partition).get([self.offset_key, rows.RECORD_KEY])
+        found = None if stored is None else Place.unpack(stored)
+        return found if found is not None and offset is not None and found.offset == int(offset) else None
+
+    def make_anew(self, partition: int) -> None:
+        """Forget all rows: what the changelog has will be read back."""
+        self._db_for_partition(partition)
+        self.close_partition(partition)
+        shutil.rmtree(self.partition_path(partition))
+        self._db_for_partition(partition)
 
     def close_partition(self, partition: int) -> None:
         database = self._dbs.pop(partition, None)

@@ -16,11 +16,11 @@ from faust.types import TP
 from streams.engine import marks, rows
 from streams.engine.cache import RowCache
 from streams.engine.chunk import Chunk
-from streams.engine.errors import NotCopartitioned, SendFailed, StateLost, WrongRow
+from streams.engine.errors import ChangelogCut, NotCopartitioned, SendFailed, StateLost, WrongRow
 from streams.engine.marks import Mark
 from streams.engine.outbox import NO_HEADERS, Message
-from streams.engine.recovery import read_back
-from streams.engine.rows import ChangelogRecord, Row
+from streams.engine.recovery import places, read_back
+from streams.engine.rows import ChangelogRecord, Place, Row
 from streams.engine.store import Store
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ class Table:
         self.changelog_id = ""
         #: Partitions whose rows are recovered and ours -> last source offset applied, -1 for none.
         self._applied: dict[int, int] = {}
+        #: Kafka's leader epoch of that record, -1 where it is not known.
+        self._leader_epochs: dict[int, int] = {}
         #: Those of them whose rows were made in shadow and never published as a whole.
         self.unpublished: set[int] = set()
         self._cached: defaultdict[int, RowCache] = defaultdict(self._cache)
@@ -145,12 +147,15 @@ class Table:
         stored = {key: prefix(epoch, row[1], layout) + row[2] for key, row in fresh.items()}
         self._check_sizes(stored)
         gone = [key for key in deletes if key not in stored]
-        newest = max(last, self._applied[partition])
-        stored[rows.MARK_KEY] = self._mark(newest, published=partition not in self.unpublished).pack()
+        newest, leader_epoch = self.read_to(partition)
+        if last >= newest:
+            newest, leader_epoch = last, chunk.leader_epoch
+        published = partition not in self.unpublished
+        stored[rows.MARK_KEY] = self._mark(newest, published=published, leader_epoch=leader_epoch).pack()
         await self._write(partition, stored, gone, newest)
         self._cached[partition].put(fresh)
         self._cached[partition].drop(gone)
-        self._applied[partition] = newest
+        self._applied[partition], self._leader_epochs[partition] = newest, leader_epoch
         self.rows_written += len(puts)
         await self.rewrite_stale(partition)
 
@@ -196,6 +201,34 @@ class Table:
         """Raises: StateMismatch, LogicChanged, AlreadyPublished: rows that are not ours to go on with."""
         marks.check_source(self._where(partition), mark, self._mark(-1, published=self._publishing))
 
+    def read_to(self, partition: int) -> tuple[int, int]:
+        """The last source offset applied and the leader epoch of it; -1 for none, also where the partition is not here.
+
+        What is not here yet is looked at when it is recovered.
+        """
+        return self._applied.get(partition, -1), self._leader_epochs.get(partition, -1)
+
+    def check_place(self, partition: int, was: Place, now: Place | None, begin: int) -> bool:
+        """Whether the rows can be read on from the record they go up to. A cut log has another one in its place.
+
+        Where compaction took that record nobody can tell, and the rows are forgotten: True as long as there are some.
+        Args:   was: here.  now: in the changelog, None for none.  begin: offset of the changelog's first record.
+        Raises: ChangelogCut.
+        """
+        if now is None and begin == 0:
+            logger.warning(
+                "%s: the record at offset %s has been compacted, all is read back", self._where(partition), was.offset
+            )
+            self.store.make_anew(partition)
+            return False
+        if now is not None and not was.holds(now):
+            raise self.cut(partition, was.offset)
+        return True
+
+    def cut(self, partition: int, offset: int) -> ChangelogCut:
+        """The changelog was cut below a record that we had."""
+        return ChangelogCut(self._where(partition), offset=offset, folder=self.store.partition_path(partition))
+
     def check_beginning(self, partition: int, begin: int) -> None:
         """Whether the changelog has all that our rows lack: compaction leaves its beginning where it is.
 
@@ -210,7 +243,7 @@ class Table:
         """Read back what the changelog has of these partitions and we have not; from then on they are ours.
 
         A rebalance in between ends it: the partitions may be others then, and it is called again.
-        Raises: StateLost, StateMismatch, ChangelogReplaced.
+        Raises: StateLost, StateMismatch, ChangelogReplaced, ChangelogCut.
         """
         self.forget()
         generation = self._generation
@@ -228,43 +261,76 @@ class Table:
             for partition in partitions:
                 self.store.check_changelog(partition)
                 self.check_beginning(partition, begins[partition])
-            have = {partition: self._have(partition) for partition in partitions}
-            for partition, offset in have.items():
-                if offset >= ends[partition]:
-                    what = f"local rows go up to changelog offset {offset}, the changelog ends at {ends[partition] - 1}"
-                    raise StateLost(self._where(partition), what, self._epoch)
+            have = await self._goes_on(ends, begins)
+            if generation != self._generation:
+                return
             stretches = {partition: (have[partition] + 1, ends[partition]) for partition in partitions}
             self.unread = {partition: stop - start for partition, (start, stop) in stretches.items()}
             many = [partition for partition, unread in self.unread.items() if unread > _MANY_RECORDS]
             with self.store.reading_back(many):
                 async with aclosing(read_back(self._app, self.changelog, stretches)) as read:
-                    async for partition, records, position in read:
+                    async for some in read:
                         if generation != self._generation:
                             return
-                        self.store.apply_changelog(partition, records, offset=position - 1)
-                        self.unread[partition] = ends[partition] - position
+                        if some.records:
+                            self.store.apply_changelog(some.partition, some.records, upto=some.last)
+                        self.unread[some.partition] = ends[some.partition] - some.next
+            if generation != self._generation:
+                return
+            marks_of = {partition: self.store.mark(partition) for partition in partitions}
+            for partition, mark in marks_of.items():
+                if mark is not None:
+                    self.check_source(partition, mark)
+            known = {
+                p: mark.leader_epoch for p, mark in marks_of.items() if mark is not None and mark.leader_epoch >= 0
+            }
+            kept = await self._app.epoch_ends(self.source.topic, known)
             async with self._app.apply_lock:  # a revocation waits for it
                 if generation == self._generation:
-                    await self._own(ends, committed, source_ends)
+                    await self._own(ends, committed, source_ends, kept)
+
+    async def _goes_on(self, ends: Mapping[int, int], begins: Mapping[int, int]) -> dict[int, int]:
+        """Partition -> changelog offset up to which all is here, -1 for none; of the log that there is now.
+
+        Raises: StateLost, ChangelogCut.
+        """
+        generation = self._generation
+        have = {partition: self._have(partition) for partition in ends}
+        for partition, offset in have.items():
+            if offset >= ends[partition]:
+                what = f"local rows go up to changelog offset {offset}, the changelog ends at {ends[partition] - 1}"
+                raise StateLost(self._where(partition), what, self._epoch)
+        noted = {partition: was for partition in have if (was := self.store.place(partition)) is not None}
+        found = await places(self._app, self.changelog, {partition: was.offset for partition, was in noted.items()})
+        for partition, was in noted.items():
+            if generation != self._generation:  # the databases are closed
+                break
+            if not self.check_place(partition, was, found.get(partition), begins[partition]):
+                have[partition] = -1
+        return have
 
     async def _own(
-        self, ends: Mapping[int, int], committed: Mapping[int, int | None], sources: Mapping[int, int]
+        self,
+        ends: Mapping[int, int],
+        committed: Mapping[int, int | None],
+        sources: Mapping[int, int],
+        kept: Mapping[int, int],
     ) -> None:
         """Look at what was recovered, and remember where our own writes begin."""
         marks_of = {partition: self.store.mark(partition) for partition in ends}
         for partition, mark in marks_of.items():
-            if mark is not None:
-                self.check_source(partition, mark)
             marks.check_progress(
                 self._where(partition),
                 mark,
                 epoch=self._epoch,
                 committed=committed[partition],
                 end=sources[partition],
+                kept=kept.get(partition),
             )
         for partition, mark in marks_of.items():
             self._cached.pop(partition, None)
             self._applied[partition] = -1 if mark is None else mark.applied
+            self._leader_epochs[partition] = -1 if mark is None else mark.leader_epoch
             self._next_offset[partition] = ends[partition]
             if not (self._publishing if mark is None else mark.published):
                 self.unpublished.add(partition)
@@ -286,6 +352,7 @@ class Table:
         self._generation += 1
         self.unread.clear()
         self._applied.clear()
+        self._leader_epochs.clear()
         self.unpublished.clear()
         self._cached.clear()
         self._next_offset.clear()
@@ -317,7 +384,7 @@ class Table:
         applied = self._applied[partition]
         complete_to = b"" if applied < 0 else rows.pack(self._epoch, applied, b"")[: rows.VERSION_BYTES]
         self.foreign_rows += len(records)
-        self.store.apply_changelog(partition, records, offset=None, complete_to=complete_to)
+        self.store.apply_changelog(partition, records, upto=None, complete_to=complete_to)
         self._cached[partition].drop(key for key, _, _ in records)
         self.gaps[partition].remove(gap)
         if not self.gaps[partition]:
@@ -347,12 +414,19 @@ class Table:
         if deletes:
             headers = rows.tombstone_headers(self._epoch, offset)
             messages += [(key, None, headers) for key in deletes]
+        appended_ms = -1
         for sent in await self._app.outbox.send(self.changelog, partition, messages, name=self.name):
-            self._acknowledged(partition, (await sent.acknowledged).offset, sent.records)
+            metadata = await sent.acknowledged
+            self._acknowledged(partition, metadata.offset, sent.records)
+            appended_ms = metadata.timestamp if metadata.timestamp_type == 1 else -1
         # The stored changelog offset promises that everything before it is here. With an unread gap it would hide
         # the other writer's rows from our next recovery (1,597 records lost in a test).
-        upto = None if self.gaps.get(partition) else self._next_offset[partition] - 1
-        self.store.write(partition, puts, deletes, offset=upto)
+        upto = None
+        if not self.gaps.get(partition):
+            key, row, headers = messages[-1]
+            last = (key, row, b"" if row is not None else rows.tombstone_version(headers))
+            upto = rows.place(last, self._next_offset[partition] - 1, appended_ms)
+        self.store.write(partition, puts, deletes, upto=upto)
 
     def _acknowledged(self, partition: int, offset: int, count: int) -> None:
         if offset < 0:  # Kafka had it already, from a try whose answer was lost, and does not say where
@@ -372,15 +446,15 @@ class Table:
         self._app.audit_now.set()
 
     async def _write_mark(self, partition: int) -> None:
-        applied = self._applied[partition]
-        mark = self._mark(applied, published=partition not in self.unpublished)
+        applied, leader_epoch = self.read_to(partition)
+        mark = self._mark(applied, published=partition not in self.unpublished, leader_epoch=leader_epoch)
         await self._write(partition, {rows.MARK_KEY: mark.pack()}, (), max(applied, 0))
 
     @property
     def _publishing(self) -> bool:
         return not self._app.settings.shadow
 
-    def _mark(self, applied: int, *, published: bool) -> Mark:
+    def _mark(self, applied: int, *, published: bool, leader_epoch: int = -1) -> Mark:
         source = self.source
         return Mark(
             self._app.cluster.cluster_id,
@@ -391,6 +465,7 @@ class Table:
             applied,
             self.logic,
             published,
+            leader_epoch,
         )
 
     def _check_owned(self, partition: int) -> None:

@@ -9,6 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from millrace.kafka import Broker
 from streams.engine.fetched import bare_records
+from streams.engine.lineage import epoch_at
 
 RECORDS = [(b"key %d" % number, None if number % 3 == 0 else b"row %d" % number) for number in range(50)]
 
@@ -36,11 +37,12 @@ async def test_bare_records_are_those_of_the_stock_consumer_wherever_a_poll_stop
     topic, tp = f"{prefix}-fetched", TopicPartition(f"{prefix}-fetched", 0)
     await publish(kafka, topic)
 
+    epochs = []
+
     async def read(*, bare: bool, start: int, limit: int | None) -> list[tuple[Any, ...]]:
         consumer = AIOKafkaConsumer(**kafka.kwargs, enable_auto_commit=False, max_poll_records=limit)
         await consumer.start()
-        if bare:
-            bare_records(consumer)
+        handed = bare_records(consumer) if bare else {}
         consumer.assign([tp])
         consumer.seek(tp, start)
         out: list[tuple[Any, ...]] = []
@@ -48,6 +50,8 @@ async def test_bare_records_are_those_of_the_stock_consumer_wherever_a_poll_stop
             fetched = (await consumer.getmany(tp, timeout_ms=1000)).get(tp, ())
             out += [(found.offset, found.timestamp, found.key, found.value, tuple(found.headers)) for found in fetched]
             assert await consumer.position(tp) == out[-1][0] + 1
+            if bare:
+                epochs.append(epoch_at(handed[tp], out[-1][0]))
         await consumer.stop()
         return out
 
@@ -55,3 +59,4 @@ async def test_bare_records_are_those_of_the_stock_consumer_wherever_a_poll_stop
     assert [(key, row) for _, _, key, row, _ in stock] == RECORDS
     for start, limit in ((0, None), (0, 7), (27, 7), (49, 1)):
         assert await read(bare=True, start=start, limit=limit) == stock[start:]
+    assert set(epochs) == {0}, "the topic had one leader, its first"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streams.engine import AlreadyPublished, LogicChanged, StateLost, StateMismatch, WrongRow, rows
+from streams.engine import AlreadyPublished, LogicChanged, SourceCut, StateLost, StateMismatch, WrongRow, rows
 from streams.engine.marks import Mark, check_progress, check_source
 
 MARK = Mark(cluster_id="c1", topic="t", topic_id="id-1", partitions=4, epoch=1, applied=99)
@@ -91,6 +91,25 @@ def test_rows_at_or_ahead_of_the_commit_are_accepted(mark: Mark | None, committe
 def test_rows_behind_the_commit_are_lost_state(mark: Mark | None, committed: int) -> None:
     with pytest.raises(StateLost, match=r"^here: the changelog .*MILLRACE_STREAMS_EPOCH=2"):
         check_progress("here", mark, epoch=1, committed=committed, end=1_000)
+
+
+def test_a_mark_keeps_the_leader_epoch_and_one_of_before_it_has_none() -> None:
+    assert Mark.unpack(MARK._replace(leader_epoch=7).pack()).leader_epoch == 7
+    assert Mark.unpack(rows.pack(1, 99, b'["c1","t","id-1",4,1,99,1,true]')) == MARK
+    assert MARK.leader_epoch == -1
+
+
+def test_rows_whose_last_record_the_source_still_has_are_accepted() -> None:
+    """The epoch of that record ends beyond it; or, where Kafka cannot be asked, nobody knows."""
+    for kept in (100, 5_000, None):
+        check_progress("here", MARK, epoch=1, committed=50, end=5_000, kept=kept)
+
+
+@pytest.mark.parametrize("kept", [0, 70, 99])
+def test_rows_of_records_that_others_stand_in_the_place_of_are_refused(kept: int) -> None:
+    words = rf"^here: rows are made of records up to offset 99, but t was cut at {kept} and written on .* others stand"
+    with pytest.raises(SourceCut, match=words + r".*start with a higher epoch \(MILLRACE_STREAMS_EPOCH=2 "):
+        check_progress("here", MARK, epoch=1, committed=50, end=5_000, kept=kept)
 
 
 def test_rows_beyond_the_end_of_the_source_are_refused() -> None:

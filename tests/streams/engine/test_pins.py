@@ -76,6 +76,11 @@ LEANED_ON = {
         "7f3941b5",
         "finds every record already applied and only looks whether recovery has ended",
     ),
+    "faust.tables.recovery:Recovery._build_offsets": ("39da1ea9", "begins a standby where its rows end"),
+    "faust.tables.recovery:Recovery._seek_offsets": (
+        "6cbc390f",
+        "at the record they go up to, not at the next: it is compared with what they know of it",
+    ),
     "faust.tables.recovery:Recovery._restart_recovery": ("92343f56", "resets the offsets that we read and raise"),
     "faust.tables.base:Collection.on_recovery_completed": ("10125202", "extended: what was recovered is checked"),
     "faust.tables.base:Collection._new_store_by_url": ("b343c9d1", "replaced: our store"),
@@ -104,6 +109,15 @@ LEANED_ON = {
     "aiokafka.consumer.group_coordinator:GroupCoordinator._maybe_leave_group": (
         "ddc5a91e",
         "leaves unless the member is static, by a private field that we clear",
+    ),
+    "aiokafka.consumer.fetcher:Fetcher._proc_fetch_request": (
+        "9f6de3d3",
+        "makes MemoryRecords by that name of its module; ours, in its place, reads the leader epochs of the batches",
+    ),
+    "aiokafka.protocol.api:Request.prepare": ("577ad399", "picks the version of a request that aiokafka lacks"),
+    "aiokafka.producer.message_accumulator:MessageBatch.done": (
+        "6eb92dde",
+        "tells the broker's time of a batch, or that the time is the writer's",
     ),
     "aiokafka.consumer.fetcher:PartitionRecords": ("ca16cd9d", "its class is changed: records are not wrapped"),
     "aiokafka.consumer.fetcher:FetchResult.getall": ("764fc44b", "iterates the above, and breaks off at a limit"),

@@ -17,10 +17,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streams.engine import EngineSettings, StateDamaged, rows
-from streams.engine.rows import ChangelogRecord
+from streams.engine.rows import ChangelogRecord, Place
 from streams.engine.store import RocksOptions, Store
 
 ROWS = 5_000
+
+
+def at(offset: int) -> Place:
+    """Of a changelog's record here, whatever it is."""
+    return Place(offset, "digest", -1)
 
 
 class OneDatabase(Store):
@@ -132,7 +137,7 @@ def test_rows_read_back_are_the_highest_versions_wherever_the_changelog_is_cut(
                 store = OneDatabase(Path(name) / "rows.db")
                 kept.stale.clear()
             with store.reading_back([0]) if bulk else nullcontext():
-                store.apply_changelog(0, records, offset=number)
+                store.apply_changelog(0, records, upto=at(number))
             kept.apply(records)
         found = dict(store.scan(0, b"\x01", b"\xff", 100))
         assert (found, store.stale.get(0, set())) == (kept.rows, kept.stale)
@@ -142,9 +147,9 @@ def test_rows_read_back_are_the_highest_versions_wherever_the_changelog_is_cut(
 def test_a_copy_below_one_that_was_adopted_from_a_foreign_writer_is_stale(tmp_path: Path) -> None:
     """A gap merged while the partition is ours; then it comes back to the same open database, which reads on."""
     store = OneDatabase(tmp_path / "rows.db")
-    store.apply_changelog(0, [copy(b"a", 10, gone=False)], offset=0)
-    store.apply_changelog(0, [copy(b"a", 20, gone=False)], offset=None, complete_to=rows.pack(1, 10, b"")[:12])
-    store.apply_changelog(0, [copy(b"a", 15, gone=False)], offset=2)
+    store.apply_changelog(0, [copy(b"a", 10, gone=False)], upto=at(0))
+    store.apply_changelog(0, [copy(b"a", 20, gone=False)], upto=None, complete_to=rows.pack(1, 10, b"")[:12])
+    store.apply_changelog(0, [copy(b"a", 15, gone=False)], upto=at(2))
     assert (store.get_many(0, [b"a"]), store.stale[0]) == ([rows.pack(1, 20, b"20")], {b"a"})
     store.close_partition(0)
 
@@ -152,9 +157,9 @@ def test_a_copy_below_one_that_was_adopted_from_a_foreign_writer_is_stale(tmp_pa
 def test_a_copy_below_a_row_that_was_written_here_is_stale(tmp_path: Path) -> None:
     """Not all rows came from the changelog then: each is compared."""
     store = OneDatabase(tmp_path / "rows.db")
-    store.apply_changelog(0, [copy(b"a", 1, gone=False)], offset=0)
-    store.write(0, {b"a": rows.pack(1, 9, b"here")}, (), offset=1)
-    store.apply_changelog(0, [copy(b"a", 5, gone=False)], offset=2)
+    store.apply_changelog(0, [copy(b"a", 1, gone=False)], upto=at(0))
+    store.write(0, {b"a": rows.pack(1, 9, b"here")}, (), upto=at(1))
+    store.apply_changelog(0, [copy(b"a", 5, gone=False)], upto=at(2))
     assert (store.get_many(0, [b"a"]), store.stale[0]) == ([rows.pack(1, 9, b"here")], {b"a"})
     store.close_partition(0)
 
@@ -175,10 +180,10 @@ def read_back_and_die(path: Path, batches: int, after: int | None) -> None:
     store = OneDatabase(path)
     with store.reading_back([0]):
         for number in range(batches):
-            store.apply_changelog(0, batch(number), offset=number)
+            store.apply_changelog(0, batch(number), upto=at(number))
         if after is None:
             os.kill(os.getpid(), signal.SIGKILL)
-    store.write(0, {b"after": rows.pack(1, after or 0, b"")}, (), offset=after)
+    store.write(0, {b"after": rows.pack(1, after or 0, b"")}, (), upto=None if after is None else at(after))
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -1,11 +1,13 @@
-"""A real unclean election: a replica that lags becomes the leader, and the end of a changelog is gone."""
+"""A real unclean election: a replica that lags becomes the leader, and the end of a log is gone.
+
+Or, worse, it is gone and others wrote on in its place before anybody looked.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,39 +17,37 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.errors import KafkaError
 
-from millrace.kafka import cached_jars
 from tests.chaos.brokers import Brokers
-from tests.streams.engine.harness import Admin, Pipeline
-from tests.streams.engine.worker import PARTITIONS
+from tests.streams.engine.harness import Admin, Pipeline, Worker
+from tests.streams.engine.worker import PARTITIONS, RECORD
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 STAYS, LEADS, LAGS = 1, 2, 3
-"""Nodes: all that is no changelog lies on the first one; a changelog on the other two."""
+"""Nodes: what is never cut lies on the first one; what may be, on the other two."""
 PATIENCE_S = 120.0
+BROKERS_TIME = {"message_timestamp_type": "LogAppendTime"}
+REBUILD = "start with a higher epoch (MILLRACE_STREAMS_EPOCH=2 MILLRACE_STREAMS_SHADOW=true)"
 
 
-@pytest.fixture
-def brokers(tmp_path: Path) -> Iterator[Brokers]:
-    cache = os.environ.get("MILLRACE_CACHE")
-    with Brokers(cached_jars(Path(cache) if cache else None), tmp_path / "kafka", 3) as three:
-        yield three
-
-
-async def create(pipeline: Pipeline) -> str:
-    """Its topics; returns the changelog's name, whose leader may be elected uncleanly."""
+async def create(pipeline: Pipeline, sloppy: str = "a-changelog") -> str:
+    """Its topics; returns the full name of the one whose leader may be elected uncleanly."""
 
     def topic(name: str, replicas: list[int], **configs: str) -> NewTopic:
         placed = dict.fromkeys(range(PARTITIONS), replicas)
         configs = {"min.insync.replicas": "1"} | {key.replace("_", "."): value for key, value in configs.items()}
         return NewTopic(f"{pipeline.app}-{name}", -1, -1, placed, configs)
 
-    sloppy = {"cleanup_policy": "compact", "unclean_leader_election_enable": "true"}
+    def any_topic(name: str, **configs: str) -> NewTopic:
+        if name == sloppy:
+            return topic(name, [LEADS, LAGS], unclean_leader_election_enable="true", **configs)
+        return topic(name, [STAYS], **configs)
+
     async with Admin(pipeline.bootstrap) as client:
         await client.create_topics(
-            [topic("a", [STAYS]), topic("out", [STAYS]), topic("a-changelog", [LEADS, LAGS], **sloppy)]
+            [any_topic("a"), any_topic("out"), any_topic("a-changelog", cleanup_policy="compact", **BROKERS_TIME)]
         )
-    return f"{pipeline.app}-a-changelog"
+    return f"{pipeline.app}-{sloppy}"
 
 
 async def until(bootstrap: str, topic: str, holds: Callable[[dict[str, Any]], bool]) -> None:
@@ -100,17 +100,157 @@ async def test_a_changelog_cut_by_an_unclean_election_is_refused_in_use_and_at_a
         await pipelines["in-use"].produce(500, seed=3)
         for pipeline in pipelines.values():
             worker = pipeline.workers[0]
-            refusal = "start with a higher epoch (MILLRACE_STREAMS_EPOCH=2 MILLRACE_STREAMS_SHADOW=true)"
             for _ in range(3):  # one in use may first end because the new leader does not know its producer
                 if not worker.alive:
                     worker.start()
                 assert await worker.ended() == 70
-                if refusal in worker.tail():
+                if REBUILD in worker.tail():
                     break
             last = worker.tail().splitlines()[-1]
-            assert refusal in last
+            assert REBUILD in last
             assert "local rows go up to changelog offset" in last or "the changelog goes on at offset" in last
             assert (await pipeline.committed())["a"] == 1_000
     finally:
         for pipeline in pipelines.values():
             pipeline.close()
+
+
+async def cut(brokers: Brokers, topics: list[str], in_between: Callable[[], Awaitable[None]]) -> None:
+    """What these topics get `in_between` is gone then, and they take more."""
+    _, leading, lagging = brokers.nodes
+    bootstrap = brokers.nodes[0].bootstrap
+    lagging.kill()
+    for topic in topics:
+        await until(bootstrap, topic, lambda partition: partition["isr"] == [LEADS])
+    await in_between()
+    before = {topic: await length(bootstrap, topic) for topic in topics}
+    leading.kill()
+    lagging.start()
+    for topic in topics:
+        await until(bootstrap, topic, lambda partition: partition["leader"] == LAGS)
+        assert await length(bootstrap, topic) < before[topic], "nothing was lost"
+
+
+async def held(pipeline: Pipeline) -> dict[bytes, tuple[int, int]]:
+    """Of each key the records and their sum, as the source has them now."""
+    found: dict[bytes, tuple[int, int]] = {}
+    for _, key, value in await pipeline.read(f"{pipeline.app}-a"):
+        count, total = found.get(key, (0, 0))
+        assert value is not None
+        found[key] = count + 1, total + RECORD.unpack_from(value)[0]
+    return found
+
+
+async def test_a_source_that_was_cut_and_written_on_is_refused_in_use_and_at_a_start(
+    brokers: Brokers, tmp_path: Path
+) -> None:
+    """Its end is beyond what was folded: only the leader epochs tell. What does not look at them is wrong."""
+    cases = ("in-use", "asleep", "start", "unaware")
+    pipelines = {case: Pipeline(brokers.nodes[0].bootstrap, tmp_path / case, case) for case in cases}
+    try:
+        topics = [await create(pipeline, sloppy="a") for pipeline in pipelines.values()]
+        workers = {}
+        for case, pipeline in pipelines.items():
+            workers[case] = pipeline.worker(instance_id="one", session_timeout_s=60.0, lineage=case != "unaware")
+            workers[case].start()
+            await pipeline.produce(500)
+        for pipeline in pipelines.values():
+            await pipeline.drain(revive=False)
+
+        async def folded_and_lost() -> None:
+            for pipeline in pipelines.values():
+                await pipeline.produce(500, seed=2)
+            for pipeline in pipelines.values():
+                await pipeline.drain(revive=False)
+            for case in ("start", "unaware"):
+                workers[case].kill()
+            workers["asleep"].pause()
+
+        await cut(brokers, topics, folded_and_lost)
+        for pipeline in pipelines.values():
+            await pipeline.produce(1_000, seed=3)
+        workers["asleep"].resume()
+        for case in ("start", "unaware"):
+            workers[case].start()
+
+        for case in ("in-use", "asleep", "start"):
+            assert await workers[case].ended() == 70
+            last = workers[case].tail().splitlines()[-1]
+            assert "was cut at" in last, case
+            assert REBUILD in last
+            assert (await pipelines[case].committed())["a"] == 1_000
+        # The way out that it names.
+        workers["start"].start(epoch=2)
+        await folded(workers["start"], 1_500)
+        assert await workers["start"].stop() == 0
+        rebuilt = await pipelines["start"].changelog("a", group="start-e2")
+        assert rebuilt.best == await held(pipelines["start"])
+
+        unaware = pipelines["unaware"]
+        await workers["unaware"].until(
+            lambda: workers["unaware"].total("lag") == 0 and workers["unaware"].state["ready"]
+        )
+        assert await workers["unaware"].stop() == 0
+        assert (await unaware.changelog("a")).best != await held(unaware)
+    finally:
+        for pipeline in pipelines.values():
+            pipeline.close()
+
+
+async def test_a_folder_of_a_changelog_that_was_cut_and_written_on_is_refused(brokers: Brokers, tmp_path: Path) -> None:
+    """Nothing was committed, so another worker folds the records again: other rows stand where those of the first were.
+
+    The first took small chunks: where its rows were, those of the second are further, and are of records that the first
+    has never seen. Nobody touches their keys again, so a folder that is not looked at never gets them.
+    """
+    aware, unaware = (Pipeline(brokers.nodes[0].bootstrap, tmp_path / name, name) for name in ("aware", "unaware"))
+    pipelines = (aware, unaware)
+    try:
+        changelogs = [await create(pipeline) for pipeline in pipelines]
+        firsts = []
+        for pipeline in pipelines:
+            options = {"commit_interval_s": 3_600.0, "chunk_records": 10, "lineage": pipeline is aware}
+            firsts.append(pipeline.worker(instance_id="one", **options))
+            firsts[-1].start()
+            await pipeline.produce(500)
+        for first in firsts:
+            await folded(first, 500)
+
+        async def written_and_lost() -> None:
+            for pipeline in pipelines:
+                await pipeline.produce(500, seed=2)
+            for first in firsts:
+                await folded(first, 1_000)
+                first.kill()
+
+        await cut(brokers, changelogs, written_and_lost)
+        for pipeline in pipelines:
+            await pipeline.produce(2_000, keys=100_000, seed=3)
+            second = pipeline.worker(instance_id="two")
+            second.start()
+            await pipeline.drain(revive=False)
+            assert await second.stop() == 0
+            pipeline.workers.remove(second)
+        for first in firsts:
+            first.start(commit_interval_s=1.0, chunk_records=2_000)
+
+        refused = firsts[0]
+        assert await refused.ended() == 70
+        last = refused.tail().splitlines()[-1]
+        assert "the changelog was cut below offset" in last
+        assert f"remove {next(refused.folder.glob('data/**/tables'))}" in last
+        refused.wipe()
+        refused.start()
+        for pipeline, first in zip(pipelines, firsts, strict=True):
+            await first.ready()
+            assert await first.stop() == 0
+            assert (pipeline.stored("a") == pipeline.wanted("a")) is (pipeline is aware)
+        await aware.check()
+    finally:
+        for pipeline in pipelines:
+            pipeline.close()
+
+
+async def folded(worker: Worker, records: int) -> None:
+    """Until it has folded so many since its start."""
+    await worker.until(lambda: worker.total("records") == records)

@@ -25,7 +25,9 @@ from typing import Any
 from service.cluster import cluster_identity
 from streams.engine import Chunk, Cluster, Engine, EngineSettings, Row, Source, Stop, Table
 from streams.engine import rows as engine_rows
+from streams.engine.app import EngineApp
 from streams.engine.audit import Audit
+from streams.engine.lineage import Followed, Runs
 
 HALF = struct.Struct(">qq")  # records, sum
 JOINED = struct.Struct(">qqqqq")  # version, records and sum of a, records and sum of b
@@ -50,6 +52,7 @@ def settings_of(options: dict[str, Any]) -> EngineSettings:
         session_timeout_s=options.get("session_timeout_s", 6.0),
         request_timeout_s=max(30.0, options.get("session_timeout_s", 6.0)),
         audit_interval_s=3.0,
+        commit_interval_s=options.get("commit_interval_s", 1.0),
         rebalance_timeout_s=20.0,
     )
 
@@ -159,6 +162,20 @@ def without_versions() -> None:
     Audit.look = no_audit  # type: ignore[method-assign]
 
 
+def without_lineage() -> None:
+    """The engine as it must not be: it never asks whether a log is still the one that it read."""
+
+    def no_news(self: Followed, runs: Runs, first: int, last: int) -> set[int]:
+        return set()
+
+    async def no_ends(self: EngineApp, topic: str, epochs: Mapping[int, int]) -> dict[int, int]:
+        return {}
+
+    Followed.news = no_news  # type: ignore[method-assign]
+    EngineApp.epoch_ends = no_ends  # type: ignore[method-assign]
+    engine_rows.Place.holds = lambda self, other: True  # type: ignore[method-assign]
+
+
 def cut_changelogs(engine: Engine, chunks: int, seed: int) -> None:
     """Die in the middle of a chunk's changelog: some of its rows are acknowledged, nothing else has happened."""
     outbox, randomly = engine._app.outbox, random.Random(seed)
@@ -206,6 +223,8 @@ async def report(engine: Engine, path: Path) -> None:
 async def main(options: dict[str, Any]) -> None:
     if not options.get("versions", True):
         without_versions()
+    if not options.get("lineage", True):
+        without_lineage()
     names = ["a"] if options["stage"] == "count" else ["a", "b"]
     topics = [f"{options['app']}-{name}" for name in names]
     kafka = {"bootstrap_servers": options["bootstrap"]}
