@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas import codec, topics
 from schemas import keys as api_keys
 from schemas.errors import PermanentError
 from service.cluster import TopicState, describe
+from service.consumer import Consumer
 from service.errors import ClusterUnavailable, TopicMissing
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class ControlView:
         self._keys: dict[str, api_keys.KeyRecord] = {}
         self._kafka: dict[str, Any] = {}
         self._prefix = ""
-        self._consumer: AIOKafkaConsumer | None = None
+        self._consumer: Consumer | None = None
         self._follower: asyncio.Task[None] | None = None
 
     async def start(self, kafka: Mapping[str, Any], prefix: str, *, timeout_s: float = _START_TIMEOUT_S) -> None:
@@ -51,7 +52,7 @@ class ControlView:
         _, states = await describe(kafka, [topic])
         if topic not in states:
             raise TopicMissing(topic)
-        self._consumer = consumer = AIOKafkaConsumer(
+        self._consumer = consumer = Consumer(
             **kafka, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
         )
         try:
@@ -107,14 +108,14 @@ class ControlView:
         """Publish one control record; returns when Kafka has acknowledged it. It shows here a moment later."""
         await publish(self._kafka, self._prefix, [record])
 
-    async def _read_to_end(self, consumer: AIOKafkaConsumer, topic: TopicState) -> None:
+    async def _read_to_end(self, consumer: Consumer, topic: TopicState) -> None:
         partitions = [TopicPartition(topic.name, number) for number in range(topic.partitions)]
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
         while any([await consumer.position(partition) < ends[partition] for partition in partitions]):
             self._apply(await consumer.getmany(timeout_ms=_POLL_MS))
 
-    async def _follow(self, consumer: AIOKafkaConsumer) -> None:
+    async def _follow(self, consumer: Consumer) -> None:
         while True:
             try:
                 self._apply(await consumer.getmany(timeout_ms=_POLL_MS))

@@ -12,11 +12,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from aiokafka.structs import ConsumerRecord
 
 from schemas.errors import RetryableError
+from service.consumer import Consumer
 from service.errors import ClusterUnavailable
 from sinks.errors import OffsetPastEnd, RecordsExpired
 from sinks.metrics import SinkMetrics
@@ -99,7 +100,7 @@ class Worker:
         self._metrics = metrics
         self._allow_gaps = allow_gaps
         self._clock = clock
-        self._consumer: AIOKafkaConsumer | None = None
+        self._consumer: Consumer | None = None
         self._partitions: dict[TopicPartition, _Partition] = {}
         self._pending = 0
         self._pending_bytes = 0
@@ -164,7 +165,7 @@ class Worker:
     # Kafka
 
     async def _start_consumer(self) -> None:
-        consumer = AIOKafkaConsumer(
+        consumer = Consumer(
             **self._source.kafka,
             group_id=f"{self._source.prefix}-sinks-{self.sink.name}",
             enable_auto_commit=False,
@@ -182,7 +183,7 @@ class Worker:
             raise
         self._consumer = consumer
 
-    async def _assign(self, consumer: AIOKafkaConsumer) -> None:
+    async def _assign(self, consumer: Consumer) -> None:
         # By hand and all of them: this process owns its stores, and a second one must not take half of the partitions
         # away from them. The group's balancing would do just that.
         places = {
@@ -316,7 +317,7 @@ class Worker:
         assert self._consumer is not None, "writes come after the start"
         self._showing = asyncio.create_task(self._commit(self._consumer), name=f"{self.sink.name}-show")
 
-    async def _commit(self, consumer: AIOKafkaConsumer) -> None:
+    async def _commit(self, consumer: Consumer) -> None:
         try:
             async with asyncio.timeout(_SHOW_TIMEOUT_S):
                 await consumer.commit({place: part.stored for place, part in self._partitions.items()})

@@ -266,4 +266,10 @@ class EngineApp(faust.App):
         try:
             yield consumer
         finally:
-            await consumer.stop()
+            # While Kafka is away aiokafka's stop passes on the cancellation of a fetch, as if we were cancelled.
+            stopping = asyncio.ensure_future(consumer.stop())
+            await asyncio.wait({stopping})
+            if stopping.cancelled():
+                await consumer._client.close()
+            else:
+                stopping.result()

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from service.cluster import describe
+from service.consumer import Consumer
 from service.errors import ClusterUnavailable, TopicMissing
 from streams.engine import marks
 from streams.engine.chunk import Record, records_of
@@ -62,7 +63,7 @@ async def reread(
     found = topics[mark.topic]
     now = mark._replace(cluster_id=cluster_id, topic_id=found.topic_id, partitions=found.partitions)
     marks.check_source(snapshot.database.where, mark, now)
-    consumer = AIOKafkaConsumer(**kafka, enable_auto_commit=False, auto_offset_reset="earliest")
+    consumer = Consumer(**kafka, enable_auto_commit=False, auto_offset_reset="earliest")
     tp = TopicPartition(mark.topic, snapshot.database.partition)
     try:
         await consumer.start()

@@ -8,11 +8,11 @@ days after the other, a moment after they have the last one: more than anybody d
 one after the other, whose way into SQL is timed from their acknowledgement; who times it asks the SQL service, and
 waits for a turn there like everybody. That nothing is lost by it is proven in tests/console/test_alone.py.
 
-2 cores, --rate 10, nobody and then ten people: 10 and 10 acknowledgements a second, in SQL after 0.4 s (longest 0.5) and
-1.4 s (2.8). --rate 0, where the clients take what there is of both cores, two rounds: 94 and 96 acknowledgements a
-second and then 104 and 91, in SQL after 1.4 s and 2.8 to 3.9 s (6.0); a page takes 4 to 5 s then (11). With the
-priority of everybody else for who asks (service/priority.py), in turns: 92 and 60, then 94 and 70, in SQL after 1.6 to
-2.2 s and 7 s (11.4); a page takes 3.4 s (6.5).
+2 cores, --rate 10, nobody and then ten people: 10 and 10 acknowledgements a second, in SQL after 0.4 s (longest 0.5)
+and 1.4 s (2.8). --rate 0, where the clients take what there is of both cores, two rounds: 94 and 96 acknowledgements
+a second and then 104 and 91, in SQL after 1.4 s and 2.8 to 3.9 s (6.0); a page takes 4 to 5 s then (11). With the
+priority of everybody else for who asks (service/priority.py), in turns: 92 and 60, then 94 and 70, in SQL after 1.6
+to 2.2 s and 7 s (11.4); a page takes 3.4 s (6.5).
 """
 
 from __future__ import annotations
