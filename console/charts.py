@@ -18,13 +18,15 @@ class Series:
     """One line, or one colour of bars.
 
     values: one for each label of its chart.  links: where a click on each goes; without them to the chart's own links,
-    each followed by `more`: a further part of the query, as "&model=x".
+    each followed by `more`: a further part of the query, as "&model=x".  whole: where its name leads in the table, to
+    all of it, which of a long range is the only way without a mouse.
     """
 
     name: str
     values: Sequence[float | None]
     links: Sequence[str | None] = ()
     more: str = ""
+    whole: str | None = None
 
 
 @dataclass(frozen=True)

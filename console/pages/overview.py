@@ -299,9 +299,10 @@ class _Drawing:
         rounded = [round(value, 9) for value in values]
         if not _linked(choice[1]):
             return Series(called, rounded)
+        whole = self._filters.url(SESSIONS, **dict([choice]))
         if choice[0] in self._filters.values:  # which the link then replaces
-            return Series(called, rounded, [one.url(SESSIONS, **dict([choice])) for one in self._places])
-        return Series(called, rounded, more=f"&{urlencode([choice])}")
+            return Series(called, rounded, [one.url(SESSIONS, **dict([choice])) for one in self._places], whole=whole)
+        return Series(called, rounded, more=f"&{urlencode([choice])}", whole=whole)
 
     def _chart(self, title: str, unit: Unit, series: Sequence[Series], names: tuple[str, ...], more: str = "") -> Chart:
         now = sum(self._totals.now[name] or 0 for name in names)

@@ -362,6 +362,20 @@ async def test_a_bar_of_tools_or_decisions_leads_to_the_sessions_behind_it(did: 
         "(none)": {"unnamed"},
         "Before": set(),
     }
+    # And all of each, from its name: the only way without a mouse where a range has many buckets.
+    for days in ("24h", "90d"):
+        text = (await did.get(f"/?range={days}{team}", **{"HX-Request": "true"})).text
+        whole = dict(map(reversed, re.findall(r'<th scope="col" class="number"><a href="([^"]+)">(.*?)</a>', text)))
+        found_by = {html.unescape(name): await _ids(did, html.unescape(url)) for name, url in whole.items()}
+        assert found_by == {
+            "Bash": {"Bash"},
+            "it's <Tool>&only=x": {"it's <Tool>&only=x"},
+            "MCP tools": {"jira"},
+            "(none)": {"unnamed"},
+            "Before": {name for name, _ in DID},
+            "accept: config": {"yes"},
+            "reject: user_reject": {"no"},
+        }
     before = tools["links"][-6] + _more(tools)["Before"]
     assert await _ids(did, before) == {name for name, _ in DID}
     assert {name: await _ids(did, decisions["links"][-1] + more) for name, more in _more(decisions).items()} == {

@@ -145,6 +145,8 @@ async def test_the_numbers_are_those_of_sql_beside_those_of_the_day_before(used:
     assert found["Sessions"] == "2 +100 % before: 1"  # neither the ghost nor the points
     assert found["Commits"] == "1 nothing before"
     assert found["Errors"] == "1 API, tools and client"
+    drawn = (await used.get("/", **{"HX-Request": "true"})).text
+    assert "Total $2.25, before $2.00 (+12 %)" in drawn, "the charts are beside the period before, too"
 
 
 @pytest.mark.asyncio(loop_scope="session")

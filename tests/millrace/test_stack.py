@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from millrace.kafka import free_port
+from millrace.settings import StackSettings
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
@@ -239,6 +241,18 @@ def test_the_screen_shows_what_to_paste(demo: Stack) -> None:
     exported = dict(re.findall(r'export (\w+)="?([^"\n]+)"?', screen))
     assert managed == {"env": exported}
     assert exported["OTEL_EXPORTER_OTLP_ENDPOINT"].endswith(demo.environment["MILLRACE_GATEWAY_GRPC_PORT"])
+
+
+def test_the_screen_has_a_link_that_signs_in_to_the_console(demo: Stack) -> None:
+    printed = re.search(r"^    (http://127\.0\.0\.1:(\d+)/signin/link\S+)$", demo.screen(), re.MULTILINE)
+    assert printed is not None, demo.screen()
+    assert printed[2] == demo.environment["MILLRACE_CONSOLE_PORT"]
+    with httpx.Client(trust_env=False, timeout=30, follow_redirects=True) as browser:
+        answer = browser.get(printed[1])
+        assert answer.status_code == 200
+        assert answer.url.path in ("/start", "/"), "the first page of a system without events, or the overview"
+        assert "Sign out" in answer.text
+    assert StackSettings.model_fields["console_port"].default == 8080
 
 
 def test_streams_are_restarted_on_request_and_that_is_no_fault(demo: Stack) -> None:
