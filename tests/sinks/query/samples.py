@@ -67,6 +67,7 @@ def content(number: int, tenant: str = "acme", **fields: Any) -> dict[str, Any]:
         "event_name": "user_prompt",
         "event_time": T0 + number * SECOND,
         "received_time": T0 + number * SECOND + 1500,
+        "session_id": f"{tenant}-session-{number % 7}",
         "field": "prompt",
         "text": text,
         "length": len(text),
