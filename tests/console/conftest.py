@@ -23,6 +23,7 @@ from console.static import Static
 from console.web import Console
 from millrace.fleet import NS_PER_S, Fleet
 from millrace.kafka import Broker
+from schemas.roles import DEFAULTS
 from schemas.topics import CATALOGUE
 from service.audit import AuditLog
 from service.cluster import ensure_topics
@@ -36,11 +37,11 @@ from tests.console import hostile
 from tests.console import issuer as issuers
 from tests.console.browser import Window
 from tests.console.issuer import Issuer
-from tests.console.people import headers_of, person
+from tests.console.people import READER, headers_of, person
 from tests.e2e.requests import Recorded, Sender, dated, keep, load
 from tests.e2e.stack import Stack, eventually
 from tests.sinks.query import samples
-from tests.sinks.query.conftest import DOOR, Sql, fill, served
+from tests.sinks.query.conftest import DOOR, KEYS, Sql, fill, served, unheard
 
 SECRET = "a secret of the tests, long enough"
 BASE = "http://console.test"
@@ -123,8 +124,9 @@ async def pages_and_store(folder: Path, door: Door = DOOR) -> AsyncIterator[tupl
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def pages(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages]:
-    """For tests that only read: mark them with loop_scope="session". The clock stands at NOW."""
-    async with pages_and_store(tmp_path_factory.mktemp("filled")) as (pages, store):
+    """For tests that only read: mark them with loop_scope="session". The clock stands at NOW. READER is a role."""
+    door = Door(KEYS.get, {**DEFAULTS, READER.name: READER}.get, unheard)
+    async with pages_and_store(tmp_path_factory.mktemp("filled"), door) as (pages, store):
         await fill(store)
         yield pages
 

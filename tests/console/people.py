@@ -8,6 +8,10 @@ from dataclasses import replace
 from starlette.responses import Response
 
 from console.people import COOKIE, Cookies, Person, signed_in
+from schemas.roles import DEFAULTS, Grant, Role
+
+# A role that an admin could make: the only one below the admin's that reads content.
+READER = Role("reader", (*DEFAULTS["viewer"].grants, Grant("content", ("content",))))
 
 
 def person(*roles: str, tenant: str | None = None, id_: str = "someone@example.com", ago_s: float = 0.0) -> Person:
