@@ -100,6 +100,8 @@ COLUMNS: Mapping[str, Column] = MappingProxyType(
 )  # fmt: skip
 DEFAULT_COLUMNS = ("start", "user", "model", "prompts", "duration", "cost", "tools", "tokens", "errors")
 DEFAULT_SORT = "-start"
+# Of a URL: how the list looks. All else leaves sessions out.
+_LOOKS = frozenset({"columns", "sort", "page"})
 
 
 @dataclass(frozen=True)
@@ -192,6 +194,11 @@ class Listing:
     def kept(self) -> dict[str, str]:
         """What another time range or filter keeps: all but the page."""
         return {name: value for name, value in self.said.items() if name != "page"}
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether it leaves out sessions of its time range."""
+        return bool(self.filters.values or self.said.keys() - _LOOKS)
 
     def query(self, **changes: str | None) -> str:
         """As the query of a URL; another list begins at its first page."""

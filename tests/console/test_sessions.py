@@ -7,6 +7,7 @@ import hashlib
 import io
 import re
 from collections.abc import AsyncIterator, Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -15,7 +16,7 @@ import pytest
 import pytest_asyncio
 
 from console.download import cell
-from console.listing import COLUMNS, DEFAULT_COLUMNS, ONLY, OUTCOMES, PAGE_ROWS
+from console.listing import COLUMNS, DEFAULT_COLUMNS, ONLY, OUTCOMES, PAGE_ROWS, Listing
 from console.pages import sessions
 from console.shown import tokens, usd
 from tests.console.browser import Window
@@ -248,8 +249,13 @@ async def test_the_filter_offers_what_occurs_in_the_range(listed: Pages) -> None
 
 @over_sql
 async def test_an_empty_list_says_what_to_do(listed: Pages) -> None:
-    assert "fits the filters" in (await listed.get("/sessions?team=nobody")).text
-    assert 'href="/sources"' in (await listed.get("/sessions?from=2025-01-01T00:00Z&to=2025-01-02T00:00Z")).text
+    nothing = "/sessions?from=2025-01-01T00:00Z&to=2025-01-02T00:00Z"
+    assert 'href="/sources">To the sources' in (await listed.get(nothing)).text
+    looks = {"filters", "columns", "sort", "page"}
+    said = {one.name: "x" for one in fields(Listing) if one.name not in looks} | {"outcome": "open", "only": "errors"}
+    for name, value in {"team": "nobody", **said}.items():
+        text = (await listed.get(f"{nothing}&{name}={value}")).text
+        assert ("fits the filters" in text, "To the sources" in text) == (True, False), name
 
 
 @over_sql
