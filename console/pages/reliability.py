@@ -249,23 +249,24 @@ def _after(page: Figures) -> str:
     return f"WHERE {joined(conditions)}"
 
 
+_DECIDED, _UNKNOWN = ("recovered", "stalled"), "unknown"
 _TONES = {"recovered": "good", "stalled": "bad"}
 _KINDS = {"api_retries_exhausted": "Retries exhausted", "api_error": "API error"}
 
 
 def _after_table(page: Figures, rows: Sequence[Row]) -> Table:
-    names = ("recovered", "stalled", "too early to say", "unknown")
+    unknown = [_UNKNOWN] if any(row["after"] == _UNKNOWN for row in rows) else []
     cells: list[list[Cell]] = []
     for kind, title in (("api_retries_exhausted", "Retries exhausted"), ("api_error", "API errors, all")):
         counts = {row["after"]: row for row in rows if row["event_name"] == kind}
         if not counts:
             continue
         line = [Cell(title), Cell(sum(row["n"] for row in counts.values()), page.choose("failures", after=None))]
-        for name in names[:3]:
+        for name in (*_DECIDED, "too early to say", *unknown):
             n = counts[name]["n"] if name in counts else 0
             href = page.choose("failures", after=f"{kind}:{name}") if n else None
             line.append(Cell(n, href, _TONES.get(name, "") if n else ""))
-        decided = sum(counts[name]["n"] for name in names[:2] if name in counts)
+        decided = sum(counts[name]["n"] for name in _DECIDED if name in counts)
         line.append(Cell(counts["recovered"]["n"] / decided if "recovered" in counts else 0.0 if decided else None))
         pause = counts["recovered"]["pause_s"] if "recovered" in counts else None
         line.append(Cell(None if pause is None else pause * 1000))
@@ -276,11 +277,13 @@ def _after_table(page: Figures, rows: Sequence[Row]) -> Table:
         Column("Recovered", "count"),
         Column("Stalled", "count"),
         Column("Too early to say", "count"),
+        *(Column(one.capitalize(), "count") for one in unknown),
         Column("Recovered", "percent"),
         Column("Went on after (median)", "ms"),
     )
     empty = "No request failed for good in this time range."
-    return Table("recovery", "Did the session go on?", columns, cells, empty, wide=True)
+    note = "Unknown: the error names no session." if unknown else ""
+    return Table("recovery", "Did the session go on?", columns, cells, empty, note, wide=True)
 
 
 def _failure_list(page: Figures, rows: Sequence[Row]) -> Table:

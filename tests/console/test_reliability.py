@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from html import unescape
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from tests.console.conftest import Pages
+from tests.console.handmade import pages_over
 from tests.console.incidents import HOSTILE, VIEWER, incidents, number, shown
+from tests.sinks.query import samples
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -48,6 +51,18 @@ async def test_a_session_that_went_on_after_its_retries_recovered_and_one_that_d
         ["bob@acme.example", "Retries exhausted", "529", "opus", HOSTILE, "11", "1 min 30 s", "stalled"]
     ]
     assert any(link.startswith("/sessions/acme/s2?event=") for link in stalled.links)
+
+
+async def test_errors_that_name_no_session_are_counted_as_unknown(tmp_path: Path) -> None:
+    error = {"event_name": "api_error", "model": "opus", "status_code": 529}
+    events = [samples.event(-450, session_id="s1", **error), samples.event(-440, session_id=None, **error)]
+    async with pages_over(tmp_path, events=events) as pages:
+        page = await shown(pages, "/reliability")
+        assert page.tables["recovery"][0][1:6] == ["Times", "Recovered", "Stalled", "Too early to say", "Unknown"]
+        assert page.rows("recovery") == [["API errors, all", "2", "0", "1", "0", "1", "0.0 %", "–"]]
+        assert "Unknown: the error names no session." in page.text
+        unknown = await shown(pages, page.link("/reliability?after=api_error%3Aunknown"))
+        assert [row[-1] for row in unknown.rows("failures")] == ["unknown"]
 
 
 async def test_the_errors_of_one_status_or_model_can_be_listed(watched: Pages) -> None:
