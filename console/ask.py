@@ -7,7 +7,7 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -50,12 +50,14 @@ class Visible:
     """What a person may see.  tables: SQL name → column → class.  rows: SQL name → which rows, in words.
 
     listed: the service's own description, for the SQL page.  digest: of all of it; another one may see other things.
+    limits: of a query, as sinks.query.runner.Limits names them; none: the service does not say.
     """
 
     tables: Mapping[str, Mapping[str, str]]
     rows: Mapping[str, str]
     listed: list[dict[str, Any]]
     digest: bytes = b""
+    limits: Mapping[str, float] = field(default_factory=dict)
 
     def has(self, name: str, *columns: str) -> bool:
         """Whether a name and all of these columns of it are to be seen, be it in some rows only."""
@@ -116,7 +118,8 @@ class Ask:
             listed = body["tables"]
             tables = {one["name"]: {c["name"]: c["class"] for c in one["columns"]} for one in listed}
             digest = hashlib.blake2b(orjson.dumps(listed), digest_size=16).digest()
-            return Visible(tables, {one["name"]: one["rows"] for one in listed}, listed, digest)
+            rows = {one["name"]: one["rows"] for one in listed}
+            return Visible(tables, rows, listed, digest, body.get("limits", {}))
 
         return await self._kept.get(("schema", actor.tenant, actor.roles), actor.asker, _SCHEMA_KEPT_S, ask)
 

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import orjson
 from starlette.responses import Response
 
-from console.ask import Answer
+from console.ask import ANSWER_BYTES_MAX, Answer
 from console.charts import Chart, Series
 from console.download import csv_file, json_file
 from console.errors import AskFault
@@ -21,10 +21,11 @@ from console.questions import QUESTIONS
 from console.there import while_there
 from console.web import Page, Visit
 
-LIMITS = (100, 1000, 5000)
-_LIMIT = LIMITS[0]
+ROW_LIMITS = (100, 1000, 5000)
+_LIMIT = ROW_LIMITS[0]
 _FILE_ROWS_MAX = 100_000
-# The service itself ends a query after 30 s, and then says so; this only keeps a page from waiting for good.
+# The service itself ends a query before, as it is set by default, and then says so; this only keeps a page from waiting
+# for good.
 _TIMEOUT_S = 40.0
 _RUNNING_MAX = 2
 _SQL_MAX = 100_000
@@ -66,6 +67,19 @@ class Result:
     def numbers(self) -> list[str]:
         """The columns that have a height."""
         return [name for name, number in zip(self.columns, self.numeric, strict=True) if number]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What ends a query of this page, the service's own limits or the page's.
+
+    seconds, answer_mib: of one query.  running: at once, of all who ask.  waiting: beyond those.
+    """
+
+    seconds: float
+    answer_mib: float
+    running: int
+    waiting: int
 
 
 @dataclass(frozen=True)
@@ -148,6 +162,19 @@ def cell(value: Any) -> Cell:
     return Cell(kind, text[:_CELL_MAX], max(0, len(text) - _CELL_MAX))
 
 
+def limits_of(said: Mapping[str, Any]) -> Limits | None:
+    """As the service says them of itself; None: it does not."""
+    try:
+        return Limits(
+            min(said["seconds"], _TIMEOUT_S),
+            min(said["bytes_max"], ANSWER_BYTES_MAX) / (1 << 20),
+            said["running"],
+            said["waiting"],
+        )
+    except KeyError:
+        return None
+
+
 def quoted(name: str) -> str:
     """A column's name as it stands in SQL."""
     return name if _PLAIN_NAME.fullmatch(name) else '"' + name.replace('"', '""') + '"'
@@ -183,7 +210,8 @@ async def _page(
         status=status,
         sql=sql,
         limit=limit,
-        limits=LIMITS,
+        row_limits=ROW_LIMITS,
+        limits=None if isinstance(visible, AskFault) else limits_of(visible.limits),
         choice=choice,
         result=result,
         fault=fault,
@@ -227,7 +255,7 @@ def _checked(sql: str) -> str:
 
 
 def _limit(text: str | None) -> int:
-    return next((limit for limit in LIMITS if str(limit) == text), _LIMIT)
+    return next((limit for limit in ROW_LIMITS if str(limit) == text), _LIMIT)
 
 
 def _choice(said: Mapping[str, Any]) -> Choice:

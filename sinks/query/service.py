@@ -1,7 +1,7 @@
 """The SQL service over HTTP.
 
     POST /sql     {"sql": "select ...", "limit": 100}  →  {"columns": [...], "rows": [[...], ...], "truncated": false}
-    GET /schema   the names and columns that the key may use, with what they mean
+    GET /schema   the names and columns that the key may use, with what they mean; and the limits of a query
 
 What a key sees its roles say (catalogue.py). A read of content is told to the audit before its answer goes out; if that
 cannot be done there is no answer. Once a day it hears that a key is used (uses.py), which nobody waits for. With an
@@ -43,6 +43,8 @@ Authenticate = Callable[[str], KeyRecord | None]
 _BODY_FACTOR = 8  # SQL as JSON: a character becomes at most \uXXXX, six bytes; the rest is for the other members
 _STOP_TIMEOUT_S = 2.0
 _MEMBERS = frozenset({"sql", "limit"})
+# What whoever asks can keep to; runner.Limits says what each is.
+_LIMITS = ("seconds", "rows", "rows_max", "bytes_max", "running", "waiting", "sql_bytes")
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ def application(runner: Runner, door: Door, uses: KeyUses) -> Starlette:
 
     async def get_schema(request: Request) -> Response:
         access = catalogue.access_of(_actor(request, door.authenticate, uses), door.find_role)
-        return JSONResponse({"tables": catalogue.describe(access)}, headers=_HEADERS)
+        limits = {name: getattr(runner.limits, name) for name in _LIMITS}
+        return JSONResponse({"tables": catalogue.describe(access), "limits": limits}, headers=_HEADERS)
 
     return Starlette(
         routes=[Route("/sql", post_sql, methods=["POST"]), Route("/schema", get_schema, methods=["GET"])],

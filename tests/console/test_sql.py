@@ -20,15 +20,17 @@ from starlette.requests import ClientDisconnect, Request
 
 from console.ask import Answer
 from console.errors import AskFault
-from console.pages.sql import Choice, cell, excerpt, quoted, shown, while_there
+from console.pages.sql import Choice, cell, excerpt, limits_of, quoted, shown, while_there
 from console.questions import QUESTIONS
+from sinks.query.runner import Limits
 from tests.console import spending
 from tests.console.browser import Window
-from tests.console.conftest import Fed, Pages
+from tests.console.conftest import GONE, Fed, Pages, console_over, pages_of
 from tests.console.handmade import door_telling
 from tests.console.people import person
 from tests.console.spending import FORMULA, SCRIPT
 from tests.e2e.stack import eventually
+from tests.sinks.query.conftest import served
 
 quick = pytest.mark.asyncio(loop_scope="module")
 README = Path(__file__).parents[2] / "README.md"
@@ -161,6 +163,29 @@ async def test_files_have_every_row_and_no_formula(spent: Pages) -> None:
     assert json.loads(answer.text) == [{"cost_center": FORMULA, "spend_usd": spending.B_USD, "n": None, "m": {"a": 1}}]
     refused = await spent.post("/sql/csv", {"q": "select nose"})
     assert (refused.status_code, "nose" in refused.text) == (400, True)
+
+
+@quick
+async def test_the_limits_are_those_that_are_set_and_the_page_keeps_to(tmp_path: Path) -> None:
+    for limits, words in (
+        (
+            Limits(seconds=7.0, bytes_max=1 << 20, running=3, waiting=5),
+            "A query has 7.0 s and 1 MiB of answer; 3 run at once, of all who ask, and 5 more wait.",
+        ),
+        (
+            Limits(seconds=600.0, bytes_max=1 << 30),
+            "A query has 40.0 s and 32 MiB of answer; 4 run at once, of all who ask, and 32 more wait.",
+        ),
+    ):
+        async with (
+            served(tmp_path / str(limits.seconds), limits) as (_, sql),
+            pages_of(console_over(sql.base, "root-key"), sql) as pages,
+        ):
+            assert words in (await pages.get("/sql")).text
+    async with pages_of(console_over(GONE, "root-key")) as pages:
+        text = (await pages.get("/sql")).text
+    assert ("A query has" in text, "Only SELECT over these tables" in text) == (False, True)
+    assert limits_of({}) is None  # a service that does not say them
 
 
 @quick

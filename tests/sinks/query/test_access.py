@@ -11,6 +11,7 @@ from schemas.roles import ACTOR_HEADER, DEFAULTS, Actor, Grant, actor_of, stated
 from schemas.stored import RESENDS
 from sinks.query import catalogue
 from sinks.query.database import Database
+from sinks.query.runner import Limits
 from tests.sinks.query.conftest import RESOURCES, Sql, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -127,6 +128,21 @@ async def test_the_schema_names_what_the_key_may_read(sql: Sql) -> None:
     assert tables["user_hours"]["doc"]
     answer = await sql.http.get(f"{sql.base}/schema", headers={"X-API-KEY": "admin-key"})
     assert {table["name"] for table in answer.json()["tables"]} == set(catalogue.NAMES)
+
+
+async def test_the_schema_says_the_limits_of_a_query_as_they_are_set(sql: Sql) -> None:
+    limits = Limits(seconds=7.0, rows=10, rows_max=20, running=3, waiting=5)
+    async with serving(sql.database, limits) as other:
+        answer = await sql.http.get(f"{other.base}/schema", headers={"X-API-KEY": "acme-key"})
+    assert answer.json()["limits"] == {
+        "seconds": 7.0,
+        "rows": 10,
+        "rows_max": 20,
+        "bytes_max": limits.bytes_max,
+        "running": 3,
+        "waiting": 5,
+        "sql_bytes": limits.sql_bytes,
+    }
 
 
 @pytest.mark.parametrize(
