@@ -79,6 +79,11 @@ async def test_a_fault_says_that_it_mends_itself_where_it_does_and_only_there(re
     assert told(answer.text)
 
 
+async def test_rejected_records_that_were_asked_for_do_not_come_by_themselves(refused: Pages) -> None:
+    """They are asked for by a click; what is said of them stands beside parts that are live."""
+    assert set(told((await refused.post("/sources/rejected", {})).text)) == {True, False}
+
+
 async def test_the_schema_of_the_sql_page_does_not_come_by_itself() -> None:
     async with pages_of(console_over(GONE, "root-key")) as pages:
         assert told((await pages.get("/sql")).text) == [False]
