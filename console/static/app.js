@@ -117,8 +117,8 @@
     }
     const copy = target?.closest("[data-copy]");
     if (copy) {
-      const text = document.getElementById(copy.dataset.copy)?.textContent ?? "";
-      navigator.clipboard?.writeText(text).then(() => say("Copied"), () => say("Copy it by hand, please"));
+      const source = document.getElementById(copy.dataset.copy);
+      if (source) copyText(source);
     }
     for (const drop of document.querySelectorAll("details.drop[open]")) if (!drop.contains(target)) drop.open = false;
   });
@@ -137,15 +137,25 @@
     }
   });
 
+  // There is no clipboard for pages that come over plain http from another machine, and elsewhere it may be refused.
+  async function copyText(source) {
+    try {
+      await navigator.clipboard.writeText(source.textContent);
+      say("Copied");
+    } catch {
+      getSelection().selectAllChildren(source);
+      say("This page may not copy, so the text is selected: press Ctrl+C or ⌘C.");
+    }
+  }
+
+  // The box is always there: a reader does not hear of one that comes with its words.
   let saying = 0;
   function say(text) {
     const box = document.getElementById("tooltip");
     box.textContent = text;
-    box.hidden = false;
     box.style.left = "50%";
     box.style.top = "1rem";
     clearTimeout(saying);
-    saying = setTimeout(() => { box.hidden = true; }, 2500);
+    saying = setTimeout(() => { box.textContent = ""; }, 2000 + 80 * text.length);
   }
-  window.millraceSay = say;
 })();

@@ -49,6 +49,21 @@ def test_a_key_is_made_copied_used_rotated_and_revoked(fed: Fed, window: Callabl
     assert page.locator(f"#key-{new.split('_')[2]}").count() == 1
 
 
+def test_where_a_page_may_not_copy_the_text_is_selected_and_that_is_said(fed: Fed, browser: Browser) -> None:
+    """As over plain http from another machine: browsers have no clipboard there."""
+    elsewhere = Window(browser, fed.base.replace("127.0.0.1", "0.0.0.0"), fed.secret, person("admin"))
+    page = elsewhere.go("/start")
+    assert page.evaluate("[isSecureContext, typeof navigator.clipboard]") == [False, "undefined"]
+    button = page.locator("[data-copy]").first
+    text = page.locator(f"#{button.get_attribute('data-copy')}").text_content()
+    button.click()
+    page.locator("[role=status]", has_text="the text is selected: press Ctrl+C").wait_for()
+    assert page.evaluate("getSelection().toString().trim()") == (text or "").strip()
+    # Only that it is not over https.
+    assert [one for one in elsewhere.complaints if "untrustworthy" not in one] == []
+    elsewhere.context.close()
+
+
 def test_a_key_that_asks_is_shown_as_used(fed: Fed, window: Callable[..., Window]) -> None:
     page = window().go("/admin/keys")
     page.locator("select[name=kind]").select_option("query")
