@@ -44,18 +44,24 @@
     running(false);
     const answered = event.detail.xhr?.status;
     if (cancelled) status.textContent = "Cancelled; the query was stopped";
-    else if (event.detail.successful) { status.textContent = ""; share(); }
+    else if (event.detail.successful) { status.textContent = ""; share(true); }
     else status.textContent = answered ? `The console refused this (${answered}); reload the page` : "The console cannot be reached; try again";
   });
 
-  function share() {
+  // What was run stays behind the browser's button Back, as a link to it: it is shown again, and not run.
+  let here = location.search;
+  function share(ran) {
     const said = new FormData(form), query = new URLSearchParams();
     for (const name of ["q", "limit", "x", "y", "kind"]) if (said.get(name)) query.set(name, said.get(name));
     const long = query.toString().length > SHARED_MAX;
-    history.replaceState(null, "", long ? "/sql" : `/sql?${query}`);
+    const there = long ? "" : `?${query}`, sql = (search) => new URLSearchParams(search).get("q");
+    history[ran && sql(there) !== sql(here) ? "pushState" : "replaceState"](null, "", `/sql${there}`);
+    here = location.search;
     const link = byId("sql-share");
     if (link && !long) link.href = `/sql?${query}`;
   }
+
+  window.addEventListener("popstate", () => { if (location.search !== here) location.replace(`/sql${location.search}`); });
 
   // A fault's place, counted from 1 in lines and characters, becomes the selection.
   function unmark() { text.removeAttribute("aria-invalid"); text.setAttribute("aria-describedby", "sql-hint"); }
@@ -94,7 +100,7 @@
       series: [{ name: data.columns[y], values: rows.map((row) => row[1]), links: [] }] });
     drawing.dataset.stale = "1";
     window.millraceDraw?.(drawing);
-    share();
+    share(false);
   }
   document.addEventListener("change", (event) => {
     if (["sql-x", "sql-y", "sql-kind"].includes(event.target.id)) redraw();

@@ -270,6 +270,21 @@ def test_the_rows_on_the_page_are_those_of_sql(fed: Fed, window: Callable[..., W
 
 
 @pytest.mark.slow
+def test_back_leads_to_the_query_before_and_runs_nothing(fed: Fed, window: Callable[..., Window]) -> None:
+    page = window().go("/sql")
+    for number in (1, 2):
+        ask(page, f"select {number} as n")
+        page.wait_for_selector(f".sql-table td:text-is('{number}')")
+    posted = []
+    page.on("request", lambda request: posted.append(request.url) if request.method != "GET" else None)
+    for move, query in ((page.go_back, "select 1 as n"), (page.go_back, ""), (page.go_forward, "select 1 as n")):
+        move()
+        page.wait_for_function("q => document.getElementById('sql-text')?.value === q", arg=query)
+        page.wait_for_selector("#result .empty")
+    assert posted == []
+
+
+@pytest.mark.slow
 def test_cancel_stops_the_query_in_the_store(fed: Fed, window: Callable[..., Window]) -> None:
     one = window()
     page = one.go("/sql")
