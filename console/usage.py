@@ -105,6 +105,7 @@ def of_hours(alias: str, filters: Filters) -> list[str]:
     All hours of a session are passed on again when it changes its team: they have the one that it has by now, an event
     the one that it was sent with. So its hour says where it counts, as in the sums beside it. It counts for
     the user who sent it if they have hours there, too; else they were not known yet, and it counts for the session's.
+    One without a session, whose hours are under a name that is made up, counts as it was sent.
     """
     if not filters.values:
         return []
@@ -123,7 +124,10 @@ def of_hours(alias: str, filters: Filters) -> list[str]:
             f"AND EXISTS (SELECT 1 FROM sessions s WHERE {joined([session, *user.conditions('s')])})"
         )
         asked.append(f"({joined(user.conditions(alias))} OR {unknown})")
-    return asked
+    if filters.conditions("s", hours=False):  # which nothing without a session can meet
+        return asked
+    alone = joined([f"{alias}.session_id IS NULL", *filters.conditions(alias, hours=True)])
+    return [f"(({joined(asked)}) OR ({alone}))"]
 
 
 def of_hours_kept(alias: str, filters: Filters, now: datetime) -> list[str]:

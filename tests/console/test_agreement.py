@@ -311,6 +311,22 @@ async def test_what_was_sent_before_somebody_signed_in_counts_for_them(
             assert sums(drawn["API requests by model"]) == requests
 
 
+@over_sql
+@pytest.mark.parametrize("chosen", ["", "&team=core", "&user=ada", "&tenant=acme", "&team=other", "&model=opus"])
+async def test_what_names_no_session_counts_for_who_sent_it(
+    tmp_path_factory: pytest.TempPathFactory, chosen: str
+) -> None:
+    """Its hours are under a session that is made up, one a day and user."""
+    usage = {"team": "core", "user_key": "ada", "api_requests": 1, "spend_usd": 0.25, "active": False}
+    hour = samples.session_hour(1, **usage, start=HOUR, session_id=f"~ada~{HOUR // DAY}")
+    event = samples.event(1, event_time=HOUR + 1, received_time=HOUR + 9, model="opus", cost_usd=0.25)
+    event |= {"session_id": None, "user_key": "ada", "team": "core"}
+    async with pages_over(tmp_path_factory.mktemp("alone"), session_hours=[hour], events=[event]) as pages:
+        drawn = charts((await pages.get(f"/?range=24h{chosen}")).text)
+        counts = chosen not in ("&team=other", "&model=opus")  # a model is a session's
+        assert ("API requests by model" in drawn and sums(drawn["API requests by model"])) == (counts and {"opus": 1})
+
+
 DID: tuple[tuple[str, dict[str, Any]], ...] = (
     ("Bash", {"event_name": "tool_result", "tool_name": "Bash"}),
     ("it's <Tool>&only=x", {"event_name": "tool_result", "tool_name": "it's <Tool>&only=x"}),

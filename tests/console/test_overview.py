@@ -113,7 +113,7 @@ def charts(text: str) -> dict[str, dict[str, Any]]:
     """Title → what is drawn."""
     inside = "(?:(?!</figure>).)*?"
     figures = re.findall(
-        rf"<figcaption>(.*?)</figcaption>{inside}<script type=\"application/json\">(.*?)</script>", text, re.S
+        rf"<figcaption>([^<]*)</figcaption>{inside}<script type=\"application/json\">(.*?)</script>", text, re.S
     )
     return {html.unescape(title): json.loads(data) for title, data in figures}
 
