@@ -211,7 +211,7 @@ async def _charts(
 ) -> dict[str, Chart | AskFault | None]:
     """Every chart by its name; those that need events are faults where there is no answer, None where it takes long."""
     totals = await hours
-    drawing = _Drawing(filters, totals)
+    drawing = _Drawing(filters, totals, usage.with_hours(filters, visit.console.now()))
     charts: dict[str, Chart | AskFault | None] = {
         "tokens": drawing.sums(
             "Token usage",
@@ -247,8 +247,10 @@ async def _charts(
 class _Drawing:
     """Draws charts over the buckets of a range, each bar a way to the sessions behind it."""
 
-    def __init__(self, filters: Filters, totals: Totals) -> None:
+    def __init__(self, filters: Filters, totals: Totals, lists: Filters) -> None:
+        """lists: the filters of the sessions behind all of it."""
         self._filters = filters
+        self._lists = lists
         self._totals = totals
         self._spans = spans(filters)
         self._rows = [totals.buckets.get(number_of(filters.bucket, span.start), {}) for span in self._spans]
@@ -299,7 +301,7 @@ class _Drawing:
         rounded = [round(value, 9) for value in values]
         if not _linked(choice[1]):
             return Series(called, rounded)
-        whole = self._filters.url(SESSIONS, **dict([choice]))
+        whole = self._lists.url(SESSIONS, **dict([choice]))
         if choice[0] in self._filters.values:  # which the link then replaces
             return Series(called, rounded, [one.url(SESSIONS, **dict([choice])) for one in self._places], whole=whole)
         return Series(called, rounded, more=f"&{urlencode([choice])}", whole=whole)
