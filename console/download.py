@@ -32,8 +32,13 @@ def cell(value: Any) -> Any:
 
 def lines(answer: Answer) -> list[list[Any]]:
     """The rows of a file, and a last line that says so if there are more."""
-    cut = [[f"cut after {len(answer.rows)} lines; filter more, or take a shorter time range"]]
-    return answer.rows + cut if answer.truncated else answer.rows
+    return answer.rows + cut_after(answer)
+
+
+def cut_after(answer: Answer) -> list[list[Any]]:
+    """The last line of a file that does not have all."""
+    line = f"cut after {len(answer.rows)} lines; filter more, or take a shorter time range"
+    return [[line]] if answer.truncated else []
 
 
 def csv_file(name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Response:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from console import clock, usage
 from console.ask import Answer, Visible, moment
 from console.charts import Chart, Series, over_time
-from console.download import csv_file, lines
+from console.download import csv_file, cut_after, lines
 from console.errors import AskFault
 from console.figures import there_are
 from console.filters import DAY, DIMENSIONS, NONE, FilterFault, Filters, joined
@@ -151,11 +151,12 @@ async def adoption_file(visit: Visit) -> Response:
     if table == "features":
         found = {
             "features": await visit.ask(_features(filters, span, now)),
-            "named": await visit.ask(_named(filters, span, now, _FILE_ROWS_MAX)),
+            "named": await visit.ask(_named(filters, span, now, _FILE_ROWS_MAX + 1), limit=_FILE_ROWS_MAX),
             "totals": await visit.ask(_totals(filters, span)),
         }
         used = [(one.kind, one.name, one.users, one.share, one.uses) for one in _used(found)]
-        return csv_file(name, ("kind", "feature", "users", "share_of_active_users", "uses"), used)
+        columns = ("kind", "feature", "users", "share_of_active_users", "uses")
+        return csv_file(name, columns, [*used, *cut_after(found["named"])])
     plain = {
         "newcomers": _newcomers(filters, span),
         "activity": _sums(filters, span),

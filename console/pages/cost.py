@@ -14,7 +14,7 @@ from starlette.responses import Response
 from console import clock, prices, usage
 from console.ask import Answer, Visible, moment
 from console.charts import Chart, Series
-from console.download import csv_file, lines
+from console.download import csv_file, cut_after, lines
 from console.errors import AskFault
 from console.filters import HOUR, NONE, FilterFault, Filters, joined
 from console.shown import short
@@ -239,8 +239,8 @@ async def _file(
             (f"cost {one.title}", one.usd, one.before_usd, one.number) for one in got
         ]
     if table == "cache":
-        found = await visit.ask(_cache(filters, _FILE_ROWS_MAX), limit=_FILE_ROWS_MAX)
-        return _CACHE_COLUMNS, [_cache_line(one) for one in _cached(found)]
+        found = await visit.ask(_cache(filters, _FILE_ROWS_MAX + 1), limit=_FILE_ROWS_MAX)
+        return _CACHE_COLUMNS, [*(_cache_line(one) for one in _cached(found)), *cut_after(found)]
     plain = {"sessions": _top(filters, visible, _FILE_ROWS_MAX + 1), "check": _check(filters)}
     if table not in plain:
         raise FilterFault(f"there is no table {table[:20]!r}; there are by, time, results, cache, sessions, check")

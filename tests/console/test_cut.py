@@ -87,13 +87,13 @@ def many(more: int) -> Mapping[str, Sequence[Mapping[str, Any]]]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def full(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages]:
-    async with pages_over(tmp_path_factory.mktemp("full"), [], **many(0)) as pages:
+    async with pages_over(tmp_path_factory.mktemp("full"), **many(0)) as pages:
         yield pages
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def over(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages]:
-    async with pages_over(tmp_path_factory.mktemp("over"), [], **many(1)) as pages:
+    async with pages_over(tmp_path_factory.mktemp("over"), **many(1)) as pages:
         yield pages
 
 
