@@ -21,7 +21,7 @@ from service.audit import AuditLog
 from service.control import ControlView
 from service.health import Health
 from service.links import Links
-from service.priority import give_way
+from service.priority import process_gives_way
 from service.serving import Bounds, listen, server
 from service.settings import kafka_kwargs, load
 
@@ -102,7 +102,7 @@ class Process:
 
 async def main() -> int:
     """Settings from the system, then the process."""
-    give_way()
+    process_gives_way()
     settings = load(ConsoleSettings)
     return await process.run(settings, lambda stop: Process(settings).run(stop))
 

@@ -199,6 +199,10 @@ def test_what_is_sent_while_people_ask_for_all_that_there_is_is_stored_as_ever(f
 def test_who_asks_gives_way_to_what_arrives(fed: Fed) -> None:
     ingest, sinks, console = (niceness(fed.stack.pid(name)) for name in ("gateway", "sinks", "console"))
     assert (sinks, console) == (ingest, ingest + NICENESS), "what stores records does not give way"
+    groups = {name: Path(f"/proc/{fed.stack.pid(name)}/autogroup") for name in ("gateway", "console")}
+    if groups["gateway"].exists():  # where it does, niceness alone says nothing between two sessions
+        said = {name: path.read_text().split()[-1] for name, path in groups.items()}
+        assert said == {"gateway": "0", "console": str(NICENESS)}
     pid = fed.stack.pid("sinks")
     with no_place_left(fed):
         began = spent(pid)
