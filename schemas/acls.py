@@ -50,7 +50,7 @@ PROCESSES: Mapping[str, Process] = MappingProxyType(
             group="-streams",
         ),
         "sinks": Process(
-            "fills lake and query tables, answers SQL, tells the audit who read content",
+            "fills lake and query tables, answers SQL, tells the audit who read content and which keys are used",
             reads=(*_OPEN, "content", "rejected", "control", "audit"),
             writes=("audit",),
             group="-sinks-",
