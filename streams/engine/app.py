@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -230,9 +230,9 @@ class EngineApp(faust.App):
         tables = [table for table in self.stage_tables if table.source.topic == tp.topic]
         return max((table.read_to(tp.partition) for table in tables), default=(-1, -1))
 
-    async def epoch_ends(self, topic: str, epochs: Mapping[int, int]) -> dict[int, int]:
+    async def epoch_ends(self, topic: str, epochs: Mapping[int, int], brokers: Sequence[str] = ()) -> dict[int, int]:
         """Where the logs of a topic's partitions leave these leader epochs: see lineage.ends_of."""
-        return await ends_of(self.settings, topic, epochs)
+        return await ends_of(self.settings, topic, epochs, brokers)
 
     # -- life ---------------------------------------------------------------------
     async def on_started(self) -> None:

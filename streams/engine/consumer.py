@@ -18,7 +18,7 @@ from faust.types.tuples import ConsumerMessage
 
 from streams.engine import lease, rows
 from streams.engine.chunk import Chunk, Record, records_of
-from streams.engine.errors import ChangelogCut, EngineError, SourceCut, StageFailed, StateLost, WorkerFenced
+from streams.engine.errors import ChangelogCut, CutAhead, EngineError, SourceCut, StageFailed, StateLost, WorkerFenced
 from streams.engine.fetched import bare_records
 from streams.engine.lineage import Followed, Runs, epoch_at
 
@@ -63,6 +63,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             heartbeat_interval_ms=int(settings.heartbeat_interval_s * 1000),
             **settings.kafka,
         )
+
+    def brokers(self) -> list[str]:
+        """host:port of those that are known by now: the ones that we began with may be away."""
+        consumer: Any = self._ensure_consumer()
+        return [f"{broker.host}:{broker.port}" for broker in consumer._client.cluster.brokers()]
 
     async def on_start(self) -> None:
         await super().on_start()
@@ -197,17 +202,19 @@ class Consumer(driver.Consumer):
             followed = self._followed[tp] = Followed(*self.app.read_to(tp))
         news = followed.news(self._thread.fetched_epochs[tp], fetched[0].offset, fetched[-1].offset)
         if news and followed.epoch >= 0:
-            ends = await self.app.epoch_ends(tp.topic, {tp.partition: followed.epoch})
+            ends = await self.app.epoch_ends(tp.topic, {tp.partition: followed.epoch}, self._thread.brokers())
             if ends.get(tp.partition, followed.offset + 1) <= followed.offset:
                 self.app.fatal(self._cut(tp, followed.offset, ends[tp.partition]))
                 return False
         followed.seen |= news
         return True
 
-    def _cut(self, tp: TP, offset: int, kept: int) -> EngineError:
+    def _cut(self, tp: TP, offset: int, kept: int) -> EngineError | CutAhead:
         if tp.topic in self.app.stage_topics:
-            where = f"source {tp.topic}[{tp.partition}]"
-            return SourceCut(where, tp.topic, applied=offset, kept=kept, epoch=self.app.settings.epoch)
+            where, (applied, _) = f"source {tp.topic}[{tp.partition}]", self.app.read_to(tp)
+            if applied < kept:  # what was read beyond it is in no row; should it get there yet, the next start sees it
+                return CutAhead(where, read=offset, kept=kept)
+            return SourceCut(where, tp.topic, applied=applied, kept=kept, epoch=self.app.settings.epoch)
         return self.app.table_of(tp.topic).cut(tp.partition, offset)
 
     async def _is_whole(self, tp: TP, fetched: list[Any]) -> bool:
@@ -231,8 +238,8 @@ class Consumer(driver.Consumer):
                 now = next((rows.place_of(record) for record in fetched if record.offset == was.offset), None)
                 if not table.check_place(tp.partition, was, now, begin):
                     standbys.standby_offsets[tp] = -1
+                    standbys.whole.add(tp)  # before a wait in which it could be taken from us and given anew
                     await self.seek_wait({tp: 0})
-                    standbys.whole.add(tp)
                     return False
         except (StateLost, ChangelogCut) as error:
             self.app.fatal(error)

@@ -162,6 +162,21 @@ class SourceCut(StateMismatch):
         self.applied, self.kept = applied, kept
 
 
+class CutAhead(RetryableError):
+    """A source was cut below what we have read, and above what our rows are made of: a new start goes on from them.
+
+    where: the source's partition.  read: the last offset fetched.  kept: where the log left its leader.
+    """
+
+    def __init__(self, where: str, *, read: int, kept: int) -> None:
+        super().__init__(
+            f"{where} was cut at {kept} and written on since (an unclean leader election does that): records were "
+            f"lost. We had read to {read}, but no row has them: reading begins anew",
+            retry_after_s=1.0,
+        )
+        self.read, self.kept = read, kept
+
+
 class ChangelogCut(EngineError):
     """A changelog lost its end and was written on, as after an unclean election: our rows are of what it was.
 

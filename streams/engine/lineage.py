@@ -17,7 +17,7 @@ import asyncio
 import logging
 import struct
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -142,13 +142,15 @@ class _EpochEnds(Request[_Question]):  # type: ignore[misc]
         return request_struct_class([(self._topic, asked)])
 
 
-async def ends_of(settings: EngineSettings, topic: str, epochs: Mapping[int, int]) -> dict[int, int]:
+async def ends_of(
+    settings: EngineSettings, topic: str, epochs: Mapping[int, int], brokers: Sequence[str] = ()
+) -> dict[int, int]:
     """Where the logs of a topic's partitions leave these leader epochs.
 
     Whoever has read a record of the epoch at or beyond that offset has read what the log does not hold any more. An
     epoch whose records were all deleted, by age or by compaction, ends where the next one begins: above them still.
 
-    Args:    epochs: partition -> epoch.
+    Args:    epochs: partition -> epoch.  brokers: host:port of some that may be asked beside those of the settings.
     Returns: partition -> offset of the first record of a higher epoch, or the log's end. Without those of which Kafka
              knows nothing: brokers that do not keep epochs.
     Raises:  KafkaError: no leader answered within the request timeout.
@@ -159,10 +161,14 @@ async def ends_of(settings: EngineSettings, topic: str, epochs: Mapping[int, int
         return ends
     loop = asyncio.get_running_loop()
     deadline = loop.time() + settings.request_timeout_s
-    async with _client(settings) as client:
-        await client.set_topics([topic])
+    known = False
+    async with _client(settings, brokers) as client:
         while left:
             try:
+                if not known:
+                    await client.bootstrap()
+                    await client.set_topics([topic])
+                    known = True
                 for partition, end in await _ask(client, topic, left):
                     del left[partition]
                     if end == UNKNOWN:
@@ -174,13 +180,14 @@ async def ends_of(settings: EngineSettings, topic: str, epochs: Mapping[int, int
                 return {}
             except (KafkaError, OSError, TimeoutError) as error:
                 if loop.time() > deadline:
-                    raise
+                    raise KafkaError(f"nobody answers for {topic}, partitions {sorted(left)}: {error!r}") from error
                 logger.info("asking for the leader epochs of %s again: %r", topic, error)
             if left:
                 if loop.time() > deadline:
                     raise KafkaError(f"nobody leads {topic}, partitions {sorted(left)}")
                 await asyncio.sleep(_POLL_S)
-                await client.force_metadata_update()
+                if known:
+                    await client.force_metadata_update()
     return ends
 
 
@@ -201,14 +208,13 @@ async def _ask(client: Any, topic: str, epochs: Mapping[int, int]) -> list[tuple
 
 
 @asynccontextmanager
-async def _client(settings: EngineSettings) -> Any:
+async def _client(settings: EngineSettings, brokers: Sequence[str]) -> Any:
     client = AIOKafkaClient(
-        bootstrap_servers=settings.bootstrap,
+        bootstrap_servers=[*settings.bootstrap.split(","), *brokers],
         request_timeout_ms=int(settings.request_timeout_s * 1000),
         **settings.kafka,
     )
     try:
-        await client.bootstrap()
         yield client
     finally:
         await client.close()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
 
 from millrace.kafka import Broker
 from streams.engine.fetched import bare_records
-from streams.engine.lineage import epoch_at
+from streams.engine.lineage import ends_of, epoch_at
+from streams.engine.settings import EngineSettings
 
 RECORDS = [(b"key %d" % number, None if number % 3 == 0 else b"row %d" % number) for number in range(50)]
 
@@ -60,3 +64,13 @@ async def test_bare_records_are_those_of_the_stock_consumer_wherever_a_poll_stop
     for start, limit in ((0, None), (0, 7), (27, 7), (49, 1)):
         assert await read(bare=True, start=start, limit=limit) == stock[start:]
     assert set(epochs) == {0}, "the topic had one leader, its first"
+
+
+async def test_leaders_are_found_by_the_brokers_that_are_known_when_the_first_ones_are_away(
+    kafka: Broker, prefix: str, tmp_path: Path
+) -> None:
+    await publish(kafka, f"{prefix}-fetched")
+    away = EngineSettings("app", "127.0.0.1:1", tmp_path, 1, request_timeout_s=3.0, session_timeout_s=3.0)
+    assert await ends_of(away, f"{prefix}-fetched", {0: 0}, [kafka.bootstrap]) == {0: len(RECORDS)}
+    with pytest.raises(KafkaError, match="nobody answers"):
+        await ends_of(away, f"{prefix}-fetched", {0: 0})
