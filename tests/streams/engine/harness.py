@@ -190,9 +190,13 @@ class Pipeline:
     def stored(self, name: str) -> dict[bytes, tuple[int, int]]:
         """Rows in the databases of the last owners; the workers must have stopped."""
         found: dict[bytes, tuple[int, int]] = {}
-        for worker in self.workers:
-            found |= self.kept(worker, name, worker.state["sources"][f"{self.app}-{name}"]["partitions"])
+        for worker, partitions in zip(self.workers, self.owned(name), strict=True):
+            found |= self.kept(worker, name, partitions)
         return found
+
+    def owned(self, name: str) -> list[list[int]]:
+        """The partitions that each worker had last."""
+        return [worker.state["sources"][f"{self.app}-{name}"]["partitions"] for worker in self.workers]
 
     def kept(self, worker: Worker, name: str, partitions: Iterable[int]) -> dict[bytes, tuple[int, int]]:
         """Rows in these databases of a worker, which must have stopped."""
@@ -226,7 +230,8 @@ class Pipeline:
             changelog, wanted = await self.changelog(name), self.wanted(name)
             assert _difference(changelog.best, wanted) == {}, f"{name}: changelog by version"
             assert _difference(changelog.last, wanted) == {}, f"{name}: changelog by last copy"
-            assert _difference(self.stored(name), wanted) == {}, f"{name}: RocksDB"
+            lacking = _difference(self.stored(name), wanted)
+            assert lacking == {}, f"{name}: RocksDB, of partitions {self.owned(name)}: {lacking}"
         assert _difference(await self.output(), self.wanted_output()) == {}, "output"
 
     def wanted_output(self) -> dict[bytes, bytes]:
