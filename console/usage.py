@@ -25,6 +25,8 @@ NOT_TOLD = "(not told by events)"
 # Events of so long are read in about the time of any other question of a page.
 SHORT = 8 * DAY
 TOKENS = "h.input_tokens + h.output_tokens"
+USD = "coalesce(e.cost_usd_micros / 1e6, e.cost_usd)"
+"""The money of a request, as the sums have it: newer clients say it in millionths, too."""
 # Monday of the week of the epoch's Thursday.
 _WEEK_SHIFT = 3 * DAY
 _STEP: Mapping[str, timedelta] = {"hour": HOUR, "day": DAY, "week": 7 * DAY}

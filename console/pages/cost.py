@@ -402,7 +402,7 @@ def _told(by: By, filters: Filters, *, before: bool = False) -> str:
         ]
     )
     return (
-        f"WITH told AS (SELECT {clock.when('e')} AS at, e.{by.column} AS name, e.cost_usd AS usd, "
+        f"WITH told AS (SELECT {clock.when('e')} AS at, e.{by.column} AS name, {usage.USD} AS usd, "
         "e.tenant, e.session_id, coalesce(e.input_tokens, 0) + coalesce(e.output_tokens, 0) AS tokens "
         f"FROM events e WHERE {_requests(filters, before=before)} UNION ALL "
         f"SELECT {clock.when('m')} AS at, m.{by.column} AS name, m.value AS usd, "
@@ -429,7 +429,7 @@ def _cache(filters: Filters, limit: int) -> str:
     return (
         "WITH r AS (SELECT e.model, e.speed, coalesce(e.input_tokens, 0) AS plain, coalesce(e.cache_read_tokens, 0) AS "
         "read, coalesce(e.cache_creation_tokens, 0) AS written, coalesce(e.output_tokens, 0)::DOUBLE AS y, "
-        "coalesce(e.cost_usd, 0) AS c, (coalesce(e.input_tokens, 0) "
+        f"coalesce({usage.USD}, 0) AS c, (coalesce(e.input_tokens, 0) "
         f"+ {read} * coalesce(e.cache_read_tokens, 0) + {written} * coalesce(e.cache_creation_tokens, 0))::DOUBLE AS x "
         f"FROM events e WHERE {_requests(filters)}) "
         "SELECT model, speed, count(*) AS requests, sum(plain) AS plain, sum(read) AS read, sum(written) AS written, "

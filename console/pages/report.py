@@ -187,7 +187,7 @@ def _by_model(filters: Filters, now: datetime, limit: int) -> str:
     when = clock.within("e", filters.start, filters.end)
     where = ["e.event_name = 'api_request'", when, *usage.of_hours_kept("e", filters, now)]
     return (
-        "SELECT e.model AS key, sum(e.cost_usd) AS cost_usd, sum(e.input_tokens) AS input_tokens, "
+        f"SELECT e.model AS key, sum({usage.USD}) AS cost_usd, sum(e.input_tokens) AS input_tokens, "
         "sum(e.output_tokens) AS output_tokens, "
         "sum(coalesce(e.cache_read_tokens, 0) + coalesce(e.cache_creation_tokens, 0)) AS cache_tokens, "
         "count(DISTINCT (e.tenant, e.user_key)) AS users "

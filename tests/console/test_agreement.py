@@ -275,8 +275,9 @@ async def test_a_session_that_moved_counts_where_its_hours_do(tmp_path_factory: 
     days, now = (1, 0), {"cost_center": "cc-2", "user_key": "ada"}
     session, hours = _session(1, "opus", *(_hour(day, "core", api_requests=1) | now for day in days))
     events = [
-        samples.event(day, event_time=HOUR - day * DAY, received_time=HOUR, model="opus", cost_usd=0.25)
+        samples.event(day, event_time=HOUR - day * DAY, received_time=HOUR, model="opus", cost_usd=0.2)
         | {"session_id": session["session_id"], "user_key": "ada", "team": "core", "cost_center": center}
+        | {"cost_usd_micros": 250_000}  # which is the more exact one
         for day, center in zip(days, ("cc-1", "cc-2"), strict=True)
     ]
     window = {"grain": "day", "start": HOUR - HOUR % DAY, "spend_usd": 0.5, "team": "core", "input_tokens": 0}

@@ -275,7 +275,8 @@ def test_the_page_says_what_sql_says(fed: Fed, window: Callable[..., Window]) ->
     assert [row.locator("td").first.inner_text() for row in rows] == [usd(one["usd"]) for one in teams]
     page.wait_for_selector("canvas")
     models = ask(
-        "select model, sum(cost_usd) as usd from events where event_name = 'api_request' group by 1 order by 2 desc"
+        "select model, sum(coalesce(cost_usd_micros / 1e6, cost_usd)) as usd from events "
+        "where event_name = 'api_request' group by 1 order by 2 desc"
     )
     page.get_by_role("link", name="Model", exact=True).click()
     page.wait_for_url("**/cost?range=30d&by=model")
