@@ -170,11 +170,11 @@ async def test_the_limits_are_those_that_are_set_and_the_page_keeps_to(tmp_path:
     for limits, words in (
         (
             Limits(seconds=7.0, bytes_max=1 << 20, running=3, waiting=5),
-            "A query has 7.0 s and 1 MiB of answer; 3 run at once, of all who ask, and 5 more wait.",
+            "A query has 7 s and 1 MiB of answer; 3 run at once, of all who ask, and 5 more wait.",
         ),
         (
             Limits(seconds=600.0, bytes_max=1 << 30),
-            "A query has 40.0 s and 32 MiB of answer; 4 run at once, of all who ask, and 32 more wait.",
+            "A query has 40 s and 32 MiB of answer; 4 run at once, of all who ask, and 32 more wait.",
         ),
     ):
         async with (
