@@ -1,6 +1,5 @@
 """A Kafka with an authorizer and our ACLs: each process does its work, and nobody reads what is not theirs."""
 
-import json
 import os
 import shlex
 import subprocess
@@ -183,13 +182,14 @@ async def test_each_process_works_with_its_own_acls_and_a_read_ends_in_the_audit
             url = f"http://127.0.0.1:{gateway.http_port}/v1/logs"
             answer = await http.post(url, json=_logs(), headers={"X-API-KEY": ingest})
         assert answer.status_code == 200, answer.text
-        sinks.until(lag=0)
-        assert sinks.sql("select text from content") == [[MARKER]]
-        sinks.until(lag=0)
-        actions = sinks.sql("select action, tenant, outcome from audit where action <> 'key.use' order by occurred_at")
-        assert actions == [["key.create", "acme", "done"], ["key.create", None, "done"], ["content.read", None, "done"]]
-        (detail,) = sinks.sql("select detail from audit where action = 'content.read'")[0]
-        assert json.loads(detail)["rows"] == 1
+        sinks.until()
+        sinks.until_sql("select text from content", [[MARKER]])
+        # Asked before it was stored, it was a read of no rows, and has an entry of its own.
+        sinks.until_sql(
+            "select action, tenant, outcome from audit where action = 'key.create' "
+            """or (action = 'content.read' and json_extract(detail, '$.rows') = 1) order by occurred_at""",
+            [["key.create", "acme", "done"], ["key.create", None, "done"], ["content.read", None, "done"]],
+        )
     finally:
         gateway.kill()
         if sinks.process is not None:

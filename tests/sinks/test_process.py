@@ -99,6 +99,13 @@ class Sinks:
         assert answer.status_code == 200, answer.text
         return list(answer.json()["rows"])
 
+    def until_sql(self, text: str, rows: list[list[Any]], seconds: float = 60) -> None:
+        """Wait until the answer is these rows. The lag that /readyz tells may be of a second ago."""
+        deadline = time.monotonic() + seconds
+        while (found := self.sql(text)) != rows:
+            assert time.monotonic() < deadline, f"{found}\n{self.log.read_text()[-3000:]}"
+            time.sleep(0.1)
+
     async def send(self, topic: str, values: list[dict[str, Any]]) -> None:
         async with AIOKafkaProducer(**self.kafka, linger_ms=5) as producer:
             sent = []
@@ -187,8 +194,7 @@ def test_a_topic_made_anew_stops_it_with_one_clear_line(sinks: Sinks) -> None:
     sinks.start()
     sinks.until()
     asyncio.run(sinks.send("events", [event(1)]))
-    while sinks.sql("select count(*) from events") != [[1]]:
-        time.sleep(0.1)
+    sinks.until_sql("select count(*) from events", [[1]])
     assert sinks.end(signal.SIGTERM)[0] == 0
     asyncio.run(anew())
     sinks.start()
