@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
-from console import clock
+from console import clock, usage
 from console.ask import Visible, moment
 from service.sql import literal, timestamp
 
@@ -100,6 +100,11 @@ def mark(*parts: str) -> str:
     return blake2b("\x1f".join(parts).encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
+def column(name: str) -> str:
+    """A column of `events e`, in SELECT; the money of a request as all sums have it."""
+    return f"{usage.USD} AS {name}" if name == "cost_usd" else name
+
+
 def numbered_sql(visible: Visible, session: Session, columns: Sequence[str]) -> str:
     """WITH n: the session's events in order with these columns, and with
 
@@ -111,12 +116,13 @@ def numbered_sql(visible: Visible, session: Session, columns: Sequence[str]) -> 
     took = ", ".join([*(one for one in _TOOK if visible.has("events", one)), "0"])
     own = {"prompt_id": "VARCHAR", "event_sequence": "BIGINT"}
     cast = [f"{one if visible.has('events', one) else 'NULL'}::{kind} AS {one}" for one, kind in own.items()]
-    selected = ", ".join([*(one for one in dict.fromkeys((*NEEDED, *columns)) if one not in own), *cast])
+    others = (column(one) for one in dict.fromkeys((*NEEDED, *columns)) if one not in own)
+    selected = ", ".join([*others, *cast])
     return f"""
 WITH o AS (
-    SELECT {selected}, {clock.when("events")} AS happened,
+    SELECT {selected}, {clock.when("e")} AS happened,
         least(greatest(coalesce({took}), 0), {_TOOK_MAX_MS}) AS took_ms
-    FROM events WHERE {session.where()}
+    FROM events e WHERE {session.where()}
 ), e AS (
     SELECT *,
         coalesce(last_value(coalesce(prompt_id, CASE WHEN event_name = 'user_prompt' THEN event_id END) IGNORE NULLS)

@@ -487,7 +487,7 @@ def _row(by: By, one: Mapping[str, Any], every: float, filters: Filters) -> Row:
 def _requests_url(by: By, value: str, filters: Filters) -> str:
     """What has no filter among the sessions is asked of the SQL page."""
     sql = (
-        "select tenant, session_id, count(*) as requests, round(sum(cost_usd), 4) as cost_usd\nfrom events e\n"
+        f"select tenant, session_id, count(*) as requests, round(sum({usage.USD}), 4) as cost_usd\nfrom events e\n"
         f"where event_name = 'api_request' and {by.column} = {literal(value)}\n"
         f"  and {clock.within('e', filters.start, filters.end)}\n"
         "group by all order by cost_usd desc limit 100"

@@ -27,7 +27,7 @@ from console.errors import AskFault
 from console.filters import FilterFault
 from console.listing import listing, state
 from console.timeline import Turn
-from console.turns import COLUMNS, NEEDED, Session, mark, numbered_sql, outline_sql, parts, spans_sql
+from console.turns import COLUMNS, NEEDED, Session, column, mark, numbered_sql, outline_sql, parts, spans_sql
 from console.web import Page, Visit
 from console.wording import words
 from service.sql import literal
@@ -272,13 +272,13 @@ async def _events(
     parts = " OR ".join(
         f"(turn = {literal(key)} AND number > {first} AND number <= {first + EVENTS})" for key, first in starts.items()
     )
-    columns = [one for one in COLUMNS if visible.has("events", one)]
+    columns = [column(one) for one in COLUMNS if visible.has("events", one)]
     if visible.has("events", "attributes"):
         columns += [f"attributes['{one}'] AS {one}" for one in ("agent_id", "parent_agent_id")]
     # Only what is shown is read in all its columns; to number the events takes few.
     sql = (
         f"{numbered_sql(visible, found, ())} SELECT {', '.join(columns)}, turn, number, missing, restarted, "
-        "started_us, ended_us FROM events JOIN "
+        "started_us, ended_us FROM events e JOIN "
         "(SELECT event_id, turn, number, missing, restarted, started_us, ended_us "
         f"FROM n WHERE {parts}) USING (event_id) WHERE {found.where()} ORDER BY turn, number"
     )

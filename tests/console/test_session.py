@@ -46,7 +46,7 @@ USUAL = [
     event("usual", 0, "hook_registered", hook_event="Stop"),
     event("usual", 1, "mcp_server_connection", status="connected", duration_ms=691),
     event("usual", 2, "user_prompt", prompt_id="p1", prompt_length=28, prompt="<content>"),
-    event("usual", 3, "api_request", prompt_id="p1", request_id="r1", cost_usd=0.25, cost_usd_micros=250_000,
+    event("usual", 3, "api_request", prompt_id="p1", request_id="r1", cost_usd=0.2, cost_usd_micros=250_000,
           input_tokens=100, output_tokens=20, model="opus", duration_ms=800),
     event("usual", 4, "tool_decision", prompt_id="p1", tool_use_id="t1", tool_name="Task", decision="accept",
           source="config"),
