@@ -65,7 +65,7 @@ def conditions(filters: Filters) -> list[str]:
 def _own(name: str, filters: Filters) -> str:
     own = _OWN[name].format(e="e")
     value = filters.values[name]
-    (of_session,) = replace(filters, values={name: value}).conditions("s")
+    (of_session,) = filters.only(name).conditions("s")
     session = f"(e.tenant, e.session_id) IN (SELECT (s.tenant, s.session_id) FROM sessions s WHERE {of_session})"
     said = "false" if value == NONE else f"{own} = {literal(value)}"
     return f"({said} OR ({own} IS NULL AND {session}))"

@@ -116,6 +116,10 @@ class Filters:
         """These of the filters."""
         return replace(self, values={name: value for name, value in self.values.items() if name in names})
 
+    def without(self, *names: str) -> Filters:
+        """The others of the filters."""
+        return self.only(*(self.values.keys() - set(names)))
+
     def conditions(self, table: str = "", *, hours: bool | None = None) -> list[str]:
         """Conditions of the filters on the columns of `sessions`.
 

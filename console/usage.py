@@ -354,7 +354,7 @@ def choices(filters: Filters, dimensions: Iterable[Dimension], *, most: int) -> 
     """
     parts = []
     for one in dimensions:
-        others = replace(filters, values={k: v for k, v in filters.values.items() if k != one.name})
+        others = filters.without(one.name)
         if one.hours:
             found = f"SELECT DISTINCT h.{one.column} AS value, h.tenant, h.session_id {hours(others)} AND h.active"
         else:

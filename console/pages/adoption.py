@@ -253,7 +253,7 @@ def _active_changes(filters: Filters, span: Span) -> str:
 
 def _first(filters: Filters, span: Span) -> str:
     """Each user's first active day, as far as the store goes back: of all their days, not only those of the filters."""
-    everyone = replace(filters, values={name: v for name, v in filters.values.items() if name in ("tenant", "user")})
+    everyone = filters.only("tenant", "user")
     return (
         "SELECT d.tenant, d.user_key, min(d.start) AS first_day "
         f"{_days(everyone, datetime(2000, 1, 1, tzinfo=UTC), span.end)} GROUP BY ALL"

@@ -108,7 +108,7 @@ async def overview(visit: Visit) -> Response:
     found = await visit.panels(
         totals=_result(hours),
         sessions=visit.ask(usage.sessions(filters)),
-        charts=_charts(visit, visible, filters, hours),
+        charts=_charts(visit, visible, filters, hours, lists),
         ranking=_ranking(visit, visible, filters, by, hours, lists),
         names=_emails(visit, visible, [filters.values["user"]] if "user" in filters.values else []),
     )
@@ -127,7 +127,7 @@ async def overview(visit: Visit) -> Response:
         dimensions_shown=[(one.name, one.label) for one in shown_dimensions(visible)] + [(REPOSITORY, "Repository")],
         short_of_hours=usage.short_of_hours(filters, visit.console.now()),
         lists=lists,
-        bare=replace(filters, values={}),
+        bare=filters.only(),
         **found,
     )
 
@@ -207,11 +207,14 @@ async def _told(
 
 
 async def _charts(
-    visit: Visit, visible: Visible, filters: Filters, hours: asyncio.Future[Totals]
+    visit: Visit, visible: Visible, filters: Filters, hours: asyncio.Future[Totals], lists: Filters
 ) -> dict[str, Chart | AskFault | None]:
-    """Every chart by its name; those that need events are faults where there is no answer, None where it takes long."""
+    """Every chart by its name; those that need events are faults where there is no answer, None where it takes long.
+
+    Args: lists: the filters of the sessions that their bars lead to.
+    """
     totals = await hours
-    drawing = _Drawing(filters, totals, usage.with_hours(filters, visit.console.now()))
+    drawing = _Drawing(filters, totals, lists)
     charts: dict[str, Chart | AskFault | None] = {
         "tokens": drawing.sums(
             "Token usage",

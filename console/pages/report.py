@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -157,7 +157,7 @@ def _started(filters: Filters) -> str:
 
 
 def _centers(filters: Filters) -> str:
-    every = replace(filters, values={name: v for name, v in filters.values.items() if name != "cost_center"})
+    every = filters.without("cost_center")
     return f"SELECT DISTINCT d.cost_center AS name {_days(every)} ORDER BY 1 LIMIT {_CENTERS_MAX + 1}"
 
 

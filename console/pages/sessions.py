@@ -31,7 +31,7 @@ from starlette.responses import Response
 from console import listing as lists
 from console import usage
 from console.ask import Answer, Visible
-from console.download import csv_file
+from console.download import csv_file, cut_after
 from console.errors import AskFault
 from console.filters import NONE
 from console.listing import COLUMNS, MODES, ONLY, OUTCOMES, PAGE_ROWS, PAGES_MAX, Column, Listing, state
@@ -92,7 +92,7 @@ async def exported(visit: Visit) -> Response:
     if "session" not in asked.columns:
         shown = [*shown, COLUMNS["session"]]
     sql = lists.rows_sql(replace(asked, page=1), shown, visible, _minute(visit), rows=CSV_ROWS_MAX + 1)
-    answer = await visit.ask_now(sql, limit=CSV_ROWS_MAX + 1, bytes_max=_CSV_BYTES_MAX)
+    answer = await visit.ask_now(sql, limit=CSV_ROWS_MAX, bytes_max=_CSV_BYTES_MAX)
     name = f"sessions-{asked.filters.start:%Y%m%d}-{asked.filters.end:%Y%m%d}"
     return csv_file(name, [one.name for one in shown], _lines(answer, shown, visit.console.now()))
 
@@ -104,11 +104,9 @@ def _check(asked: Listing, visible: Visible) -> None:
 
 
 def _lines(answer: Answer, shown: Sequence[Column], now: datetime) -> Iterator[Sequence[Any]]:
-    rows = answer.objects()
-    for row in rows[:CSV_ROWS_MAX]:
+    for row in answer.objects():
         yield [_cell(one, row, now) for one in shown]
-    if len(rows) > CSV_ROWS_MAX or answer.truncated:
-        yield [f"cut after {min(len(rows), CSV_ROWS_MAX)} sessions; filter more, or take a shorter time range"]
+    yield from cut_after(answer)
 
 
 def _cell(column: Column, row: Mapping[str, Any], now: datetime) -> Any:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import urlencode
 
 from starlette.responses import Response
 
 from console.ask import moment
 from console.errors import AskFault
-from console.filters import DAY
+from console.filters import DAY, Filters
 from console.pages.admin.changing import changed, or_again, plane, shown, text, texts
 from console.senders import heard
 from console.web import Page, Visit
@@ -51,8 +50,7 @@ class Row:
         """The audit's page of what it did on that day."""
         assert self.used_at is not None, "it was used"
         day = self.used_at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        spelled = {name: f"{at:%Y-%m-%dT%H:%MZ}" for name, at in (("from", day), ("to", day + DAY))}
-        return f"/admin/audit?{urlencode({**spelled, 'actor': self.id})}"
+        return Filters(day, day + DAY, None).url("/admin/audit", actor=self.id)
 
 
 @dataclass(frozen=True)
