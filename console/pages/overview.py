@@ -16,6 +16,7 @@ from console.ask import Answer, Visible, moment
 from console.charts import Chart, Series, Unit
 from console.errors import AskFault
 from console.filters import DAY, DIMENSIONS, HOUR, NONE, Filters, shown_dimensions
+from console.listing import ONLY
 from console.told import Cell
 from console.usage import NOT_TOLD, REPOSITORIES, SPLIT, Question, number_of, spans
 from console.web import Page, Visit
@@ -219,14 +220,9 @@ async def _charts(
         "tokens": drawing.sums(
             "Token usage",
             "tokens",
-            {
-                "input_tokens": "Input",
-                "output_tokens": "Output",
-                "cache_read_tokens": "Cache read",
-                "cache_creation_tokens": "Cache creation",
-            },
+            {"input": "Input", "output": "Output", "cache_read": "Cache read", "cache_creation": "Cache creation"},
         ),
-        "active": drawing.sums("Active time", "seconds", {"active_user_s": "User", "active_cli_s": "CLI"}),
+        "active": drawing.sums("Active time", "seconds", {"active": "User", "active_cli": "CLI"}),
         "lines": drawing.sums("Lines of code", "count", {"lines_added": "Added", "lines_removed": "Removed"}),
     }
     names = ("cost", "requests", "tools", "decisions")
@@ -261,9 +257,13 @@ class _Drawing:
         self._links = [one.url(SESSIONS) for one in self._places]
 
     def sums(self, title: str, unit: Unit, names: Mapping[str, str]) -> Chart:
-        """A chart of sums.  names: sum → what its series is called."""
-        series = [Series(called, [float(row.get(name) or 0) for row in self._rows]) for name, called in names.items()]
-        return self._chart(title, unit, series, tuple(names))
+        """A chart of sums.  names: of ONLY, which says what is summed and leads to the sessions → its series' name."""
+        sums = {name: ONLY[name].counts[0] for name in names}
+        series = [
+            self._series(called, [float(row.get(sums[name]) or 0) for row in self._rows], ("only", name))
+            for name, called in names.items()
+        ]
+        return self._chart(title, unit, series, tuple(sums.values()))
 
     def parts(
         self,

@@ -212,6 +212,23 @@ async def test_a_bar_leads_to_the_sessions_of_its_hour_and_model(used: Pages) ->
 
 
 @pytest.mark.asyncio(loop_scope="session")
+async def test_a_bar_of_a_sum_leads_to_the_sessions_that_have_some_of_it(used: Pages) -> None:
+    found = charts((await used.get("/")).text)
+    for title, name, sessions in (
+        ("Lines of code", "Added", 1),
+        ("Lines of code", "Removed", 0),
+        ("Token usage", "Input", 2),
+        ("Token usage", "Cache read", 0),
+        ("Active time", "User", 0),  # of points without a session
+    ):
+        (series,) = [one for one in found[title]["series"] if one["name"] == name]
+        place = found[title]["labels"].index("2026-09-21T14:00:00Z")
+        listed = await used.get(found[title]["links"][place] + series["more"])
+        assert listed.status_code == 200
+        assert listed.text.count('<tr id="s-') == sessions, (title, name)
+
+
+@pytest.mark.asyncio(loop_scope="session")
 async def test_teams_are_ranked_with_share_and_change_and_lead_on(used: Pages) -> None:
     text = (await used.get("/")).text
     found = ranking(text)
