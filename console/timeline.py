@@ -118,8 +118,9 @@ class Agent:
         return max(one.ended_us for one in self.entries)
 
     def total(self, *columns: str) -> float:
-        """A sum over all of it."""
-        return sum(float(one.row.get(column) or 0) for one in self.entries for column in columns)
+        """A sum over all its requests, which alone are counted."""
+        requests = [one.row for one in self.entries if one.row["event_name"] == "api_request"]
+        return sum(float(row.get(column) or 0) for row in requests for column in columns)
 
 
 Item = Entry | Agent

@@ -166,7 +166,9 @@ def test_spans_that_are_each_others_parents_end() -> None:
 
 
 def test_what_an_agent_used_is_added_up() -> None:
-    rows = [row(n, agent_name="Plan", cost_usd=0.25, input_tokens=10, output_tokens=n) for n in range(3)]
+    used = {"agent_name": "Plan", "cost_usd": 0.25, "input_tokens": 10}
+    rows = [row(n, output_tokens=n, **used) for n in range(3)]
+    rows.append(row(3, "api_refusal", output_tokens=3, **used))  # tells of a request that has its own event
     (agent,) = timeline.items(rows)
     assert isinstance(agent, Agent)
     assert (agent.total("cost_usd"), agent.total("input_tokens", "output_tokens")) == (0.75, 33.0)
