@@ -10,14 +10,20 @@ from markupsafe import Markup
 from console.ask import moment
 
 NOTHING = "–"
+# Less is what adding in another order leaves.
+_DUST_USD = 1e-9
 
 
 def usd(value: float | None) -> str:
     """$1,234.50; small amounts with the digits that matter."""
     if value is None:
         return NOTHING
+    if abs(value) < _DUST_USD:
+        return "$0.00"
     sign = "−" if value < 0 else ""
-    if value and abs(value) < 0.01:
+    if abs(value) < 0.0001:
+        return f"{sign}<$0.0001"
+    if abs(value) < 0.01:
         return f"{sign}${abs(value):.4f}"
     return f"{sign}${abs(value):,.2f}"
 

@@ -22,7 +22,12 @@
     return grouped(value, 0);
   }
   const units = {
-    usd: (v) => `${v < 0 ? "−" : ""}$${v && Math.abs(v) < 0.01 ? Math.abs(v).toFixed(4) : grouped(Math.abs(v), 2)}`,
+    usd: (v) => {
+      const size = Math.abs(v);
+      if (size < 1e-9) return "$0.00"; // what adding in another order leaves
+      const said = size < 0.0001 ? "<$0.0001" : size < 0.01 ? `$${size.toFixed(4)}` : `$${grouped(size, 2)}`;
+      return `${v < 0 ? "−" : ""}${said}`;
+    },
     count: (v) => (Number.isInteger(v) || Math.abs(v) >= 100 ? grouped(v, 0) : grouped(v, 1)),
     tokens, seconds, ms: (v) => seconds(v / 1000), percent: (v) => `${(v * 100).toFixed(1)} %`,
   };
