@@ -54,6 +54,8 @@ COMMANDS = (
     "git commit -m 'mend the retry loop'",
     "ls -la",
 )
+AGENT = "general-purpose"
+REPOSITORIES = ("billing", "web", "exports")
 MCP = (("github", "create_pull_request"), ("jira", "search_issues"), ("postgres", "query"))
 
 
@@ -79,6 +81,7 @@ class User:
     model: str
     terminal: str
     os: tuple[str, str, str]
+    repository: str
     logs_prompts: bool
     logs_details: bool
     traces: bool
@@ -99,6 +102,15 @@ class Session:
     spans: list[dict[str, Any]] = field(default_factory=list)
     exported_ns: int = 0
     prompt_id: str = ""
+
+
+@dataclass(frozen=True)
+class At:
+    """Where in a trace something happens.  agent: the id of the subagent that does it; None: nobody's."""
+
+    trace_id: str
+    span_id: str
+    agent: str | None = None
 
 
 class Fleet:
@@ -167,17 +179,17 @@ class Fleet:
                 query_source="repl_main_thread", effort="high", has_category=False, has_explanation=False,
             )  # fmt: skip
         else:
-            trace_id, root = self._hex(16), self._hex(8)
+            at = At(self._hex(16), self._hex(8))
             for _ in range(rng.randint(1, 4)):
-                self._api_request(user, session, clock, trace_id, root)
+                self._api_request(user, session, clock, at)
                 if rng.random() < 0.8:
-                    self._tool(user, session, clock)
+                    self._tool(user, session, clock, at)
             if rng.random() < 0.04:
                 self._compaction(user, session, clock)
             if rng.random() < 0.06:
-                self._subagent(user, session, clock)
+                self._subagent(user, session, clock, at)
             if user.traces:
-                session.spans.append(_span("claude_code.interaction", trace_id, root, None, began, clock.now, {
+                session.spans.append(_span("claude_code.interaction", at.trace_id, at.span_id, None, began, clock.now, {
                     "user_prompt": shown, "user_prompt_length": len(prompt),
                     "interaction.duration_ms": (clock.now - began) // NS_PER_MS,
                 }))  # fmt: skip
@@ -194,7 +206,8 @@ class Fleet:
                 trigger="shift_tab",
             )
 
-    def _api_request(self, user: User, session: Session, clock: "_Clock", trace_id: str, root: str) -> None:
+    def _api_request(self, user: User, session: Session, clock: "_Clock", at: At) -> int:
+        """Returns: tokens in and out."""
         rng = self._random
         model = user.model if rng.random() < 0.85 else "claude-haiku-4-5-20251001"
         tokens = (
@@ -209,27 +222,32 @@ class Fleet:
         duration_ms = clock.pass_ms(rng.randint(300, 20_000))
         names = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_creation_tokens")
         source = {"query_source": "repl_main_thread", "effort": "high"}
+        if at.agent is not None:
+            source |= {"query_source": f"agent:builtin:{AGENT}", "agent.name": AGENT}
+        ttft_ms = rng.randint(1, duration_ms)
         self._event(
             user, session, clock, "api_request",
             model=model, **dict(zip(names, tokens, strict=True)), cost_usd=micros / 1e6, cost_usd_micros=micros,
-            duration_ms=duration_ms, request_id=request_id, speed="normal", **source,
+            duration_ms=duration_ms, ttft_ms=ttft_ms, request_id=request_id, speed="normal", **source,
         )  # fmt: skip
         self._event(
             user, session, clock, "assistant_response",
             response_length=tokens[1] * 4, response="Done." if user.logs_prompts else "<REDACTED>",
             request_id=request_id, model=model, query_source=source["query_source"],
         )  # fmt: skip
-        by = {"model": model, "query_source": "main", "effort": "high"}
+        by = {"model": model, "query_source": "main" if at.agent is None else "subagent", "effort": "high"}
         self._add(session, "cost.usage", micros / 1e6, **by)
         for kind, count in zip(("input", "output", "cacheRead", "cacheCreation"), tokens, strict=True):
             if count:
                 self._add(session, "token.usage", count, **by, type=kind)
         self._add(session, "active_time.total", duration_ms / 1000, type="cli")
         if user.traces:
-            session.spans.append(_span("claude_code.llm_request", trace_id, self._hex(8), root, began, clock.now, {
-                "model": model, "duration_ms": duration_ms, "input_tokens": tokens[0], "output_tokens": tokens[1],
-                "request_id": request_id, "attempt": 1, "success": True, "stop_reason": "tool_use",
-            }))  # fmt: skip
+            self._span(session, "claude_code.llm_request", at, began, clock.now, {
+                "model": model, "duration_ms": duration_ms, "ttft_ms": ttft_ms, "input_tokens": tokens[0],
+                "output_tokens": tokens[1], "request_id": request_id, "attempt": 1, "success": True,
+                "stop_reason": "tool_use",
+            })  # fmt: skip
+        return tokens[0] + tokens[1]
 
     def _api_errors(self, user: User, session: Session, clock: "_Clock") -> None:
         by = {"model": user.model, "error": "Overloaded", "status_code": 529, "speed": "normal"}
@@ -246,7 +264,7 @@ class Fleet:
                 total_retry_duration_ms=(clock.now - began) // NS_PER_MS,
             )  # fmt: skip
 
-    def _tool(self, user: User, session: Session, clock: "_Clock") -> None:
+    def _tool(self, user: User, session: Session, clock: "_Clock", at: At) -> None:
         rng = self._random
         tool, parameters, tool_input = self._tool_use(user)
         use = {"tool_name": tool, "tool_use_id": f"toolu_{self._hex(11)}"}
@@ -274,7 +292,10 @@ class Fleet:
         if rejected:
             return
         failed = rng.random() < 0.09
+        began = clock.now
         duration_ms = clock.pass_ms(rng.randint(2, 4000))
+        if user.traces:
+            self._span(session, "claude_code.tool", at, began, clock.now, {**use, "duration_ms": duration_ms})
         outcome: dict[str, Any] = {"success": "false" if failed else "true", "duration_ms": str(duration_ms)}
         if failed:
             outcome |= {"error_type": "ShellError" if tool == "Bash" else "Error"}
@@ -325,12 +346,27 @@ class Fleet:
             pre_tokens="155000", post_tokens="21000", precompute_reuse="miss_not_ready",
         )  # fmt: skip
 
-    def _subagent(self, user: User, session: Session, clock: "_Clock") -> None:
+    def _subagent(self, user: User, session: Session, clock: "_Clock", at: At) -> None:
+        use = {"tool_name": "Agent", "tool_use_id": f"toolu_{self._hex(11)}"}
+        inside = At(at.trace_id, self._hex(8), self._hex(8))
+        self._event(user, session, clock, "tool_decision", decision="accept", source="config", **use)
+        began, tokens, tools = clock.now, 0, self._random.randint(0, 3)
+        for number in range(tools + 1):
+            tokens += self._api_request(user, session, clock, inside)
+            if number < tools:
+                self._tool(user, session, clock, inside)
+        took = (clock.now - began) // NS_PER_MS
+        if user.traces:
+            named = {**use, "duration_ms": took, "subagent_type": AGENT}
+            self._span(session, "claude_code.tool", at, began, clock.now, named, span_id=inside.span_id)
         self._event(
             user, session, clock, "subagent_completed",
-            agent_type="general-purpose", is_built_in=True, is_async=False,
-            total_tokens=self._random.randint(1000, 90_000), total_tool_uses=self._random.randint(1, 30),
-            duration_ms=clock.pass_ms(self._random.randint(4000, 90_000)), model=user.model,
+            agent_type=AGENT, is_built_in=True, is_async=False, total_tokens=tokens, total_tool_uses=tools,
+            duration_ms=took, model=user.model,
+        )  # fmt: skip
+        self._event(
+            user, session, clock, "tool_result", **use, success="true", duration_ms=str(took), decision_type="accept",
+            decision_source="config", tool_input_size_bytes="180", tool_result_size_bytes="2048",
         )  # fmt: skip
 
     def _mcp_connection(self, user: User, clock: "_Clock") -> dict[str, Any]:
@@ -363,6 +399,22 @@ class Fleet:
     def _add(self, session: Session, metric: str, value: float, **attributes: str) -> None:
         key = (metric, tuple(attributes.items()))
         session.sums[key] = session.sums.get(key, 0.0) + value
+
+    def _span(
+        self,
+        session: Session,
+        name: str,
+        at: At,
+        start_ns: int,
+        end_ns: int,
+        attributes: dict[str, Any],
+        *,
+        span_id: str | None = None,
+    ) -> None:
+        own = {} if at.agent is None else {"agent_id": at.agent}
+        session.spans.append(
+            _span(name, at.trace_id, span_id or self._hex(8), at.span_id, start_ns, end_ns, attributes | own)
+        )
 
     def _export(self, user: User, session: Session, now_ns: int) -> list[Request]:
         resource = {"attributes": _attributes(_resource(user)), "droppedAttributesCount": 0}
@@ -419,6 +471,7 @@ class Fleet:
             os=rng.choice(
                 (("linux", "6.8.0", "amd64"), ("darwin", "25.1.0", "arm64"), ("windows", "10.0.26100", "amd64"))
             ),
+            repository=REPOSITORIES[number % len(REPOSITORIES)],
             logs_prompts=number % 3 == 0,
             logs_details=number % 2 == 0,
             traces=number % 4 == 0,
@@ -449,8 +502,10 @@ class _Clock:
 
 
 def _identity(user: User, session: Session) -> dict[str, Any]:
+    code = {"vcs.owner.name": "example", "vcs.repository.name": user.repository} if user.logs_details else {}
     return {
         **_team(user),
+        **code,
         "user.id": user.id,
         "session.id": session.id,
         "organization.id": user.organization_id,
