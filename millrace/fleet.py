@@ -223,7 +223,7 @@ class Fleet:
         names = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_creation_tokens")
         source = {"query_source": "repl_main_thread", "effort": "high"}
         if at.agent is not None:
-            source |= {"query_source": f"agent:builtin:{AGENT}", "agent.name": AGENT}
+            source |= {"query_source": AGENT, "agent.name": AGENT}
         ttft_ms = rng.randint(1, duration_ms)
         self._event(
             user, session, clock, "api_request",
