@@ -106,10 +106,13 @@ class Session:
 
 @dataclass(frozen=True)
 class At:
-    """Where in a trace something happens.  agent: the id of the subagent that does it; None: nobody's."""
+    """Where in a trace something happens.
+
+    span_id: within which; None: it is the root.  agent: the id of the subagent that does it; None: nobody's.
+    """
 
     trace_id: str
-    span_id: str
+    span_id: str | None = None
     agent: str | None = None
 
 
@@ -188,11 +191,10 @@ class Fleet:
                 self._compaction(user, session, clock)
             if rng.random() < 0.06:
                 self._subagent(user, session, clock, at)
-            if user.traces:
-                session.spans.append(_span("claude_code.interaction", at.trace_id, at.span_id, None, began, clock.now, {
-                    "user_prompt": shown, "user_prompt_length": len(prompt),
-                    "interaction.duration_ms": (clock.now - began) // NS_PER_MS,
-                }))  # fmt: skip
+            self._span(
+                user, session, "interaction", At(at.trace_id), (began, clock.now), at.span_id, user_prompt=shown,
+                user_prompt_length=len(prompt), **{"interaction.duration_ms": (clock.now - began) // NS_PER_MS},
+            )  # fmt: skip
         if rng.random() < 0.03:
             self._event(user, session, clock, "internal_error", error_name="TypeError")
         if rng.random() < 0.08:
@@ -241,12 +243,11 @@ class Fleet:
             if count:
                 self._add(session, "token.usage", count, **by, type=kind)
         self._add(session, "active_time.total", duration_ms / 1000, type="cli")
-        if user.traces:
-            self._span(session, "claude_code.llm_request", at, began, clock.now, {
-                "model": model, "duration_ms": duration_ms, "ttft_ms": ttft_ms, "input_tokens": tokens[0],
-                "output_tokens": tokens[1], "request_id": request_id, "attempt": 1, "success": True,
-                "stop_reason": "tool_use",
-            })  # fmt: skip
+        self._span(
+            user, session, "llm_request", at, (began, clock.now), model=model, duration_ms=duration_ms,
+            ttft_ms=ttft_ms, input_tokens=tokens[0], output_tokens=tokens[1], request_id=request_id, attempt=1,
+            success=True, stop_reason="tool_use",
+        )  # fmt: skip
         return tokens[0] + tokens[1]
 
     def _api_errors(self, user: User, session: Session, clock: "_Clock") -> None:
@@ -294,8 +295,7 @@ class Fleet:
         failed = rng.random() < 0.09
         began = clock.now
         duration_ms = clock.pass_ms(rng.randint(2, 4000))
-        if user.traces:
-            self._span(session, "claude_code.tool", at, began, clock.now, {**use, "duration_ms": duration_ms})
+        self._span(user, session, "tool", at, (began, clock.now), duration_ms=duration_ms, **use)
         outcome: dict[str, Any] = {"success": "false" if failed else "true", "duration_ms": str(duration_ms)}
         if failed:
             outcome |= {"error_type": "ShellError" if tool == "Bash" else "Error"}
@@ -356,9 +356,8 @@ class Fleet:
             if number < tools:
                 self._tool(user, session, clock, inside)
         took = (clock.now - began) // NS_PER_MS
-        if user.traces:
-            named = {**use, "duration_ms": took, "subagent_type": AGENT}
-            self._span(session, "claude_code.tool", at, began, clock.now, named, span_id=inside.span_id)
+        times = began, clock.now
+        self._span(user, session, "tool", at, times, inside.span_id, duration_ms=took, subagent_type=AGENT, **use)
         self._event(
             user, session, clock, "subagent_completed",
             agent_type=AGENT, is_built_in=True, is_async=False, total_tokens=tokens, total_tool_uses=tools,
@@ -402,19 +401,27 @@ class Fleet:
 
     def _span(
         self,
+        user: User,
         session: Session,
-        name: str,
+        kind: str,
         at: At,
-        start_ns: int,
-        end_ns: int,
-        attributes: dict[str, Any],
-        *,
+        times_ns: tuple[int, int],
         span_id: str | None = None,
+        **attributes: Any,
     ) -> None:
-        own = {} if at.agent is None else {"agent_id": at.agent}
-        session.spans.append(
-            _span(name, at.trace_id, span_id or self._hex(8), at.span_id, start_ns, end_ns, attributes | own)
-        )
+        """What happened from one time to another.  at: where.  span_id: of what others happen in."""
+        if not user.traces:
+            return
+        told = _identity(user, session) | {"span.type": kind} | attributes
+        if at.agent is not None:
+            told |= {"agent_id": at.agent}
+        above = {} if at.span_id is None else {"parentSpanId": at.span_id}
+        start_ns, end_ns = times_ns
+        session.spans.append({
+            "traceId": at.trace_id, "spanId": span_id or self._hex(8), **above, "name": f"claude_code.{kind}",
+            "kind": 1, "startTimeUnixNano": str(start_ns), "endTimeUnixNano": str(end_ns),
+            "attributes": _attributes(told), "status": {"code": 0},
+        })  # fmt: skip
 
     def _export(self, user: User, session: Session, now_ns: int) -> list[Request]:
         resource = {"attributes": _attributes(_resource(user)), "droppedAttributesCount": 0}
@@ -525,16 +532,6 @@ def _resource(user: User) -> dict[str, str]:
     os_type, os_version, arch = user.os
     host = {"host.arch": arch, "os.type": os_type, "os.version": os_version}
     return {**_team(user), **host, "service.name": "claude-code", "service.version": VERSION}
-
-
-def _span(
-    name: str, trace_id: str, span_id: str, parent: str | None, start_ns: int, end_ns: int, attributes: dict[str, Any]
-) -> dict[str, Any]:
-    return {
-        "traceId": trace_id, "spanId": span_id, **({"parentSpanId": parent} if parent else {}), "name": name, "kind": 1,
-        "startTimeUnixNano": str(start_ns), "endTimeUnixNano": str(end_ns), "attributes": _attributes(attributes),
-        "status": {"code": 0},
-    }  # fmt: skip
 
 
 def _attributes(values: dict[str, Any]) -> list[dict[str, Any]]:
