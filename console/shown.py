@@ -88,16 +88,19 @@ def change(now: float | None, before: float | None) -> str:
 
 
 def time(value: str | datetime | None, form: str = "minute") -> Markup:
-    """A time as <time>: UTC here, the viewer's zone once app.js has run, UTC on hover.  form: minute, second, day."""
+    """A time as <time>: UTC here, the viewer's zone once app.js has run, UTC on hover.
+
+    form: minute, second; day: a day of UTC, which it is in every zone.
+    """
     at = moment(value) if isinstance(value, str) else value
     if at is None:
         return Markup(NOTHING)
     at = at.astimezone(UTC)
-    text = at.strftime({"minute": "%Y-%m-%d %H:%M", "second": "%Y-%m-%d %H:%M:%S", "day": "%Y-%m-%d"}[form])
-    iso = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return Markup('<time datetime="{}" data-form="{}" title="{} UTC">{}</time>').format(
-        iso, form, at.strftime("%Y-%m-%d %H:%M:%S"), text
-    )
+    day, second = at.strftime("%Y-%m-%d"), at.strftime("%Y-%m-%d %H:%M:%S")
+    text = {"minute": second[:-3], "second": second, "day": day}[form]
+    iso = day if form == "day" else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    title = day if form == "day" else second
+    return Markup('<time datetime="{}" data-form="{}" title="{} UTC">{}</time>').format(iso, form, title, text)
 
 
 def short(text: Any, length: int = 12) -> str:

@@ -3,24 +3,52 @@
   "use strict";
   const TICK_MS = 3000;
 
+  // Every time on a page is written here, those of its charts too: in the viewer's zone, but days as what they are, UTC's.
   const forms = {
     minute: { dateStyle: "medium", timeStyle: "short" },
     second: { dateStyle: "medium", timeStyle: "medium" },
-    day: { dateStyle: "medium" },
+    day: { dateStyle: "medium", timeZone: "UTC" },
+    // On an axis: of one day, of some days, of many.
+    axisHour: { hour: "2-digit", minute: "2-digit" },
+    axisHours: { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" },
+    axisDay: { month: "short", day: "numeric", timeZone: "UTC" },
   };
   const spelled = Object.fromEntries(
     Object.entries(forms).map(([name, form]) => [name, new Intl.DateTimeFormat(undefined, form)]),
   );
+  const zone = spelled.minute.resolvedOptions().timeZone.replaceAll("_", " ");
+  const said = (iso, form) => spelled[form].format(new Date(iso));
+  window.millraceTime = said;
 
-  function localTime(element) {
-    const at = new Date(element.getAttribute("datetime"));
-    if (Number.isNaN(at.getTime())) return;
-    const text = (spelled[element.dataset.form] || spelled.minute).format(at);
+  const LOCAL = "time[datetime], [data-zone]";
+  function local(element) {
+    const text = element.matches("[data-zone]") ? zone : said(element.dateTime, element.dataset.form);
     if (element.textContent !== text) element.textContent = text;
   }
-  function localTimes(root) {
-    for (const element of root.querySelectorAll("time[datetime]")) localTime(element);
+  function locals(root) {
+    for (const element of root.querySelectorAll(LOCAL)) local(element);
   }
+
+  // A range is typed in the viewer's zone, and the address has it in UTC, so that it is the same for everybody. Of an
+  // hour that the clock shows twice the first is meant; but what was not touched stays the time that it was.
+  const MINUTE_MS = 60_000;
+  function instant(input) {
+    if (input.value === input.defaultValue) return input.dataset.utc;
+    return input.value && `${new Date(input.value).toISOString().slice(0, 16)}Z`;
+  }
+  function tellUtc(input) {
+    input.title = instant(input).replace("T", " ").replace("Z", " UTC");
+  }
+  function localInput(input) {
+    const at = new Date(input.dataset.utc);
+    // The attribute, for steps are counted from it: the hours of UTC begin at half past in some zones.
+    input.defaultValue = new Date(at - at.getTimezoneOffset() * MINUTE_MS).toISOString().slice(0, 16);
+    tellUtc(input);
+  }
+  document.addEventListener("input", (event) => { if (event.target.matches("[data-utc]")) tellUtc(event.target); });
+  document.addEventListener("formdata", (event) => {
+    for (const input of event.target.querySelectorAll("[data-utc]")) event.formData.set(input.name, instant(input));
+  });
 
   // Charts: the library is loaded when the first one is there, and never again.
   let library = null;
@@ -41,12 +69,15 @@
   }
 
   function fresh(root) {
-    localTimes(root);
+    locals(root);
     charts(root);
     root.dispatchEvent(new CustomEvent("millrace:fresh", { bubbles: true }));
   }
 
-  document.addEventListener("DOMContentLoaded", () => fresh(document.body));
+  document.addEventListener("DOMContentLoaded", () => {
+    for (const input of document.querySelectorAll("[data-utc]")) localInput(input);
+    fresh(document.body);
+  });
   document.addEventListener("htmx:afterSettle", (event) => fresh(event.target instanceof Element ? event.target : document.body));
   // A part that changes while one reads it must not lose what was opened in it, or drawn.
   document.addEventListener("htmx:configRequest", (event) => {
@@ -59,7 +90,7 @@
       !(name === "open" && node instanceof HTMLDetailsElement) && !(name === "style" || name.startsWith("_echarts"));
     Idiomorph.defaults.callbacks.beforeNodeMorphed = (before, after) => {
       // Else a time is the server's until all has settled, at every turn.
-      if (after instanceof HTMLTimeElement) localTime(after);
+      if (after instanceof Element && after.matches(LOCAL)) local(after);
       if (!(before instanceof Element) || !before.matches?.("[data-chart]")) return true;
       const script = before.querySelector("script"), news = after.querySelector?.("script");
       if (script && news && script.textContent !== news.textContent) {
@@ -70,7 +101,7 @@
       return false;
     };
     Idiomorph.defaults.callbacks.beforeNodeAdded = (node) => {
-      if (node instanceof Element) localTimes(node);
+      if (node instanceof Element) locals(node);
       return true;
     };
     Idiomorph.defaults.callbacks.beforeNodeRemoved = (node) =>
@@ -82,7 +113,7 @@
   function stale(failed) {
     const box = document.getElementById("stale");
     since = failed ? since ?? new Date() : null;
-    const text = failed ? `No answer since ${spelled.second.format(since)}: what you see is of then. It is asked again by itself.` : "";
+    const text = failed ? `No answer since ${said(since, "second")}: what you see is of then. It is asked again by itself.` : "";
     if (box.textContent !== text) box.textContent = text;
     box.hidden = !failed;
   }

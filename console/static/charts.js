@@ -41,12 +41,15 @@
     percent: (v) => `${(v * 100).toFixed(0)} %`,
   };
 
-  const hour = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
-  const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", timeZone: "UTC" });
-  const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
-  const when = (iso, bucket) => (bucket === "hour" ? hour : day).format(new Date(iso));
-  const whenFull = (iso, bucket) =>
-    bucket === "hour" ? `${full.format(new Date(iso))} (${iso.slice(5, 16).replace("T", " ")} UTC)` : `${day.format(new Date(iso))}${bucket === "week" ? ", the week" : ""} (UTC)`;
+  const time = window.millraceTime;
+  const DAY_MS = 86_400_000;
+  function tick(data) {
+    const long = Date.parse(data.labels.at(-1)) - Date.parse(data.labels[0]) >= DAY_MS;
+    const form = data.bucket !== "hour" ? "axisDay" : long ? "axisHours" : "axisHour";
+    return (iso) => time(iso, form);
+  }
+  const when = (iso, bucket) =>
+    bucket === "hour" ? `${time(iso, "minute")} (${iso.slice(0, 16).replace("T", " ")} UTC)` : `${bucket === "week" ? "Week from " : ""}${time(iso, "day")} (UTC)`;
 
   // Durations in steps that people count in, and no more than all of something.
   const steps = [1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 14400, 28800, 86400, 172800, 604800];
@@ -65,7 +68,7 @@
     const palette = [1, 2, 3, 4, 5, 6, 7, 8].map((n) => colour(`--c${n}`));
     const rank = data.kind === "rank";
     const names = { type: "category", data: data.labels, axisLine: { lineStyle: { color: line } }, axisTick: { show: false },
-      axisLabel: { color: faint, hideOverlap: true, ...(data.times ? { formatter: (v) => when(v, data.bucket) } : { width: rank ? 150 : 90, overflow: "truncate" }) },
+      axisLabel: { color: faint, hideOverlap: true, ...(data.times ? { formatter: tick(data) } : { width: rank ? 150 : 90, overflow: "truncate" }) },
       ...(rank ? { inverse: true } : {}) };
     const values = { type: "value", axisLabel: { color: faint, formatter: axis[data.unit], hideOverlap: true }, splitLine: { lineStyle: { color: line } },
       splitNumber: 4, minInterval: data.unit === "count" || data.unit === "tokens" ? 1 : 0, ...ticks(data) };
@@ -75,7 +78,7 @@
       legend: data.series.length > 1 ? { type: "scroll", top: 0, left: 0, itemWidth: 12, itemHeight: 10, textStyle: { color: text }, pageTextStyle: { color: faint } } : undefined,
       tooltip: { trigger: "axis", axisPointer: { type: data.kind === "lines" ? "line" : "shadow" }, renderMode: "richText", confine: true,
         backgroundColor: surface, borderColor: line, textStyle: { color: text },
-        formatter: (points) => [data.times ? whenFull(points[0].name, data.bucket) : points[0].name,
+        formatter: (points) => [data.times ? when(points[0].name, data.bucket) : points[0].name,
           ...points.filter((p) => p.value).map((p) => `${p.marker ? "" : ""}${p.seriesName}: ${units[data.unit](p.value)}`)].join("\n") },
       xAxis: rank ? values : names, yAxis: rank ? names : values,
       series: data.series.map((one) => ({

@@ -49,6 +49,14 @@ def running() -> Iterator[Browser]:
             browser.close()
 
 
+def refreshed(page: Page, times: int = 1) -> None:
+    """Wait until the page has kept itself current so many times more."""
+    for _ in range(times):
+        with page.expect_response(lambda answer: "x-millrace-tick" in answer.request.headers):
+            pass
+    page.wait_for_function("() => !document.querySelector('.htmx-request, .htmx-swapping, .htmx-settling')")
+
+
 class Window:
     """One person's window. What the browser complains of (a script that failed, a policy that was broken) is kept."""
 

@@ -1,21 +1,17 @@
-"""What a browser makes of every page: the viewer's zone, nothing that jumps, the menu of a phone, the theme."""
+"""What a browser makes of every page: nothing that jumps, the menu of a phone, the theme."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
-from tests.console.browser import Window
+from tests.console.browser import Window, refreshed
 
 pytestmark = pytest.mark.slow
 
 PHONE = {"width": 390, "height": 844}
-# Half an hour off, so that no time is by chance the same in it.
-ZONE = "Asia/Kolkata"
 # Google's bound of what counts as good.
 SHIFT_MAX = 0.1
 OBSERVE = """
@@ -29,35 +25,6 @@ SHIFTED = """() => new Promise((told) =>
   requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => told(window.shifted), 0))))"""
 PUSH = "() => { const box = document.createElement('div'); box.style.height = '500px'; document.body.prepend(box); }"
 BACKGROUND = "() => getComputedStyle(document.body).backgroundColor"
-
-
-def refreshed(page: Page, times: int = 1) -> None:
-    """Wait until the page has kept itself current so many times more."""
-    for _ in range(times):
-        with page.expect_response(lambda answer: "x-millrace-tick" in answer.request.headers):
-            pass
-    page.wait_for_function("() => !document.querySelector('.htmx-request, .htmx-swapping, .htmx-settling')")
-
-
-def wrong_times(page: Page) -> list[str]:
-    """Every time of the list that is not the viewer's own, with UTC on hover."""
-    found = page.eval_on_selector_all(
-        "main table time", "all => all.map((one) => [one.dateTime, one.textContent, one.title])"
-    )
-    assert found, "there is no time to look at"
-    wrong = []
-    for iso, text, title in found:
-        at = datetime.fromisoformat(iso).astimezone(UTC)
-        if f"{at.astimezone(ZoneInfo(ZONE)):%H:%M}" not in text or title != f"{at:%Y-%m-%d %H:%M:%S} UTC":
-            wrong.append(f"{iso}: {text} ({title})")
-    return wrong
-
-
-def test_times_are_of_the_viewers_zone_and_of_utc_on_hover(window: Callable[..., Window]) -> None:
-    page = window(timezone_id=ZONE, locale="en-GB").go("/sessions?range=7d&tenant=local")
-    assert wrong_times(page) == []
-    refreshed(page)
-    assert wrong_times(page) == []
 
 
 @pytest.mark.parametrize("path", ["/", "/cost", "/adoption", "/reliability"])
