@@ -57,6 +57,9 @@ def test_a_time_carries_its_zone_and_utc() -> None:
         '<time datetime="2026-11-21T09:30:15.250Z" data-form="minute" title="2026-11-21 09:30:15 UTC">'
         "2026-11-21 09:30</time>"
     )
+    assert shown.time("2026-11-21T00:00:00Z", "day") == (
+        '<time datetime="2026-11-21" data-form="day" title="2026-11-21 UTC">2026-11-21</time>'
+    )
     assert shown.time(None) == "–"
 
 
