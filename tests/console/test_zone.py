@@ -23,10 +23,9 @@ IN_INDIA = {"timezone_id": "Asia/Kolkata", "locale": "en-GB"}
 NAMES = ("Asia/Kolkata", "Asia/Calcutta")
 # Behind UTC, so that a day of UTC begins the day before; and with an hour that is skipped, and one that comes twice.
 IN_NEW_YORK = {"timezone_id": "America/New_York", "locale": "en-GB"}
-# Every page with times, charts or days.
+# Pages with charts of hours and of days, and with lists.
 PATHS = (
     "/",
-    "/cost?range=7d",
     "/adoption?range=7d",
     "/sessions?range=7d&tenant=local",
     "/reliability",
