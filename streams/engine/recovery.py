@@ -145,6 +145,11 @@ class Standbys(Recovery):
 class Tables(TableManager):
     """Faust's table manager, with the recovery above."""
 
+    async def on_start(self) -> None:
+        """Without the second that Faust waits for tables to be added: ours, and the agents, are all there by now."""
+        await self._update_channels()
+        await self.recovery.start()
+
     @property
     def recovery(self) -> Standbys:
         """Made when it is first asked for."""

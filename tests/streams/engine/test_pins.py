@@ -72,6 +72,11 @@ LEANED_ON = {
     "faust.transport.drivers.aiokafka:Consumer._to_message": ("7b238ea2", "a changelog record as Faust's message"),
     "faust.transport.drivers.aiokafka:Producer._new_producer": ("5f49567f", "replaced: our settings"),
     "faust.transport.drivers.aiokafka:Producer.on_start": ("0cdadfff", "extended: the lease guards the producer"),
+    "faust.agents.manager:AgentManager.on_start": (
+        "c88f5fda",
+        "has them all subscribed to their topics before the tables start",
+    ),
+    "faust.tables.manager:TableManager.on_start": ("a699ed79", "replaced: it waits a second for tables"),
     "faust.tables.recovery:Recovery._slurp_changelogs": (
         "7f3941b5",
         "finds every record already applied and only looks whether recovery has ended",
