@@ -18,6 +18,7 @@ from schemas import codec, keys, topics
 from service.cluster import ensure_topics
 from service.control import publish
 from tests.e2e.stack import free_ports
+from tests.ingest_gateway.otlp import bearer
 
 RECORDS = {name: topics.CATALOGUE[name].record for name in ("events", "content", "metrics", "spans", "rejected")}
 
@@ -88,15 +89,24 @@ class Gateway:
         await ensure_topics(self.kafka, topics.CATALOGUE.values(), self.prefix, "local")
 
     async def key(self, tenant: str | None, kind: keys.Kind = "ingest") -> str:
-        """A new key, in force when this returns (the gateway follows the control topic)."""
+        """A new key, in force when this returns."""
         text, key_id = keys.new_key(kind)
-        await self.publish_key(keys.KeyRecord(key_id, kind, tenant, keys.key_hash(text), "test"))
+        await self.publish_key(text, keys.KeyRecord(key_id, kind, tenant, keys.key_hash(text), "test"))
         return text
 
-    async def publish_key(self, record: keys.KeyRecord) -> None:
+    async def publish_key(self, text: str, record: keys.KeyRecord) -> None:
+        """Returns when the gateway, if it runs, has read of it. One that speaks TLS cannot be asked."""
         value = keys.control_value(record, updated_at=time.time_ns() // 1000, updated_by="tests")
         await publish(self.kafka, self.prefix, [value])
-        await asyncio.sleep(0.7)
+        async with asyncio.timeout(20):
+            while self.process is not None and await self.knows(text) == record.deleted:
+                await asyncio.sleep(0.02)
+
+    async def knows(self, key: str) -> bool:
+        """Whether a key opens anything, be it this or not."""
+        async with httpx.AsyncClient(timeout=10) as client:
+            url = f"http://127.0.0.1:{self.http_port}/v1/logs"
+            return (await client.post(url, content=b"{}", headers=bearer(key))).status_code != 401
 
     async def stored(self, topic: str, tenant: str) -> list[dict[str, Any]]:
         """Everything of a tenant that stands in a topic now, partition by partition."""

@@ -192,8 +192,8 @@ async def test_without_a_right_key_nothing_is_taken(
 async def test_a_revoked_key_stops_at_once(gateway: Gateway, http: httpx.Client, key: str, tenant: str) -> None:
     headers = bearer(key)
     assert http.post("/v1/logs", content=as_json(LOGS), headers=headers).status_code == 200
-    parsed = keys.parse_key(key)
-    await gateway.publish_key(keys.KeyRecord(parsed.id, "ingest", tenant, keys.key_hash(key), "test", deleted=True))
+    revoked = keys.KeyRecord(keys.parse_key(key).id, "ingest", tenant, keys.key_hash(key), "test", deleted=True)
+    await gateway.publish_key(key, revoked)
     assert http.post("/v1/logs", content=as_json(LOGS), headers=headers).status_code == 401
 
 

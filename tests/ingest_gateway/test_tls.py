@@ -38,7 +38,7 @@ def gateway(kafka: Broker, ca: trustme.CA, tmp_path: Path, request: pytest.Fixtu
     gateway = Gateway(kafka.bootstrap, f"s{uuid.uuid4().hex[:8]}", tmp_path / "log", **settings)
     asyncio.run(gateway.make_topics())
     try:
-        yield gateway.start()
+        yield gateway
     finally:
         gateway.kill()
 
@@ -57,6 +57,7 @@ async def over_grpc(gateway: Gateway, credentials: grpc.ChannelCredentials, key:
 @pytest.mark.parametrize("gateway", [False], indirect=True)
 async def test_both_ports_speak_tls(gateway: Gateway, ca: trustme.CA, tenant: str) -> None:
     key = await gateway.key(tenant)
+    gateway.start()
     context = ssl.create_default_context()
     ca.configure_trust(context)
     assert await over_http(gateway, context, key) == 200
@@ -70,6 +71,7 @@ async def test_both_ports_speak_tls(gateway: Gateway, ca: trustme.CA, tenant: st
 @pytest.mark.parametrize("gateway", [True], indirect=True)
 async def test_with_a_client_ca_only_proven_clients_get_in(gateway: Gateway, ca: trustme.CA, tenant: str) -> None:
     key = await gateway.key(tenant)
+    gateway.start()
     client = ca.issue_cert("client.example")
     context = ssl.create_default_context()
     ca.configure_trust(context)
