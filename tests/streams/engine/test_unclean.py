@@ -6,8 +6,9 @@ Or, worse, it is gone and others wrote on in its place before anybody looked.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.errors import KafkaError
 
+from millrace.kafka import cached_jars
 from tests.chaos.brokers import Brokers
 from tests.streams.engine.harness import Admin, Pipeline, Worker
 from tests.streams.engine.worker import PARTITIONS, RECORD
@@ -28,6 +30,33 @@ STAYS, LEADS, LAGS = 1, 2, 3
 PATIENCE_S = 120.0
 BROKERS_TIME = {"message_timestamp_type": "LogAppendTime"}
 REBUILD = "start with a higher epoch (MILLRACE_STREAMS_EPOCH=2 MILLRACE_STREAMS_SHADOW=true)"
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brokers]:
+    """One for all, for its start takes long; each test has pipelines of names of its own."""
+    cache = os.environ.get("MILLRACE_CACHE")
+    with Brokers(cached_jars(Path(cache) if cache else None), tmp_path_factory.mktemp("kafka"), 3) as three:
+        yield three
+
+
+@pytest.fixture
+def brokers(cluster: Brokers) -> Brokers:
+    """Its three nodes, all up, whichever died in the test before."""
+    for node in cluster.nodes:
+        if node.process is None or node.process.poll() is not None:
+            node.start()
+    asyncio.run(all_known(cluster))
+    return cluster
+
+
+async def all_known(brokers: Brokers) -> None:
+    """A topic that is created now gets its replicas in sync."""
+    deadline = time.monotonic() + PATIENCE_S
+    async with Admin(brokers.bootstrap) as client:
+        while len((await client.describe_cluster())["brokers"]) < len(brokers.nodes):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.2)
 
 
 async def create(pipeline: Pipeline, sloppy: str = "a-changelog") -> str:
@@ -72,7 +101,7 @@ async def test_a_changelog_cut_by_an_unclean_election_is_refused_in_use_and_at_a
 ) -> None:
     _, leading, lagging = brokers.nodes
     bootstrap = brokers.nodes[0].bootstrap
-    pipelines = {case: Pipeline(bootstrap, tmp_path / case, case) for case in ("in-use", "start")}
+    pipelines = {case: Pipeline(bootstrap, tmp_path / case, f"changelog-{case}") for case in ("in-use", "start")}
     try:
         changelogs = {case: await create(pipeline) for case, pipeline in pipelines.items()}
         for pipeline in pipelines.values():
@@ -146,7 +175,7 @@ async def test_a_source_that_was_cut_and_written_on_is_refused_in_use_and_at_a_s
 ) -> None:
     """Its end is beyond what was folded: only the leader epochs tell. What does not look at them is wrong."""
     cases = ("in-use", "asleep", "start", "unaware")
-    pipelines = {case: Pipeline(brokers.nodes[0].bootstrap, tmp_path / case, case) for case in cases}
+    pipelines = {case: Pipeline(brokers.nodes[0].bootstrap, tmp_path / case, f"source-{case}") for case in cases}
     try:
         topics = [await create(pipeline, sloppy="a") for pipeline in pipelines.values()]
         workers = {}
@@ -183,7 +212,7 @@ async def test_a_source_that_was_cut_and_written_on_is_refused_in_use_and_at_a_s
         workers["start"].start(epoch=2)
         await folded(workers["start"], 1_500)
         assert await workers["start"].stop() == 0
-        rebuilt = await pipelines["start"].changelog("a", group="start-e2")
+        rebuilt = await pipelines["start"].changelog("a", group="source-start-e2")
         assert rebuilt.best == await held(pipelines["start"])
 
         unaware = pipelines["unaware"]
@@ -203,7 +232,9 @@ async def test_a_folder_of_a_changelog_that_was_cut_and_written_on_is_refused(br
     The first took small chunks: where its rows were, those of the second are further, and are of records that the first
     has never seen. Nobody touches their keys again, so a folder that is not looked at never gets them.
     """
-    aware, unaware = (Pipeline(brokers.nodes[0].bootstrap, tmp_path / name, name) for name in ("aware", "unaware"))
+    aware, unaware = (
+        Pipeline(brokers.nodes[0].bootstrap, tmp_path / name, f"folder-{name}") for name in ("aware", "unaware")
+    )
     pipelines = (aware, unaware)
     try:
         changelogs = [await create(pipeline) for pipeline in pipelines]
