@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from millrace.kafka import HOST, Broker, free_port, new_cluster_id
+from millrace.kafka import HOST, Broker, new_cluster_id
+from tests.e2e.stack import free_ports
 
 _HEAP_MB = {1: 512, 3: 320}
 
@@ -16,7 +17,8 @@ class Brokers:
     """A context manager.  count: 1 or 3; with 3 a topic may have three replicas, and two must have what is acked."""
 
     def __init__(self, jars: Path, folder: Path, count: int) -> None:
-        clients, controllers = ([free_port() for _ in range(count)] for _ in range(2))
+        ports = free_ports(2 * count)
+        clients, controllers = ports[:count], ports[count:]
         voters = ",".join(f"{number}@{HOST}:{port}" for number, port in enumerate(controllers, 1))
         copies = {
             "offsets.topic.replication.factor": str(count),

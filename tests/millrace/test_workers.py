@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
-from millrace.kafka import Broker, free_port
+from millrace.kafka import Broker
 from millrace.supervisor import ask_health
 from schemas.topics import CATALOGUE
 from service.cluster import ensure_topics
 from tests.chaos.load import Load
 from tests.chaos.verify import differences
+from tests.e2e.stack import free_ports
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
@@ -72,7 +73,7 @@ class Workers:
 
 @pytest.fixture
 def workers(kafka: Broker, prefix: str, tmp_path: Path) -> Iterator[tuple[Workers, subprocess.Popen[bytes]]]:
-    ports = dict(zip(NAMES, (free_port(), free_port()), strict=True))
+    ports = dict(zip(NAMES, free_ports(len(NAMES)), strict=True))
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("MILLRACE_")},
         "PYTHONPATH": str(ROOT),

@@ -21,6 +21,7 @@ from schemas import keys
 from schemas.topics import CATALOGUE, full_name, partition_for
 from service import control
 from service.cluster import ensure_topics
+from tests.e2e.stack import free_ports
 from tests.sinks.lake.stores import rows, scan
 from tests.sinks.records import content, encoded, event, ids, session, span
 
@@ -35,7 +36,7 @@ class Sinks:
         self.kafka = {"bootstrap_servers": kafka.bootstrap}
         self.prefix = prefix
         self.data = data
-        self.health_port, self.sql_port = free_port(), free_port()
+        self.health_port, self.sql_port = free_ports(2)
         self.key = ""
         self.process: subprocess.Popen[bytes] | None = None
         self.log = data.parent / "sinks.log"
