@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,29 +14,55 @@ ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 
-def chaos(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tests.chaos", "--rate", "400", "--sessions", "40", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False, timeout=600)
+class Chaos:
+    """A run of the command, from its making on; `end` waits for it."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.results = folder / "results.jsonl"
+        command = [sys.executable, "-m", "tests.chaos", "--rate", "400", "--sessions", "40"]
+        command += ["--results", str(self.results), *arguments]
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def end(self, verdict: str) -> tuple[int, str]:
+        """Exit code and what it said, which ends with this verdict."""
+        said, errors = self.process.communicate(timeout=600)
+        assert said.splitlines()[-1:] == [verdict], said + errors
+        return self.process.returncode, said
 
 
-def test_faults_drawn_from_a_seed_leave_every_row_exact(tmp_path: Path) -> None:
-    results = tmp_path / "results.jsonl"
-    done = chaos("--seed", "4", "--minutes", "0.2", "--faults", "kill,wipe,term", "--results", str(results))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1] == "EXACT"
-    assert '"verdict": "EXACT"' in results.read_text()
+@pytest.fixture(scope="module")
+def protected_and_not(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Chaos, Chaos]]:
+    """With what makes it exact and without the ids of records. At once: both wait for most of their time."""
+    runs = (
+        Chaos(tmp_path_factory.mktemp("with"), "--seed", "4", "--minutes", "0.2", "--faults", "kill,wipe,term"),
+        Chaos(
+            tmp_path_factory.mktemp("without"),
+            *("--seed", "5", "--minutes", "0.1", "--faults", "kill", "--without", "ids"),
+        ),
+    )
+    yield runs
+    for run in runs:
+        run.process.kill()
 
 
-def test_no_row_depends_on_the_clocks_of_the_workers() -> None:
-    done = chaos("--seed", "6", "--minutes", "0.2", "--faults", "clock step")
-    assert done.stdout.splitlines()[-1] == "EXACT", done.stdout + done.stderr
-    assert " has its clock set " in done.stdout
-    assert "exit code" not in done.stdout, "none ended"
+def test_faults_drawn_from_a_seed_leave_every_row_exact(protected_and_not: tuple[Chaos, Chaos]) -> None:
+    run, _ = protected_and_not
+    code, _ = run.end("EXACT")
+    assert code == 0
+    assert '"verdict": "EXACT"' in run.results.read_text()
 
 
-def test_without_the_ids_of_records_the_resends_are_found_to_count() -> None:
+def test_without_the_ids_of_records_the_resends_are_found_to_count(protected_and_not: tuple[Chaos, Chaos]) -> None:
     """Control. If this is exact, the verifier is blind."""
-    done = chaos("--seed", "5", "--minutes", "0.1", "--faults", "kill", "--without", "ids")
-    assert done.stdout.splitlines()[-1] == "WRONG", done.stdout + done.stderr
-    assert done.returncode == 1
-    assert any(line.startswith("sessions: ") and line.endswith(" wrong") for line in done.stdout.splitlines())
+    _, run = protected_and_not
+    code, said = run.end("WRONG")
+    assert code == 1
+    assert any(line.startswith("sessions: ") and line.endswith(" wrong") for line in said.splitlines())
+
+
+def test_no_row_depends_on_the_clocks_of_the_workers(tmp_path: Path) -> None:
+    _, said = Chaos(tmp_path, "--seed", "6", "--minutes", "0.2", "--faults", "clock step").end("EXACT")
+    assert " has its clock set " in said
+    assert "exit code" not in said, "none ended"
