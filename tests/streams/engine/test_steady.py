@@ -63,11 +63,12 @@ async def test_clean_leader_changes_restarts_compaction_and_retention_are_never_
     try:
         await create(pipeline)
         workers = [pipeline.worker(instance_id=f"w{number}", standbys=1, chunk_records=50) for number in range(2)]
+        late.start()
         await pipeline.produce(500)
-        await pipeline.drain()  # all three
-        await late.ready()
-        late.kill()  # its folder stands still from here on
+        await pipeline.drain(revive=False)
+        late.kill()  # its folder, with rows of every partition, stands still from here on
         pipeline.workers.remove(late)
+        pipeline.revive()
         stop = asyncio.Event()
         load = asyncio.ensure_future(pipeline.produce_until(stop, rate=200))
         for number, node in enumerate(brokers.nodes):
