@@ -1,15 +1,15 @@
-"""kill -9 of each process during a replay, the sender re-sending what was not acknowledged: each record once."""
+"""kill -9 of each process during one replay, the senders re-sending what was not acknowledged: each record once."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from pathlib import Path
 
 import pytest
 
 from millrace.fleet import NS_PER_S, Fleet, Request, Signal
-from millrace.sender import Sender
+from millrace.sender import Protocol, Sender
 from sinks.lake import latest
 from tests.e2e import lake
 from tests.e2e.requests import keep
@@ -17,8 +17,10 @@ from tests.e2e.stack import Stack, eventually
 from tests.e2e.truth import Sql, differences, truth
 
 EVENTS = 50_000
-KILLS = 3
-SENDERS = 8
+# Of the gateway among others: over both of its fronts.
+VICTIMS = ("gateway", "streams", "sinks") * 3
+PROTOCOLS: tuple[Protocol, ...] = ("grpc", "http/json")
+SENDERS = 4
 TURNS = 6
 
 
@@ -41,32 +43,46 @@ def fleet(seed: int) -> list[Request]:
     return requests
 
 
-async def send_all(requests: list[Request], endpoint: str, key: str, protocol: str, progress: list[int]) -> int:
-    """Send everything until it is acknowledged; returns how many sends that took."""
-    waiting = list(reversed(requests))
-    attempts = 0
+async def send_all(
+    waiting: list[Request], may_send: asyncio.Semaphore, endpoint: str, key: str, protocol: Protocol
+) -> tuple[int, int]:
+    """Send what waits until it is acknowledged; returns how many requests that were, and how many sends they took."""
+    requests = attempts = 0
 
     async def work(sender: Sender) -> None:
-        nonlocal attempts
-        while waiting:
+        nonlocal requests, attempts
+        while True:
+            await may_send.acquire()
+            if not waiting:
+                return
             outcome = await sender.send(waiting.pop())
             assert (outcome.refused, outcome.rejected) == ("", 0)
-            attempts += outcome.attempts
-            progress[0] += 1
+            requests, attempts = requests + 1, attempts + outcome.attempts
 
-    async with Sender(endpoint, key, protocol) as sender:  # type: ignore[arg-type]
+    async with Sender(endpoint, key, protocol) as sender:
         await asyncio.gather(*(work(sender) for _ in range(SENDERS)))
-    return attempts
+    return requests, attempts
 
 
-async def send_and_kill(stack: Stack, victim: str, requests: list[Request], key: str, protocol: str) -> int:
-    port = stack.ports["GATEWAY_GRPC" if protocol == "grpc" else "GATEWAY_HTTP"]
-    progress = [0]
-    sending = asyncio.create_task(send_all(requests, f"http://127.0.0.1:{port}", key, protocol, progress))
-    for number in range(1, KILLS + 1):
-        while progress[0] < len(requests) * number // (KILLS + 1) and not sending.done():
+async def send_and_kill(stack: Stack, requests: list[Request], key: str) -> list[tuple[int, int]]:
+    """Share the requests among the protocols; returns what `send_all` does, of each.
+
+    Before each kill a part of them is let go, so that the victim has work and none is left without.
+    """
+    waiting, may_send = list(reversed(requests)), asyncio.Semaphore(0)
+    ports = {"grpc": stack.ports["GATEWAY_GRPC"], "http/json": stack.ports["GATEWAY_HTTP"]}
+    sending = asyncio.gather(
+        *(send_all(waiting, may_send, f"http://127.0.0.1:{ports[one]}", key, one) for one in PROTOCOLS)
+    )
+    part = len(requests) // (len(VICTIMS) + 1)
+    for number, victim in enumerate(VICTIMS, 1):
+        for _ in range(part):
+            may_send.release()
+        while len(waiting) > len(requests) - part * number + part // 2 and not sending.done():
             await asyncio.sleep(0.02)
         await asyncio.to_thread(stack.kill, victim)
+    for _ in range(len(requests) + SENDERS * len(PROTOCOLS)):  # the rest, and the end for each
+        may_send.release()
     return await sending
 
 
@@ -76,27 +92,15 @@ def arrived(sql: Sql, events: int) -> str | None:
     return None if got == events else f"{got} of {events} events"
 
 
-@pytest.fixture(scope="module")
-def sent(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Request], dict[str, Any]]:
-    """The requests, and the truth about them; every test sends them as a tenant of its own."""
-    requests = fleet(seed=1)
-    return requests, truth([keep(requests, tmp_path_factory.mktemp("sent") / "requests")])
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("victim", "protocol"), [("gateway", "grpc"), ("streams", "http/json"), ("sinks", "http/json")]
-)
-async def test_after_kills_tables_and_lake_equal_the_ledger(
-    stack: Stack, tenant: str, sent: tuple[list[Request], dict[str, Any]], victim: str, protocol: str
-) -> None:
-    requests, want = sent
-    attempts = await send_and_kill(stack, victim, requests, stack.key(tenant), protocol)
-    if victim == "gateway":
-        assert attempts > len(requests), "nothing was re-sent: the kills hit nothing"
-    assert want["unique"]["events"] >= EVENTS
-    sql = stack.sql(stack.key(tenant, "query"))
+async def test_after_kills_tables_and_lake_equal_the_ledger(stack: Stack, tenant: str, tmp_path: Path) -> None:
+    requests = fleet(seed=1)
+    for taken, attempts in await send_and_kill(stack, requests, stack.key(tenant)):
+        assert attempts > taken, "nothing was re-sent: the kills hit nothing"
+    want = truth([keep(requests, tmp_path / "requests")])
     unique = want["unique"]
+    assert unique["events"] >= EVENTS
+    sql = stack.sql(stack.key(tenant, "query"))
     await asyncio.to_thread(eventually, lambda: arrived(sql, unique["events"]), timeout_s=120.0)
     await asyncio.to_thread(eventually, lambda: differences(sql, want), timeout_s=120.0)
 
