@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -10,10 +11,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+from schemas.keys import Kind
+from service import keyring
+from service.changes import Who
 
 MODULES = {"gateway": "ingest_gateway", "streams": "streams", "sinks": "sinks", "console": "console"}
 PORTS = (
@@ -110,8 +116,29 @@ class Stack:
             timeout=TIMEOUT_S + 30,
         )
 
-    def key(self, tenant: str, kind: str = "ingest") -> str:
-        return self.command("key", "create", "--tenant", tenant, "--kind", kind).stdout.strip()
+    def key(self, tenant: str, kind: Kind = "ingest") -> str:
+        """A new key as `millrace key create` makes it, in force when this returns."""
+        kafka, prefix = (
+            {"bootstrap_servers": self.environment["MILLRACE_BOOTSTRAP"]},
+            self.environment["MILLRACE_PREFIX"],
+        )
+        made = keyring.create(kafka, prefix, Who("tests"), tenant=tenant, kind=kind, name="")
+        with ThreadPoolExecutor(1) as aside:  # a test may run in a loop of its own
+            key = aside.submit(asyncio.run, made).result()
+        deadline = time.monotonic() + TIMEOUT_S
+        while not self._knows(key, kind):
+            assert time.monotonic() < deadline, self.log()
+            time.sleep(0.02)
+        return key
+
+    def _knows(self, key: str, kind: Kind) -> bool:
+        """Whether the process that takes such keys has read of it."""
+        headers = {"authorization": f"Bearer {key}"}
+        gateway = f"http://127.0.0.1:{self.ports['GATEWAY_HTTP']}/v1/logs"
+        url, asked = (gateway, {}) if kind == "ingest" else ("/sql", {"sql": "select 1"})
+        with contextlib.suppress(httpx.TransportError):  # it is being restarted
+            return self._sql.post(url, json=asked, headers=headers).status_code == 200
+        return False
 
     def admin_key(self) -> str:
         """The local admin key, which sees every tenant."""
