@@ -356,7 +356,6 @@ _OF_SESSIONS = (
     ("Subagents", "Subagents", "s.subagents"),
     ("Skills", "Skills", "s.event_counts['skill_activated']"),
     ("Hooks", "Hooks that ran", "s.event_counts['hook_execution_start']"),
-    ("MCP", "A server connected", "s.event_counts['mcp_server_connection']"),
     ("Plugins", "Plugins loaded", "s.event_counts['plugin_loaded']"),
     ("Mentions", "@-mentions", "s.event_counts['at_mention']"),
     ("Context", "Compactions", "s.compactions"),
@@ -378,11 +377,12 @@ def _features(filters: Filters, span: Span, now: datetime) -> str:
     )
 
 
-# What events say: their name, what it is called here, and the column that names it.
+# What events say: their name, what it is called here, and what names it, if anything does.
 _OF_EVENTS = (
-    ("tool_result", "Tools", "tool_name"),
-    ("permission_mode_changed", "Permission modes", "to_mode"),
-    ("user_prompt", "Slash commands", "command_name"),
+    ("tool_result", "Tools", "e.tool_name"),
+    ("permission_mode_changed", "Permission modes", "e.to_mode"),
+    ("user_prompt", "Slash commands", "e.command_name"),
+    ("mcp_server_connection", "MCP", "CASE e.status WHEN 'connected' THEN 'A server connected' END"),
 )
 
 
@@ -392,7 +392,7 @@ def _named(filters: Filters, span: Span, now: datetime, limit: int) -> str:
         " ".join(["CASE e.event_name", *(f"WHEN '{event}' THEN {value}" for event, value in values), "END"])
         for values in (
             [(event, f"'{words}'") for event, words, _ in _OF_EVENTS],
-            [(event, f"e.{column}") for event, _, column in _OF_EVENTS],
+            [(event, name) for event, _, name in _OF_EVENTS],
         )
     )
     return (
@@ -498,8 +498,8 @@ def _activity_charts(answer: Answer, span: Span) -> dict[str, Chart]:
 def _spread_chart(answer: Answer) -> Chart:
     users = {one["active_days"]: one["users"] for one in answer.objects()}
     longest = max(users, default=0)
-    bins = [(low, high) for low, high in _BINS if low <= longest]
-    labels = [f"{low} day" if low == high == 1 else f"{low} to {min(high, longest)} days" for low, high in bins]
+    bins = [(low, min(high, longest)) for low, high in _BINS if low <= longest]
+    labels = [f"{low} day{'s' if low > 1 else ''}" if low == high else f"{low} to {high} days" for low, high in bins]
     values = [float(sum(n for days, n in users.items() if low <= days <= high)) for low, high in bins]
     return Chart("Users by active days in the range", "rank", "count", labels, [Series("users", values)])
 

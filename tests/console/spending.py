@@ -143,6 +143,10 @@ def records() -> dict[str, list[dict[str, Any]]]:
         samples.event(200, event_name="permission_mode_changed", session_id="a", user_key="user-a", to_mode="plan"),
         samples.event(201, event_name="tool_result", session_id="a", user_key="user-a", tool_name="Bash"),
         samples.event(202, event_name="tool_result", session_id="b", user_key="user-b", tool_name=SCRIPT),
+        *(
+            samples.event(number, event_name="mcp_server_connection", session_id="a", user_key="user-a", status=status)
+            for number, status in ((203, "connected"), (204, "failed"))
+        ),
     ]
     points = [
         samples.point(
