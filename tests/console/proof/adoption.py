@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 
 from tests.console.proof.figure import Figure
 from tests.console.proof.truth import DAY_US, Row, Truth, grouped, share
@@ -36,6 +37,7 @@ def today() -> int:
     return time.time_ns() // 1000 // DAY_US * DAY_US
 
 
+@cache
 def user_days(t: Truth) -> list[Row]:
     """Days of users, by team, on which they were active."""
     rows = grouped(
@@ -106,11 +108,12 @@ def sticky(t: Truth) -> list[Row]:
     ]
 
 
+def users(rows: Iterable[Row]) -> set[str | None]:
+    return {row["user"] for row in rows}
+
+
 def first_days(t: Truth) -> dict[str | None, int]:
-    return {
-        user: min(row["at"] for row in user_days(t) if row["user"] == user)
-        for user in {r["user"] for r in user_days(t)}
-    }
+    return {user: min(row["at"] for row in user_days(t) if row["user"] == user) for user in users(user_days(t))}
 
 
 def newcomers(t: Truth) -> list[Row]:
@@ -144,7 +147,7 @@ def added(name: str) -> Callable[[list[Row]], float]:
 
 
 def each(name: str) -> Callable[[list[Row]], float]:
-    return lambda rows: added(name)(rows) / len({row["user"] for row in rows})
+    return lambda rows: added(name)(rows) / len(users(rows))
 
 
 def teams(t: Truth) -> list[Row]:
@@ -153,10 +156,10 @@ def teams(t: Truth) -> list[Row]:
         user_days(t),
         {"Team": lambda one: one["team"]},
         {
-            "Active users": lambda rows: len({row["user"] for row in rows}),
-            "Known users": lambda rows: len({row["user"] for row in rows}),
+            "Active users": lambda rows: len(users(rows)),
+            "Known users": lambda rows: len(users(rows)),
             "Share active": lambda rows: 1.0,
-            "New users": lambda rows: sum(first[user] >= today() - 29 * DAY_US for user in {r["user"] for r in rows}),
+            "New users": lambda rows: sum(first[user] >= today() - 29 * DAY_US for user in users(rows)),
             "Prompts": added("prompts"),
             "Active time of users": added("users_s"),
         },

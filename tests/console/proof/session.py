@@ -74,7 +74,7 @@ def counted(t: Truth, id_: str) -> Row:
         "compactions": named.get("compaction", 0),
         "subagents": named.get("subagent_completed", 0),
         "sequence_gaps": missing(events),
-        "resends": t.again[id_],
+        "resends": sum(record.session == id_ for record in t.again),
         "late": sum(record.at < t.sent - LATE_US for record in records),
     }
 
@@ -143,16 +143,26 @@ def facts(row: Row) -> dict[str, list[str]]:
 
 def turns(t: Truth, id_: str) -> list[str]:
     """The numbers of each turn: a prompt with all that it caused, what was before the first prompt first."""
-    found: dict[str, list[Record]] = {}
+    events = in_order(t, id_)
+    found: dict[str, list[int]] = {}
     turn = ""
-    for number, one in enumerate(in_order(t, id_)):
+    for number, one in enumerate(events):
         turn = one["prompt.id"] or (str(number) if one.name == "user_prompt" else turn)
-        found.setdefault(turn, []).append(one)
-    ordered = sorted(found.items(), key=lambda item: (item[0] != "", item[1][0].at))
-    return [_numbers(events) for _, events in ordered]
+        found.setdefault(turn, []).append(number)
+    ordered = sorted(found.items(), key=lambda item: (item[0] != "", events[item[1][0]].at))
+    return [
+        _numbers(t, [events[number] for number in numbers], [_left_out(events, number) for number in numbers])
+        for _, numbers in ordered
+    ]
 
 
-def _numbers(events: Sequence[Record]) -> str:
+def _left_out(events: Sequence[Record], number: int) -> int:
+    return missing(events[max(0, number - 1) : number + 1])
+
+
+def _numbers(t: Truth, events: Sequence[Record], left_out: Sequence[int]) -> str:
+    known = [(one.session, one.name, one.at) for one in events]
+    again = sum((one.session, one.name, one.at) in known for one in t.again)
     requests = [one for one in events if one.name == "api_request"]
     tools = [one for one in events if one.name == "tool_result"]
     errors = sum(
@@ -166,4 +176,5 @@ def _numbers(events: Sequence[Record]) -> str:
         parts.append(f"{shown.tokens(sum(one.tokens for one in requests))} tokens")
     parts += [f"{n} {word}{'s' if n > 1 else ''}" for n, word in ((len(tools), "tool call"), (errors, "error")) if n]
     parts += ["refused"] if any(one.name == "api_refusal" for one in events) else []
+    parts += [f"{n} {word}" for n, word in ((sum(left_out), "missing"), (again, "re-sent")) if n]
     return " · ".join([*parts, f"{len(events)} event{'s' if len(events) > 1 else ''}"])

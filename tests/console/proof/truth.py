@@ -7,7 +7,7 @@ give out: they are read again here by its own functions, and there must be as ma
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -148,7 +148,7 @@ _METRICS = {
 class Truth:
     """What was sent as one tenant.
 
-    sent: when, in µs.  again: records that came again, by their session.
+    sent: when, in µs.  again: records that came again.
     names: identity → key of a person, which only the product can tell; shown in part where no e-mail is known.
     """
 
@@ -161,7 +161,7 @@ class Truth:
         self.events: list[Record] = []
         self.points: list[Record] = []
         self.spans: list[Record] = []
-        self.again: Counter[str | None] = Counter()
+        self.again: list[Record] = []
         seen: set[tuple[Any, ...]] = set()
         key: tuple[Any, ...]
         for path in ledger.files(paths):
@@ -171,20 +171,14 @@ class Truth:
                 key = (at.get("session.id"), name, time, sequence, at.get("tool_use_id"), at.get("request_id"))
                 if sequence in (None, ""):
                     key += (json.dumps({k: str(v) for k, v in own.items()}, sort_keys=True),)
-                if key in seen:
-                    self.again[at.get("session.id")] += 1
-                else:
-                    seen.add(key)
-                    self.events.append(Record(name, time // 1000, at))
+                (self.again if key in seen else self.events).append(Record(name, time // 1000, at))
+                seen.add(key)
             for metric, start, end, temporality, value, at, own in ledger.points(request):
                 assert temporality == _DELTA, "cumulative sums are the ledger's own to add"
                 key = (metric, start, end, json.dumps({k: str(v) for k, v in own.items()}, sort_keys=True))
-                if key in seen:
-                    self.again[at.get("session.id")] += 1
-                else:
-                    seen.add(key)
-                    label = metric + (f"/{at['type']}" if at.get("type") else "")
-                    self.points.append(Record(label, end // 1000, at, value))
+                label = metric + (f"/{at['type']}" if at.get("type") else "")
+                (self.again if key in seen else self.points).append(Record(label, end // 1000, at, value))
+                seen.add(key)
             for part in request.get("resourceSpans", []):
                 for scope in part["scopeSpans"]:
                     for span in scope["spans"]:
