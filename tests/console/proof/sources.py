@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from tests.console.proof.figure import Figure
-from tests.console.proof.truth import DAY_US, HOUR_US, LATE_US, Record, Row, Truth, grouped
+from tests.console.proof.truth import DAY_US, LATE_US, Record, Row, Truth, grouped
 
 SESSIONS = "from sessions s where s.tenant = '{tenant}' and not s.ghost"
 SIGNALS = ("Events", "Metrics", "Spans")
@@ -87,20 +87,6 @@ SOURCES = (
             for name in SIGNALS
         ),
         lambda t: [{"series": f"{name} 24 h", "value": len(rows)} for name, rows in sent(t).items() if rows],
-    ),
-    Figure(
-        "Records received an hour",
-        " union all ".join(
-            f"select date_trunc('hour', r.received_time) as at, '{name}' as series, count(*) as value "
-            f"{received(name)} group by all"
-            for name in SIGNALS
-        ),
-        lambda t: [
-            {"at": t.sent // HOUR_US * HOUR_US, "series": name, "value": len(rows)}
-            for name, rows in sent(t).items()
-            if rows
-        ],
-        {"at": "time"},
     ),
     Figure(
         "Clients by version",

@@ -162,32 +162,40 @@ class Truth:
         self.points: list[Record] = []
         self.spans: list[Record] = []
         self.again: list[Record] = []
-        seen: set[tuple[Any, ...]] = set()
-        key: tuple[Any, ...]
+        self._seen: set[tuple[Any, ...]] = set()
         for path in ledger.files(paths):
             request = ledger.load(path)
-            for name, time, at, own in ledger.events(request):
-                sequence = at.get("event.sequence")
-                key = (at.get("session.id"), name, time, sequence, at.get("tool_use_id"), at.get("request_id"))
-                if sequence in (None, ""):
-                    key += (json.dumps({k: str(v) for k, v in own.items()}, sort_keys=True),)
-                (self.again if key in seen else self.events).append(Record(name, time // 1000, at))
-                seen.add(key)
-            for metric, start, end, temporality, value, at, own in ledger.points(request):
-                assert temporality == _DELTA, "cumulative sums are the ledger's own to add"
-                key = (metric, start, end, json.dumps({k: str(v) for k, v in own.items()}, sort_keys=True))
-                label = metric + (f"/{at['type']}" if at.get("type") else "")
-                (self.again if key in seen else self.points).append(Record(label, end // 1000, at, value))
-                seen.add(key)
-            for part in request.get("resourceSpans", []):
-                for scope in part["scopeSpans"]:
-                    for span in scope["spans"]:
-                        if (key := (span["traceId"], span["spanId"])) not in seen:
-                            seen.add(key)
-                            said = ledger.attributes(part.get("resource", {})) | ledger.attributes(span)
-                            self.spans.append(Record(span["name"], int(span["startTimeUnixNano"]) // 1000, said))
+            self._read_events(request)
+            self._read_points(request)
+            self._read_spans(request)
         kinds = {"events": self.events, "points": self.points, "spans": self.spans}
         assert {kind: len(found) for kind, found in kinds.items()} == self.ledger["unique"]
+
+    def _read_events(self, request: Mapping[str, Any]) -> None:
+        for name, time, at, own in ledger.events(request):
+            sequence = at.get("event.sequence")
+            key = (at.get("session.id"), name, time, sequence, at.get("tool_use_id"), at.get("request_id"))
+            told_apart = (_texts(own),) if sequence in (None, "") else ()
+            self._keep(self.events, ("event", *key, *told_apart), Record(name, time // 1000, at))
+
+    def _read_points(self, request: Mapping[str, Any]) -> None:
+        for metric, start, end, temporality, value, at, own in ledger.points(request):
+            assert temporality == _DELTA, "cumulative sums are the ledger's own to add"
+            label = metric + (f"/{at['type']}" if at.get("type") else "")
+            key = ("point", metric, start, end, _texts(own))
+            self._keep(self.points, key, Record(label, end // 1000, at, value))
+
+    def _read_spans(self, request: Mapping[str, Any]) -> None:
+        for part in request.get("resourceSpans", []):
+            outer = ledger.attributes(part.get("resource", {}))
+            for span in (one for scope in part["scopeSpans"] for one in scope["spans"]):
+                key = ("span", span["traceId"], span["spanId"])
+                began = int(span["startTimeUnixNano"]) // 1000
+                self._keep(self.spans, key, Record(span["name"], began, outer | ledger.attributes(span)))
+
+    def _keep(self, kept: list[Record], key: tuple[Any, ...], one: Record) -> None:
+        (self.again if key in self._seen else kept).append(one)
+        self._seen.add(key)
 
     def named(self, *names: str) -> list[Record]:
         """The events of these names."""
@@ -243,16 +251,17 @@ class Truth:
     def _hour(self, found: dict[tuple[str, int], Hour], one: Record) -> Hour:
         start, known = one.at // HOUR_US * HOUR_US, self.ledger["sessions"].get(one.session)
         if known is None:
-            session, who = (
-                f"~{one.user}~{one.at // DAY_US}",
-                (one.user, one["team.id"], one["department"], one["cost_center"]),
-            )
+            session, user = f"~{one.user}~{one.at // DAY_US}", one.user
+            of = (one["team.id"], one["department"], one["cost_center"])
         else:
-            session, who = (
-                str(one.session),
-                (self.user_of(known), known["team"], known["department"], known["cost_center"]),
-            )
-        return found.setdefault((session, start), Hour(start, session, *who))
+            session, user = str(one.session), self.user_of(known)
+            of = (known["team"], known["department"], known["cost_center"])
+        return found.setdefault((session, start), Hour(start, session, user, *of))
+
+
+def _texts(values: Mapping[str, Any]) -> str:
+    """Attributes as what tells records apart."""
+    return json.dumps({name: str(value) for name, value in values.items()}, sort_keys=True)
 
 
 def _counted(one: Record) -> dict[str, float]:
