@@ -1,5 +1,5 @@
-"""What the pages say of security, reliability, cost, adoption, the month, sources and a session is what SQL says, and
-what was sent: by the recorded clients, by the fleet, and by a few people to whom rare things happened.
+"""Usage, security, reliability, cost, the month, adoption, sources and a session: the pages say what SQL says, and what
+was sent by the recorded clients, by the fleet, and by a few people to whom rare things happened.
 
 The figures of each page, what they are in SQL and how they are counted without the product: tests/console/proof.
 """
@@ -14,7 +14,7 @@ import pytest
 
 from tests.console.conftest import Fed
 from tests.console.people import headers_of, person
-from tests.console.proof import adoption, rare, reliability, security, session, sources, spending
+from tests.console.proof import adoption, overview, rare, reliability, security, session, sources, spending
 from tests.console.proof.figure import RARE, TENANTS, Figure, Sql, faults, unlike
 from tests.console.proof.reading import Said, read
 from tests.console.proof.truth import Truth
@@ -25,6 +25,7 @@ from tests.e2e.truth import differences
 pytestmark = [pytest.mark.slow]
 
 PAGES: Mapping[str, tuple[Figure, ...]] = {
+    **overview.PAGES,
     **security.PAGES,
     **reliability.PAGES,
     **spending.PAGES,
@@ -70,7 +71,8 @@ def pages(fed: Fed) -> Iterator[Callable[[str, str], Said]]:
 
         @cache
         def page(tenant: str, path: str) -> Said:
-            answer = http.get(path, headers=headers_of(fed.secret, person("admin", tenant=tenant)))
+            who = headers_of(fed.secret, person("admin", tenant=tenant))
+            answer = http.get(path, headers=who | {"HX-Request": "true"})  # as a page asks for what takes longer
             assert answer.status_code == 200, (path, answer.status_code, answer.text[-500:])
             found = read(answer.text)
             assert found.faults == []

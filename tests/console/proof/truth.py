@@ -270,13 +270,10 @@ def _counted(one: Record) -> dict[str, float]:
         case "user_prompt":
             return {"prompts": 1}
         case "api_request":
-            cache = (one.number("cache_read_tokens") or 0) + (one.number("cache_creation_tokens") or 0)
-            told = {
-                "input": one.number("input_tokens") or 0,
-                "output": one.number("output_tokens") or 0,
-                "cache": cache,
-            }
-            return {"requests": 1, "cost": one.usd, "tokens": one.tokens, **told}
+            kinds = ("input", "output", "cache_read", "cache_creation")
+            told = {kind: one.number(f"{kind}_tokens") or 0 for kind in kinds}
+            cache = told["cache_read"] + told["cache_creation"]
+            return {"requests": 1, "cost": one.usd, "tokens": one.tokens, "cache": cache, **told}
         case "tool_result" if one.failed:
             return {"errors": 1, "tool_failures": 1}
         case "api_error" | "internal_error":
