@@ -39,7 +39,7 @@ CASES = [
     if any(tenant in figure.tenants for figure in figures)
 ]
 # So many of a tenant are looked at, those with the most events.
-SESSIONS = 5
+SESSIONS = 3
 
 
 @pytest.fixture(scope="module")

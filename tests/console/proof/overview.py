@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from tests.console.proof.figure import DAY, EVENTS, OVER, Figure, day
-from tests.console.proof.spending import HOURS, LONG, MICROS, REQUESTS, active, total
+from tests.console.proof.figure import DAY, EVENTS, OVER, RARE, TENANTS, Figure, day
+from tests.console.proof.spending import HOURS, MICROS, REQUESTS, active, total
 from tests.console.proof.truth import DAY_US, Hour, Record, Row, Truth, grouped
 
 NOT_TOLD = "(not told by events)"
@@ -62,7 +62,7 @@ def tool(one: Record) -> str:
     return "MCP tools" if name.startswith("mcp__") or name == "mcp_tool" else name
 
 
-def ranked(title: str, column: str, of: Callable[[Truth, Hour], str | None], unit: str = "none") -> Figure:
+def ranked(title: str, column: str, of: Callable[[Truth, Hour], str | None], *tenants: str) -> Figure:
     def rows(t: Truth) -> list[Row]:
         every = total(t.hours, "usd")
         return grouped(
@@ -85,7 +85,8 @@ def ranked(title: str, column: str, of: Callable[[Truth, Hour], str | None], uni
         "left join sessions s on s.tenant = h.tenant and s.session_id = h.session_id "
         "left join people p on p.tenant = h.tenant and p.user_key = h.user_key where h.tenant = '{tenant}' group by 1",
         rows,
-        {title: unit, **MONEY},
+        {title: "none", **MONEY},
+        tenants or TENANTS,
     )
 
 
@@ -127,11 +128,16 @@ PAGES: Mapping[str, tuple[Figure, ...]] = {
     "/?by=user": (
         ranked(
             "User",
-            f"coalesce(p.user_email, left(h.user_key, {LONG - 1}) || '…')",
-            lambda t, one: t.who(one.user, LONG),
+            "coalesce(p.user_email, left(h.user_key, 11) || '…')",
+            lambda t, one: t.who(one.user),
         ),
     ),
     "/?by=version": (
-        ranked("Version", "s.app_version", lambda t, one: t.ledger["sessions"].get(one.session, {}).get("app_version")),
+        ranked(
+            "Version",
+            "s.app_version",
+            lambda t, one: t.ledger["sessions"].get(one.session, {}).get("app_version"),
+            RARE,
+        ),
     ),
 }
