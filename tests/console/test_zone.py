@@ -113,12 +113,12 @@ def test_what_keeps_itself_current_never_turns_back_to_utc_nor_takes_away_what_i
 ) -> None:
     page = window(**IN_INDIA).go("/")
     page.get_by_text("Other range").click()
-    page.get_by_label("From").fill("2026-11-20T15:30")
+    page.get_by_label("From", exact=True).fill("2026-11-20T15:30")
     page.evaluate(WATCH)
     refreshed(page)
     assert wrong_times(page) == []
     assert page.evaluate("() => window.flickers") == []
-    assert page.get_by_label("From").input_value() == "2026-11-20T15:30"
+    assert page.get_by_label("From", exact=True).input_value() == "2026-11-20T15:30"
     page.evaluate("() => { document.querySelector('main time').textContent = '2026-11-20 10:00'; }")
     assert page.evaluate("() => window.flickers.length"), "a time in UTC is seen"
 
@@ -158,7 +158,7 @@ def test_a_range_is_typed_in_the_viewers_zone_and_the_address_has_it_in_utc(wind
     summary = page.locator(".filters details.drop > summary").first
     assert summary.inner_text() == "20 Nov 2026, 14:30 to 20 Nov 2026, 17:30"
     summary.click()
-    start, end = page.get_by_label("From"), page.get_by_label("To", exact=True)
+    start, end = page.get_by_label("From", exact=True), page.get_by_label("To", exact=True)
     assert page.locator(".filters form").first.inner_text().startswith(tuple(f"Times are in {one}." for one in NAMES))
     assert (start.input_value(), end.input_value()) == ("2026-11-20T14:30", "2026-11-20T17:30")
     expect(start).to_have_attribute("title", "2026-11-20 09:00 UTC")
@@ -176,7 +176,7 @@ def test_of_an_hour_that_comes_twice_the_first_is_meant_and_what_is_not_touched_
     """On 1 November 2026 clocks in New York go back from 2:00 to 1:00, at 6:00 UTC; on 8 March they skip 2:00."""
     page = window(**IN_NEW_YORK).go("/sessions?from=2026-11-01T06:00Z&to=2026-11-01T08:00Z")
     page.locator(".filters details.drop > summary").first.click()
-    start, end = page.get_by_label("From"), page.get_by_label("To", exact=True)
+    start, end = page.get_by_label("From", exact=True), page.get_by_label("To", exact=True)
     assert (start.input_value(), end.input_value()) == ("2026-11-01T01:00", "2026-11-01T03:00")
     for typed, utc in {
         "2026-11-01T00:00": "2026-11-01 04:00 UTC",
@@ -204,7 +204,7 @@ def test_without_scripts_a_page_is_in_utc_and_says_so(window: Callable[..., Wind
     assert summary.inner_text() == "2026-11-20 09:00 to 2026-11-20 12:00"
     summary.click()
     assert page.locator(".filters form").first.inner_text().startswith("Times are in UTC.")
-    page.get_by_label("From").fill("2026-11-20T10:00")
+    page.get_by_label("From", exact=True).fill("2026-11-20T10:00")
     page.get_by_role("button", name="Show", exact=True).click()
     page.wait_for_url("**10%3A00*")
     assert summary.inner_text() == "2026-11-20 10:00 to 2026-11-20 12:00"
