@@ -419,7 +419,7 @@ async def test_content_is_not_read_by_a_link_nor_without_the_forms_token(opened:
 @over_sql
 async def test_the_answer_is_the_first_block_of_text_of_the_response(opened: Pages) -> None:
     text = (await opened.post("/sessions/acme/usual/events/usual-3/content", {})).text
-    assert '<pre tabindex="0" role="region" aria-label="The answer">first answer</pre>' in text
+    assert '<pre tabindex="0" role="group" aria-label="The answer">first answer</pre>' in text
 
 
 def test_the_first_text_is_found_also_in_a_body_that_was_cut() -> None:
