@@ -11,8 +11,15 @@ from schemas.catalogue import RECORDS, Kind, catalogue
 from schemas.records import record
 from tests.e2e.requests import NESTING, Recorded
 
-# What nobody may get to run: in an element, in an attribute, in a script.
-HOSTILE = """<script>alert('x')</script>"'>&</script><img src=x onerror=alert(1)>"""
+# What nobody may get to run: in an element, in an attribute, in a script, behind a link, by htmx, in a template; and a
+# word without an end. 256 characters, and what stands around it, are the most that is no content by its length alone.
+HOSTILE = (
+    """<script>hurt=1;alert('x')</script>"'>&</script><img src=x onerror=alert(1)>"""
+    """<a href="javascript:alert(2)" hx-get="/hurt" hx-trigger="load" hx-on:load="alert(3)">{{7*7}}</a>"""
+).ljust(240, "W")
+# In what is content anyway, which has no such bound.
+LONG = HOSTILE + "W" * 3000
+CONTENT = ("prompt", "prompt_text", "body")
 SIGNALS: dict[str, Kind] = {"logs": "events", "metrics": "metrics", "traces": "spans"}
 VALUES: dict[str, Any] = {
     "string": HOSTILE,
@@ -53,6 +60,7 @@ def _values(kind: Kind, short: str) -> dict[str, Any]:
             event, _, name = wire.rpartition(":")
             if event in ("", short) and field.type in VALUES:
                 found[name] = VALUES[field.type]
+    found |= {name: LONG for name in CONTENT if found.get(name) == HOSTILE}
     for name in ("tool_parameters", "tool_input"):  # JSON, out of which more columns are taken
         inside = {path.partition(".")[2] for field in fields for path in field.derive if path.startswith(name)}
         found[name] = json.dumps({one: f"sudo {HOSTILE}" if "command" in one else HOSTILE for one in inside})

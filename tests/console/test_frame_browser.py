@@ -1,4 +1,4 @@
-"""What a browser makes of every page: nothing that jumps, the menu of a phone, the theme."""
+"""What a browser makes of every page: the menu of a phone, the theme."""
 
 from __future__ import annotations
 
@@ -12,33 +12,7 @@ from tests.console.browser import Window, refreshed
 pytestmark = pytest.mark.slow
 
 PHONE = {"width": 390, "height": 844}
-# Google's bound of what counts as good.
-SHIFT_MAX = 0.1
-OBSERVE = """
-window.shifted = 0;
-new PerformanceObserver((list) => {
-  for (const one of list.getEntries()) if (!one.hadRecentInput) window.shifted += one.value;
-}).observe({ type: "layout-shift", buffered: true });
-"""
-# All that has been drawn until now is observed before the answer.
-SHIFTED = """() => new Promise((told) =>
-  requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => told(window.shifted), 0))))"""
-PUSH = "() => { const box = document.createElement('div'); box.style.height = '500px'; document.body.prepend(box); }"
 BACKGROUND = "() => getComputedStyle(document.body).backgroundColor"
-
-
-@pytest.mark.parametrize("path", ["/", "/cost", "/adoption", "/reliability"])
-def test_nothing_jumps_while_a_page_with_charts_loads_and_keeps_itself_current(
-    window: Callable[..., Window], path: str
-) -> None:
-    one = window(viewport={"width": 1280, "height": 900})
-    one.context.add_init_script(OBSERVE)
-    page = one.go(f"{path}?range=30d")
-    page.wait_for_selector("canvas")
-    refreshed(page, 2)
-    assert page.evaluate(SHIFTED) < SHIFT_MAX
-    page.evaluate(PUSH)
-    assert page.evaluate(SHIFTED) > SHIFT_MAX, "a jump is seen as one"
 
 
 def test_the_menu_of_a_phone_opens_closes_and_leads_on(window: Callable[..., Window]) -> None:

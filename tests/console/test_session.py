@@ -643,18 +643,6 @@ def test_a_session_appears_and_grows_by_itself_and_keeps_what_is_open(
     assert page.locator("#drawer .entry > details[open]").count() == 1
 
 
-@pytest.mark.slow
-def test_nothing_is_wrong_for_who_cannot_see_or_use_a_mouse(window: Callable[..., Window]) -> None:
-    for scheme in ("light", "dark"):
-        one = window(color_scheme=scheme, viewport=WIDE)
-        page = one.go("/sessions?tenant=captures&range=7d")
-        page.locator("a[data-drawer]").first.click()
-        page.wait_for_selector("#drawer #session")
-        page.locator("#drawer .entry > details > summary").first.click()
-        page.wait_for_selector("#drawer .json-box")
-        assert one.accessibility("#drawer") == []
-
-
 @over_sql
 async def test_a_session_is_found_by_whatever_its_client_called_it(tmp_path: Path) -> None:
     ids = ("abc", "abc/turn", "abc/events/x", "abc/events/x/content", "..", ".", "../..", "a?b#c", "%2F%", "=..", "=a")

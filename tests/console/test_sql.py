@@ -342,28 +342,3 @@ def test_the_history_stays_in_this_browser_and_can_be_forgotten(window: Callable
     page.click("#sql-history-clear")
     assert page.inner_text("#sql-history-count") == "0"
     assert page.evaluate("localStorage.length") == 0
-
-
-@pytest.mark.slow
-def test_hostile_results_run_nothing(window: Callable[..., Window]) -> None:
-    page = window().go("/sql")
-    image, script = '<img src=x onerror="document.title=1">', "</script><script>document.title=3</script>"
-    ask(page, f"select '{image}' as \"<script>document.title=2</script>\", 1 as n union all select '{script}', 2")
-    page.wait_for_selector("#sql-drawing canvas")
-    assert page.title() == "SQL · Millrace"
-    assert "<img src=x" in page.inner_text(".sql-table")
-
-
-@pytest.mark.slow
-def test_nothing_is_wrong_for_who_cannot_see_or_use_a_mouse(window: Callable[..., Window]) -> None:
-    for scheme, width in (("light", 390), ("dark", 1280)):
-        one = window(color_scheme=scheme, viewport={"width": width, "height": 900})
-        page = one.go("/sql")
-        ask(page, "select team, count(*) as n from sessions group by team")
-        page.wait_for_selector("#sql-drawing canvas")
-        page.locator(".sql-table-of summary").first.click()
-        assert one.accessibility("#sql-form", "#result", ".sql-table-of[open]") == []
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        ask(page, "select nose")
-        page.wait_for_selector("#sql-fault")
-        assert one.accessibility("#sql-form", "#result") == []

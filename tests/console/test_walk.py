@@ -7,28 +7,38 @@ The pages come from the list of routes, so that a new one is walked by itself; s
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 from urllib.parse import quote
 
-import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser
+from playwright.sync_api import Error as BrowserError
 
 from console.pages import PAGES
 from console.people import Person
-from tests.console.browser import WAIT_MS, Window
+from tests.console.browser import Window
 from tests.console.conftest import Fed
 from tests.console.hostile import HOSTILE
-from tests.console.people import cookie, person
+from tests.console.people import person
+from tests.console.well import (
+    SHIFT_MAX,
+    SHIFTED,
+    WATCHED,
+    Scheme,
+    faults,
+    jumps,
+    loaded,
+    open_all,
+    refresh,
+    screen,
+    too_wide_in_turn,
+)
 
 pytestmark = [pytest.mark.slow]
 
-Scheme = Literal["light", "dark"]
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
-# Width in px, scheme. What there is does not depend on the scheme, nor on the width from 1280 px on.
-SCREENS: tuple[tuple[int, Scheme], ...] = ((390, "light"), (1280, "dark"), (1920, "light"))
 # Of routes with a part that is chosen: what to open there, by a name for its picture. {event}: a tool's result.
 SESSION = f"/sessions/hostile/{quote(HOSTILE, safe='')}"
 CHOSEN = {
@@ -39,17 +49,46 @@ CHOSEN = {
         "event": f"{SESSION}/events/{{event}}",
     },
 }
-PAGES_THERE = sorted({page.path for page in PAGES if not page.changes})
+ROUTES = sorted({page.path for page in PAGES if not page.changes and page.need != "nobody"})
 # Each with a time in which something happened.
 PLACES = {
-    path.strip("/").replace("/", "-") or "overview": f"{path}?range=30d" for path in PAGES_THERE if "{" not in path
-} | {name: path for route in PAGES_THERE if "{" in route for name, path in CHOSEN[route].items()}
-# One who sees all, on every screen. Who sees less sees it in the same way, and is shown what the others leave out.
-READERS: dict[str, tuple[Person | None, tuple[tuple[int, Scheme], ...]]] = {
-    "admin": (person("admin"), SCREENS),
-    "viewer": (person("viewer", tenant="hostile"), ((1280, "light"),)),
-    "nobody": (None, SCREENS),
-}
+    path.strip("/").replace("/", "-") or "overview": f"{path}?range=30d" for path in ROUTES if "{" not in path
+} | {name: path for route in ROUTES if "{" in route for name, path in CHOSEN[route].items()}
+ADMIN, VIEWER = person("admin"), person("viewer", tenant="hostile")
+PUSH = "() => { const box = document.createElement('div'); box.style.height = '500px'; document.body.prepend(box); }"
+
+
+@pytest.fixture(scope="module")
+def windows(fed: Fed, browser: Browser) -> Iterator[Callable[[Person | None, bool], Window]]:
+    """One window for each reader: what it has loaded, as styles and scripts, it need not load again."""
+    opened: dict[tuple[str, bool], Window] = {}
+
+    def open_(who: Person | None, scripts: bool) -> Window:
+        name = (who.roles[0] if who else "nobody", scripts)
+        if name not in opened:
+            opened[name] = Window(browser, fed.base, fed.secret, who, java_script_enabled=scripts)
+            opened[name].context.add_init_script(WATCHED)
+        return opened[name]
+
+    yield open_
+    for one in opened.values():
+        one.context.close()
+
+
+@pytest.fixture
+def window_of(windows: Callable[[Person | None, bool], Window]) -> Iterator[Callable[..., Window]]:
+    """The window of a reader; whatever its browser complains of, or asks another host for, fails the test."""
+    used: list[Window] = []
+
+    def take(who: Person | None, *, scripts: bool = True) -> Window:
+        used.append(windows(who, scripts))
+        return used[-1]
+
+    yield take
+    for one in used:
+        one.page.goto("about:blank")
+        complaints, one.complaints = one.complaints, []
+        assert complaints == []
 
 
 def address(fed: Fed, place: str) -> str:
@@ -61,75 +100,90 @@ def address(fed: Fed, place: str) -> str:
     return path.replace("{event}", fed.stack.sql(fed.stack.admin_key())(tool)[0]["id"])
 
 
-def readable(fed: Fed, path: str, who: Person | None) -> bool:
-    """Whether it is a page for this reader: no redirect, no refusal, no file to download, no mere part of a page."""
-    cookies = {} if who is None else cookie(fed.secret, who)
-    answer = httpx.get(fed.base + path, cookies=cookies, timeout=30)
-    assert answer.status_code < 500, f"{path}: {answer.status_code}"
-    if who is not None and who.admin and not path.startswith("/signin"):
-        assert answer.status_code < 400, f"{path}: an admin is refused"
-    return answer.status_code == 200 and answer.text.lstrip().startswith("<!doctype html>")
+def opened(one: Window, path: str, *answers: int) -> bool:
+    """Open it. False: there is no page here, but a file, the way to another page, or one of these other answers."""
+    try:
+        answer = one.page.goto(one.base + path)
+    except BrowserError as error:
+        if "Download is starting" in error.message:
+            return False
+        raise
+    assert answer is not None
+    assert answer.status in (200, *answers), f"{path}: {answer.status}"
+    if not answer.ok:
+        one.complaints.clear()  # of that
+    return answer.ok and answer.request.redirected_from is None
 
 
-TOO_WIDE = """() => {
-  const root = document.scrollingElement, room = root.clientWidth;
-  if (root.scrollWidth <= room) return "";
-  const sticks = (e) => e.getBoundingClientRect().right > room + 1 && !e.closest(".scroll, pre, .skip, .hidden");
-  const out = [...document.querySelectorAll("body *")].filter(sticks).slice(0, 3);
-  return `${root.scrollWidth} of ${room} px: ` + out.map((e) => e.outerHTML.slice(0, 120)).join(" | ");
-}"""
-"""What sticks out of the page to the right; nothing is well."""
-# What HOSTILE would make, were it anything but text.
-INJECTED = "main script:not([type='application/json']), main img"
-
-
-def loaded(page: Page) -> None:
-    """Until the charts are drawn and no part is without its answer, which a part asks for again by itself."""
-    if page.locator("[data-chart]").count():
-        page.locator("canvas").first.wait_for(state="attached")
-    expect(page.locator(".fault")).to_have_count(0, timeout=WAIT_MS)
-
-
-def keep(one: Window, place: str, reader: str, width: int) -> None:
-    """Pictures, where pictures are wanted."""
+def keep(one: Window, place: str, reader: str) -> None:
+    """Pictures of the page as wide as it is now, where pictures are wanted."""
     if folder := os.environ.get("MILLRACE_SCREENSHOTS"):
         Path(folder).mkdir(parents=True, exist_ok=True)
+        width = (one.page.viewport_size or {}).get("width")
         for scheme in SCHEMES:
             one.page.emulate_media(color_scheme=scheme)
             one.screenshot(Path(folder) / f"{place}-{reader}-{width}-{scheme}.png")
 
 
-@pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("place", PLACES)
-def test_a_page_is_well_on_every_screen(fed: Fed, window: Callable[..., Window], place: str, reader: str) -> None:
-    who, screens = READERS[reader]
-    path = address(fed, place)
-    if not readable(fed, path, who):
-        return  # who may open what is the table of roles' to prove
-    one = window(who, stranger=who is None)
-    faults = []
-    for width, scheme in screens:
-        one.page.set_viewport_size({"width": width, "height": 900})
-        one.page.emulate_media(color_scheme=scheme)
-        page = one.go(path)
-        loaded(page)
-        assert page.locator("h1").count() == 1
-        assert page.locator(INJECTED).count() == 0
-        faults += [f"{width} px, {scheme}: {fault}" for fault in [page.evaluate(TOO_WIDE)] if fault]
-        if width <= 1280:
-            faults += [f"{width} px, {scheme}: {fault}" for fault in one.accessibility()]
-        keep(one, place, reader, width)
-    assert faults == []  # and the window fails for whatever the browser complained of, or asked another host for
+def walked(one: Window, path: str, place: str, reader: str) -> list[str]:
+    """What is wrong with a page on a phone, a desk and a wide screen, light and dark.
+
+    It is loaded on the first two. From the desk to the wide screen nothing changes but the room, and there all that can
+    be opened is, as on the phone in the end.
+    """
+    found = []
+    for width, scheme in ((390, "light"), (1280, "dark")):
+        screen(one, width, scheme)
+        if not opened(one, path):
+            return []
+        loaded(one.page)
+        refresh(one.page)
+        found += [f"{width} px: {jump}" for jump in jumps(one.page)]
+        found += faults(one)
+        keep(one, place, reader)
+    screen(one, 1920, "light")
+    keep(one, place, reader)
+    open_all(one.page)
+    found += faults(one, colours=False)
+    screen(one, 390, "light")
+    return found + too_wide_in_turn(one.page)
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_page_is_readable_without_scripts(fed: Fed, window: Callable[..., Window], place: str) -> None:
-    who, _ = READERS["admin"]
-    path = address(fed, place)
-    if not readable(fed, path, who):
+def test_a_page_is_well_on_every_screen(fed: Fed, window_of: Callable[..., Window], place: str) -> None:
+    """One who sees all, on every screen."""
+    assert walked(window_of(ADMIN), address(fed, place), place, "admin") == []
+
+
+def test_the_door_is_well(window_of: Callable[..., Window]) -> None:
+    """All that there is for who is not signed in."""
+    assert walked(window_of(None), "/signin", "signin", "nobody") == []
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_page_is_well_for_who_sees_less(fed: Fed, window_of: Callable[..., Window], place: str) -> None:
+    """They see it in the same way, and are shown what others are not: that something is left out."""
+    one = window_of(VIEWER)
+    screen(one, 1280, "light")
+    if opened(one, address(fed, place), 403):
+        loaded(one.page)
+        assert faults(one) == []
+        keep(one, place, "viewer")
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_page_is_readable_without_scripts(fed: Fed, window_of: Callable[..., Window], place: str) -> None:
+    one = window_of(ADMIN, scripts=False)
+    if not opened(one, address(fed, place)):
         return
-    page = window(who, java_script_enabled=False, viewport={"width": 1280, "height": 900}).go(path)
-    assert page.locator("h1").is_visible()
-    assert page.get_by_role("navigation", name="Pages", exact=True).is_visible()
-    words = page.locator("main").inner_text().split()
+    assert one.page.locator("h1").is_visible()
+    assert one.page.get_by_role("navigation", name="Pages", exact=True).is_visible()
+    words = one.page.locator("main").inner_text().split()
     assert len(words) > 10, words
+
+
+def test_a_jump_would_be_seen(window_of: Callable[..., Window]) -> None:
+    page = window_of(ADMIN).go("/sql")
+    page.evaluate(PUSH)
+    assert page.evaluate(SHIFTED) > SHIFT_MAX
+    assert jumps(page) != []
