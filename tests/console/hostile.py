@@ -14,7 +14,7 @@ from tests.e2e.requests import NESTING, Recorded
 # What nobody may get to run: in an element, in an attribute, in a script, behind a link, by htmx, in a template; and a
 # word without an end. 256 characters, and what stands around it, are the most that is no content by its length alone.
 HOSTILE = (
-    """<script>hurt=1;alert('x')</script>"'>&</script><img src=x onerror=alert(1)>"""
+    """<script>alert('x');hurt=1</script>"'>&</script><img src=x onerror=alert(1)>"""
     """<a href="javascript:alert(2)" hx-get="/hurt" hx-trigger="load" hx-on:load="alert(3)">{{7*7}}</a>"""
 ).ljust(240, "W")
 # In what is content anyway, which has no such bound.

@@ -187,3 +187,11 @@ def test_a_jump_would_be_seen(window_of: Callable[..., Window]) -> None:
     page.evaluate(PUSH)
     assert page.evaluate(SHIFTED) > SHIFT_MAX
     assert jumps(page) != []
+
+
+def test_a_text_that_is_more_would_be_seen(window_of: Callable[..., Window]) -> None:
+    one = window_of(ADMIN)
+    one.go("/admin/tenants").evaluate("html => { document.querySelector('main').innerHTML += html }", HOSTILE)
+    assert any("hostile" in fault for fault in faults(one, colours=False))
+    assert one.complaints != []
+    one.complaints.clear()
