@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -9,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -38,6 +40,7 @@ from tests.console import issuer as issuers
 from tests.console.browser import Window
 from tests.console.issuer import Issuer
 from tests.console.people import READER, headers_of, person
+from tests.e2e import truth
 from tests.e2e.requests import Recorded, Sender, dated, keep, load
 from tests.e2e.stack import Stack, eventually
 from tests.sinks.query import samples
@@ -222,11 +225,20 @@ def fed(kafka: Broker, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory)
         found.send((request for folder in folders for request in load(folder)), "captures")
         found.send(load(demo), "local")
         found.send(hostile.requests(), "hostile")
+        # Until the streams, too, have all of it: what is in no topic yet is no lag of the sinks.
+        sql = stack.sql(stack.admin_key())
+        for tenant, sent in (("captures", folders), ("local", [demo])):
+            eventually(functools.partial(_missing, sql, tenant, truth.truth(sent)))
+        eventually(lambda: [] if sql("select 1 from sessions where tenant = 'hostile'") else ["no hostile session"])
         eventually(stack.sinks_lag)
         yield found
         stack.stop()
     finally:
         stack.kill_everything()
+
+
+def _missing(sql: truth.Sql, tenant: str, want: dict[str, Any]) -> list[str]:
+    return truth.differences(lambda text: sql(f"{text} where tenant = '{tenant}'"), want)
 
 
 @pytest.fixture(scope="module")
