@@ -384,6 +384,8 @@ async def test_a_bar_of_tools_or_decisions_leads_to_the_sessions_behind_it(did: 
         text = (await did.get(f"/?range={days}{team}", **{"HX-Request": "true"})).text
         whole = dict(map(reversed, re.findall(r'<th scope="col" class="number"><a href="([^"]+)">(.*?)</a>', text)))
         found_by = {html.unescape(name): await _ids(did, html.unescape(url)) for name, url in whole.items()}
+        assert found_by.pop("Input") == {name for name, _ in DID}
+        assert [found_by.pop(name) for name in ("Output", "Cache read", "Cache creation")] == [set()] * 3
         assert found_by == {
             "Bash": {"Bash"},
             "it's <Tool>&only=x": {"it's <Tool>&only=x"},

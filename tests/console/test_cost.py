@@ -265,20 +265,22 @@ def test_no_price_is_invented() -> None:
 @pytest.mark.slow
 def test_the_page_says_what_sql_says(fed: Fed, window: Callable[..., Window]) -> None:
     ask = fed.stack.sql(fed.stack.admin_key())
-    page = window().go("/cost?range=30d&by=team")
-    (total,) = ask("select sum(spend_usd) as usd, sum(commits) as commits from session_hours")
+    page = window().go("/cost?range=30d&tenant=local&by=team")
+    (total,) = ask("select sum(spend_usd) as usd, sum(commits) as commits from session_hours where tenant = 'local'")
     said = [one.inner_text() for one in page.locator("section#cost > .stats .stat-value").all()]
     assert said[0] == f"${total['usd']:,.2f}"
     assert said[3] == f"${total['usd'] / total['commits']:,.2f}"
-    teams = ask("select team, sum(spend_usd) as usd from session_hours group by 1 order by usd desc")
+    teams = ask(
+        "select team, sum(spend_usd) as usd from session_hours where tenant = 'local' group by 1 order by usd desc"
+    )
     rows = page.locator("tr[id^=by-]").all()
     assert [row.locator("td").first.inner_text() for row in rows] == [usd(one["usd"]) for one in teams]
     page.wait_for_selector("canvas")
     models = ask(
         "select model, sum(coalesce(cost_usd_micros / 1e6, cost_usd)) as usd from events "
-        "where event_name = 'api_request' group by 1 order by 2 desc"
+        "where event_name = 'api_request' and tenant = 'local' group by 1 order by 2 desc"
     )
     page.get_by_role("link", name="Model", exact=True).click()
-    page.wait_for_url("**/cost?range=30d&by=model")
+    page.wait_for_url("**/cost?range=30d&tenant=local&by=model")
     said = [one.inner_text() for one in page.locator("tr[id^=by-] th").all()]
     assert said[: len(models)] == [one["model"] for one in models]
