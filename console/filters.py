@@ -90,7 +90,10 @@ class Filters:
         return list(_buckets(self.start, self.end, self.bucket))
 
     def query(self, **changes: str | None) -> str:
-        """As the query of a URL.  changes: parameters to set, or with None to leave out."""
+        """As the query of a URL.
+
+        changes: parameters to set, or with None to leave out; a range takes the place of that which these have.
+        """
         said: dict[str, str] = {}
         if self.preset is None:
             said |= {"from": spelled(self.start), "to": spelled(self.end)}
@@ -98,7 +101,7 @@ class Filters:
             said["range"] = self.preset
         said |= self.values
         merged = {**said, **changes}
-        if "range" in changes:
+        if changes.get("range") is not None:
             merged |= {"from": None, "to": None}
         kept = {name: value for name, value in merged.items() if value is not None}
         return urlencode(kept)

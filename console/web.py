@@ -37,7 +37,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 # Pages whose questions grow with the range are asked anew at every tick up to this range, else seldom: over 10 million
 # events such a page takes 0.3 to 0.5 CPU s for 7 days, 1 to 1.6 for 90.
 _PROMPT_FOR = timedelta(days=7)
-_TICK, _SELDOM = "tick", "tick throttle:30s"
+TICK, SELDOM = "tick", "tick throttle:30s"
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Visit:
     @property
     def pace(self) -> str:
         """How often a part that is dear of a long range keeps itself up to date: what `parts.live` takes."""
-        return _TICK if self.filters.end - self.filters.start <= _PROMPT_FOR else _SELDOM
+        return TICK if self.filters.end - self.filters.start <= _PROMPT_FOR else SELDOM
 
     @property
     def address(self) -> str | None:

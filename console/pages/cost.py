@@ -488,8 +488,7 @@ def _requests_url(by: By, value: str, filters: Filters) -> str:
     """What has no filter among the sessions is asked of the SQL page."""
     sql = (
         f"select tenant, session_id, count(*) as requests, round(sum({usage.USD}), 4) as cost_usd\nfrom events e\n"
-        f"where event_name = 'api_request' and {by.column} = {literal(value)}\n"
-        f"  and {clock.within('e', filters.start, filters.end)}\n"
+        f"where {_requests(filters)}\n  and e.{by.column} = {literal(value)}\n"
         "group by all order by cost_usd desc limit 100"
     )
     return f"/sql?{urlencode({'q': sql})}"

@@ -199,8 +199,8 @@ async def _told(
         return await visit.ask(sql, limit=limit)
 
     scope = (actor.tenant, actor.roles, visible.digest)
-    # A page is there at once; what it then asks for by itself (app.js) may take longer.
-    soon = "hx-request" not in visit.request.headers
+    # A page is there at once; what it then asks for by itself (app.js), or without scripts by a click, may take longer.
+    soon = "hx-request" not in visit.request.headers and "whole" not in visit.request.query_params
     return await visit.console.told.cells(ask, scope, filters, question, totals.buckets, visit.console.now(), soon=soon)
 
 

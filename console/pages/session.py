@@ -28,7 +28,7 @@ from console.filters import FilterFault
 from console.listing import listing, state
 from console.timeline import Turn
 from console.turns import COLUMNS, NEEDED, Session, column, mark, numbered_sql, outline_sql, parts, spans_sql
-from console.web import Page, Visit
+from console.web import SELDOM, TICK, Page, Visit
 from console.wording import words
 from service.sql import literal
 
@@ -69,6 +69,8 @@ async def session(visit: Visit) -> Response:
         visible=visible,
         denied=outline is None,
         fault=fault,
+        # One that is closed may still be resumed, or flushed late.
+        pace=SELDOM if opened == "closed" and fault is None else TICK,
         turns=turns,
         all_turns=int(turns[0].numbers["turns"]) if turns else 0,
         all_events=int(turns[0].numbers["all_events"]) if turns else 0,

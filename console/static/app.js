@@ -120,7 +120,10 @@
   document.addEventListener("htmx:sendError", () => stale(true));
   document.addEventListener("htmx:timeout", () => stale(true));
   // Of every answer, also of one that is an error.
-  document.addEventListener("htmx:afterOnLoad", (event) => stale(event.detail.xhr.status >= 429));
+  document.addEventListener("htmx:afterOnLoad", ({ detail }) => {
+    const asked = detail.requestConfig.headers["X-Millrace-Tick"]; // a form has its own way to say what is wrong with it
+    stale(detail.xhr.status >= 429 || (asked && detail.xhr.status >= 402));
+  });
 
   setInterval(() => {
     if (document.visibilityState === "visible") document.body.dispatchEvent(new CustomEvent("tick"));

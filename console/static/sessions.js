@@ -51,7 +51,15 @@
     else hide();
   }
 
+  const page = () => location.pathname + location.search;
+  let at = page();
   addEventListener("popstate", (event) => {
+    if (page() === at) { // a place within the page, such as its main part
+      if (event.state === null && pushed > 0) history.replaceState({ drawer: ++pushed }, "");
+      else pushed = event.state?.drawer ?? 0;
+      return;
+    }
+    at = page();
     if (!drawer()) { location.reload(); return; }
     pushed = event.state?.drawer ?? 0;
     if (pushed > 0) show(location.href);
@@ -73,6 +81,7 @@
       const to = (link || inside).href;
       pushed += 1;
       history.pushState({ drawer: pushed }, "", to);
+      at = page();
       show(to);
       return;
     }

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from html import unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_plus
 
 import pytest
 import pytest_asyncio
@@ -132,7 +133,20 @@ async def test_a_name_leads_to_the_sessions_behind_it(spent: Pages) -> None:
     page = (await spent.get("/cost?range=7d")).text
     assert 'href="/sessions?range=7d&amp;team=core"' in page
     assert 'href="/sessions/acme/a"' in page
-    assert 'href="/sql?q=select+tenant' in (await spent.get("/cost?by=skill")).text
+
+
+@quick
+@pytest.mark.parametrize("chosen", ["", "&team=core", "&tenant=globex", "&user=nobody"])
+async def test_a_skill_leads_to_its_requests_under_the_same_filters(spent: Pages, chosen: str) -> None:
+    rows = {row["skill"]: float(row["cost_usd"]) for row in await table(spent, "by", f"&by=skill{chosen}")}
+    links = re.findall(r'href="/sql\?q=([^"]+)"', (await spent.get(f"/cost?by=skill&range=30d{chosen}")).text)
+    assert bool(links) == bool(set(rows) - {""}), "without any there is nothing to lead to"
+    for link in links:
+        sql = unquote_plus(unescape(link))
+        answer = (await spent.post("/sql/csv", {"q": sql})).text.splitlines()
+        of = re.search(r"skill_name = '([^']*)'", sql)
+        assert of is not None
+        assert sum(float(line.split(",")[-1]) for line in answer[1:]) == pytest.approx(rows[of[1]], abs=1e-4)
 
 
 @quick

@@ -79,6 +79,14 @@ def test_a_page_and_its_address_say_the_same(values: dict[str, str], when: dict[
     assert read(filters.query()) == filters
 
 
+def test_a_page_that_names_the_range_keeps_one_of_ones_own() -> None:
+    for query in ({"from": "2026-09-10", "to": "2026-09-15"}, {"range": "7d"}, {}):
+        filters = parse(query, NOW)
+        again = parse(dict(parse_qsl(filters.query(range=filters.preset, team="core"))), NOW)
+        assert (again.start, again.end, again.preset) == (filters.start, filters.end, filters.preset)
+    assert "from" not in parse({"from": "2026-09-10"}, NOW).query(range="7d")
+
+
 def test_a_text_in_a_filter_stays_a_text_in_sql() -> None:
     (condition,) = read("team=x' OR true --").conditions("s")
     assert condition == "s.team = 'x'' OR true --'"

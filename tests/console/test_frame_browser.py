@@ -33,6 +33,18 @@ def test_the_menu_of_a_phone_opens_closes_and_leads_on(window: Callable[..., Win
     expect(page.get_by_role("navigation", name="Pages", exact=True)).to_be_hidden()
 
 
+@pytest.mark.parametrize("status", [403, 404, 503])
+def test_a_page_that_is_no_longer_answered_says_since_when(window: Callable[..., Window], status: int) -> None:
+    one = window()
+    page = one.go("/sessions?range=7d")
+    expect(page.locator("#stale")).to_be_hidden()
+    page.route("**/sessions?*", lambda route: route.fulfill(status=status, body=""))
+    expect(page.locator("#stale")).to_contain_text("No answer since", timeout=20_000)
+    page.unroute("**/sessions?*")
+    expect(page.locator("#stale")).to_be_hidden(timeout=20_000)
+    one.complaints.clear()
+
+
 def test_the_theme_is_the_systems_until_one_is_chosen_which_stays(window: Callable[..., Window]) -> None:
     light, dark = (window(color_scheme=scheme).go("/").evaluate(BACKGROUND) for scheme in ("light", "dark"))
     assert light != dark

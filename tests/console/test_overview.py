@@ -384,6 +384,8 @@ async def test_a_page_does_not_wait_for_many_days_of_events_but_asks_again_at_on
         assert stats(first)["Total cost"].startswith("$5.25")
         assert "Cost by model" not in charts(first)
         assert "Reading the events of this time…" in first
+        (whole,) = set(re.findall(r'<a class="unscripted" href="([^"]+)"', first))  # where no scripts run
+        assert "Cost by model" in charts((await pages.get(html.unescape(whole))).text)
         assert 'hx-trigger="load, tick from:body"' in first
         again = (await pages.get(path, **{"HX-Request": "true"})).text
         assert sum(sums(charts(again)["Cost by model"]).values()) == pytest.approx(5.25)

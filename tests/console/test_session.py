@@ -517,6 +517,27 @@ def test_what_a_subagent_did_lies_below_the_call_that_started_it_as_its_spans_te
 
 
 @pytest.mark.slow
+def test_the_skip_link_leaves_a_page_and_a_drawer_as_they_are(window: Callable[..., Window]) -> None:
+    page = window(viewport=WIDE).go(f"/sessions/captures/{BASIC}")
+    page.evaluate("window.before = 1")
+    page.get_by_role("link", name="Skip to the content").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**#main")
+    page.go_back()
+    assert page.evaluate("window.before") == 1, "the page was not loaded again"
+    page = window(viewport=WIDE).go("/sessions?tenant=captures&range=7d")
+    page.locator("tr[data-row]").nth(1).locator("td").nth(3).click()
+    page.wait_for_selector("#drawer #session")
+    page.get_by_role("link", name="Skip to the content").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**#main")
+    assert page.locator("#drawer #session").is_visible()
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#drawer", state="hidden")
+    assert page.url.endswith("/sessions?tenant=captures&range=7d")
+
+
+@pytest.mark.slow
 def test_a_click_opens_the_drawer_and_back_closes_it(fed: Fed, window: Callable[..., Window]) -> None:
     page = window(viewport=WIDE).go("/sessions?tenant=captures&range=7d")
     row = page.locator("tr[data-row]").nth(1)
