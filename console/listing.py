@@ -170,6 +170,7 @@ class Listing:
     mode: str = ""
     only: tuple[str, ...] = ()
     tool: str = ""
+    decision: str = ""
     repository: str = ""
 
     @property
@@ -193,6 +194,7 @@ class Listing:
             "mode": self.mode,
             "only": ",".join(self.only),
             "tool": self.tool,
+            "decision": self.decision,
             "repository": self.repository,
             "page": "" if self.page == 1 else str(self.page),
         }
@@ -250,6 +252,7 @@ def listing(query: QueryParams, filters: Filters) -> Listing:
         mode=_text(query.get("mode", ""), "mode"),
         only=tuple(many("only")),
         tool=_text(query.get("tool", ""), "tool"),
+        decision=_text(query.get("decision", ""), "decision"),
         repository=_text(query.get("repository", ""), "repository"),
     )
     if found.sorted_by not in COLUMNS:
@@ -337,9 +340,13 @@ def _counts(asked: Listing) -> list[tuple[str, ...]]:
 
 # What only the events of a session tell, and of which columns.
 EVENT_COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"tool": ("tool_name",), "repository": ("vcs_repository_name", "vcs_owner_name")}
+    {
+        "tool": ("tool_name",),
+        "decision": ("decision", "source"),
+        "repository": ("vcs_repository_name", "vcs_owner_name"),
+    }
 )
-_PARTS = {"tool": usage.TOOL, "repository": usage.REPOSITORY}
+_PARTS = {"tool": usage.TOOL, "decision": usage.DECISION, "repository": usage.REPOSITORY}
 
 
 def refused(asked: Listing, visible: Visible) -> str | None:
@@ -351,7 +358,7 @@ def refused(asked: Listing, visible: Visible) -> str | None:
 
 def _own(asked: Listing, visible: Visible, now: datetime) -> list[str]:
     """Conditions on the whole session, and on its events in the range."""
-    told = {"tool": asked.tool, "repository": asked.repository}
+    told = {"tool": asked.tool, "decision": asked.decision, "repository": asked.repository}
     conditions = [usage.with_part(asked.filters, _PARTS[name], value) for name, value in told.items() if value]
     conditions += [usage.any_of(f"s.{c}" for c in ONLY[name].counts) for name in asked.only if not ONLY[name].hours]
     opened, idle = f"s.last_time >= {timestamp(now - OPEN_FOR)}", f"s.last_time >= {timestamp(now - IDLE_FOR)}"

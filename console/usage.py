@@ -263,6 +263,12 @@ TOOL = Part(
     f"CASE WHEN starts_with(e.tool_name, 'mcp__') OR e.tool_name = 'mcp_tool' THEN '{MCP}' ELSE e.tool_name END",
     ("tools",),
 )
+# A decision and who, or what, made it, in one: as the chart of decisions names its series.
+DECISION = Part(
+    "tool_decision",
+    "CASE WHEN e.decision = 'accept' THEN 'accept' ELSE 'reject' END || coalesce(': ' || nullif(e.source, ''), '')",
+    ("accepts", "rejects"),
+)
 REPOSITORY = Part("api_request", "coalesce(e.vcs_owner_name || '/', '') || e.vcs_repository_name", ("api_requests",))
 # Models of requests; tools; decisions by their source.
 SPLIT = Question(

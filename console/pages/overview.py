@@ -243,6 +243,10 @@ async def _charts(
     }
 
 
+# What the list of sessions is to be asked for, of a part of the events of a name.
+_LEADS_BY = {"api_request": "model", "tool_result": "tool", "tool_decision": "decision"}
+
+
 class _Drawing:
     """Draws charts over the buckets of a range, each bar a way to the sessions behind it."""
 
@@ -289,8 +293,9 @@ class _Drawing:
         room = _SERIES_MOST - (1 if any(_matters(value) for value in missing) else 0)
         shown_parts, rest = (ordered, []) if len(ordered) <= room else (ordered[: room - 1], ordered[room - 1 :])
         series = [
-            self._series(f"{name}: {source}" if source else name, parts[name, source], _choice(event, name))
+            self._series(called, parts[name, source], (_LEADS_BY[event], called))
             for name, source in shown_parts
+            for called in (f"{name}: {source}" if source else name,)
         ]
         if rest:
             sums = [round(sum(values), 9) for values in zip(*(parts[key] for key in rest), strict=True)]
@@ -328,13 +333,6 @@ class _Drawing:
             note=f"{note}.{more}",
             links=self._links,
         )
-
-
-def _choice(event: str, name: str) -> tuple[str, str]:
-    """What the list of sessions is to be asked for, of a part of the events of a name."""
-    if event == "tool_decision":
-        return "only", "accepts" if name == "accept" else "rejects"
-    return "tool" if event == "tool_result" else "model", name
 
 
 def _matters(value: float) -> bool:

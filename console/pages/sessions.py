@@ -8,6 +8,7 @@ team, department, cost_center, user, model, version, entrypoint), so that other 
     outcome    open, idle, closed (by the time since the last event) or failed (retries exhausted, or an internal error)
     mode       the permission mode, e.g. bypassPermissions; (none): not said
     tool       sessions with a call of this tool in the range, as the overview names them; (none): of one not named
+    decision   sessions with such a permission decision in the range: accept or reject, and by whom, as `accept: config`
     repository sessions with a request in the range whose client told this repository, as owner/name; (none): no one
     q          the beginning of a session's id, or a part of the user's e-mail, team, model, version, …
     sort       a name of COLUMNS, with - before it for the highest first; start: the newest first by default

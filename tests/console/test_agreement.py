@@ -334,6 +334,7 @@ DID: tuple[tuple[str, dict[str, Any]], ...] = (
     ("jira", {"event_name": "tool_result", "tool_name": "mcp__jira__search"}),
     ("unnamed", {"event_name": "tool_result"}),
     ("yes", {"event_name": "tool_decision", "decision": "accept", "source": "config"}),
+    ("once", {"event_name": "tool_decision", "decision": "accept", "source": "user_temporary"}),
     ("no", {"event_name": "tool_decision", "decision": "reject", "source": "user_reject"}),
     ("repo", {"vcs_owner_name": "acme", "vcs_repository_name": "shop"}),
     ("no repo", {}),
@@ -345,7 +346,7 @@ async def did(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages]:
     """A session for each of DID, with that alone; some hours before another tool was called in all of them."""
     sessions, hours, events = [], [], []
     for number, (name, fields) in enumerate(DID):
-        counts = {"yes": {"accepts": 1}, "no": {"rejects": 1}}.get(name, {})
+        counts = {"yes": {"accepts": 1}, "once": {"accepts": 1}, "no": {"rejects": 1}}.get(name, {})
         tools, requests = int(fields.get("event_name") == "tool_result"), int("event_name" not in fields)
         now = _hour(0, "core", api_requests=requests, tools=tools, spend_usd=0.0, **counts)
         session, of_one = _session(number, "opus", _hour(0, "core", start=HOUR - 5 * samples.HOUR), now)
@@ -393,12 +394,14 @@ async def test_a_bar_of_tools_or_decisions_leads_to_the_sessions_behind_it(did: 
             "(none)": {"unnamed"},
             "Before": {name for name, _ in DID},
             "accept: config": {"yes"},
+            "accept: user_temporary": {"once"},
             "reject: user_reject": {"no"},
         }
     before = tools["links"][-6] + _more(tools)["Before"]
     assert await _ids(did, before) == {name for name, _ in DID}
     assert {name: await _ids(did, decisions["links"][-1] + more) for name, more in _more(decisions).items()} == {
         "accept: config": {"yes"},
+        "accept: user_temporary": {"once"},
         "reject: user_reject": {"no"},
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html import escape, unescape
 from pathlib import Path
 from typing import Any
@@ -173,6 +173,22 @@ def turns(html: str) -> dict[str, list[str]]:
                 found.append("." * depth + match["what"])
         out[flat(title[1]).strip()] = found
     return out
+
+
+@over_sql
+@pytest.mark.parametrize(
+    ("later", "tag", "pace"),
+    [(0, '<span class="tag good">open</span>', "tick"), (1, '<span class="tag">closed</span>', "tick throttle:30s")],
+)
+async def test_a_session_that_is_closed_is_asked_for_again_too_but_seldom(
+    opened: Pages, monkeypatch: pytest.MonkeyPatch, later: int, tag: str, pace: str
+) -> None:
+    now = opened.console.now() + timedelta(hours=later)
+    monkeypatch.setattr(opened.console, "now", lambda: now)
+    text = await text_of(opened, "/sessions/acme/usual")
+    live = text[text.index('id="session-live"') :]
+    assert f'hx-trigger="{pace} from:body"' in live[:300]
+    assert tag in live
 
 
 @over_sql
