@@ -6,7 +6,9 @@ The figures of each page, what they are in SQL and how they are counted without 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from functools import cache
 
 import httpx
@@ -15,9 +17,9 @@ import pytest
 from tests.console.conftest import Fed
 from tests.console.people import headers_of, person
 from tests.console.proof import adoption, overview, rare, reliability, security, session, sources, spending
-from tests.console.proof.figure import RARE, TENANTS, Figure, Sql, faults, unlike
+from tests.console.proof.figure import RARE, TENANTS, Figure, Sql, faults, text, unlike
 from tests.console.proof.reading import Said, read
-from tests.console.proof.truth import Truth
+from tests.console.proof.truth import DAY_US, HOUR_US, Truth
 from tests.e2e.requests import load
 from tests.e2e.stack import eventually
 from tests.e2e.truth import differences
@@ -96,6 +98,43 @@ def test_a_page_says_what_sql_says_and_what_was_sent(
     assert found == []
 
 
+# Chart of the overview → the sums of hours that its total is, and their unit.
+TOTALS = {
+    "Cost by model": (("usd",), "usd"),
+    "Token usage": (("input", "output", "cache_read", "cache_creation"), "tokens"),
+    "API requests by model": (("requests",), "count"),
+    "Active time": (("active_user_s", "active_cli_s"), "seconds"),
+    "Lines of code": (("lines_added", "lines_removed"), "count"),
+}
+
+
+def test_the_period_before_is_what_was_sent_in_it(fed: Fed, told: Mapping[str, Truth]) -> None:
+    hours, length = told[RARE].hours, 5 * DAY_US
+    end = max(one.at for one in hours) + HOUR_US
+    query = {
+        name: f"{datetime.fromtimestamp(at / 1e6, UTC):%Y-%m-%dT%H:%MZ}"
+        for name, at in (("from", end - length), ("to", end))
+    }
+    who = headers_of(fed.secret, person("admin", tenant=RARE)) | {"HX-Request": "true"}
+    page = httpx.get(f"{fed.base}/", params=query, headers=who, timeout=60).text
+    said = re.findall(
+        r'<figcaption>([^<]*)</figcaption>(?:(?!</figure>).)*?<p class="faint">(Total [^<]*)</p>', page, re.S
+    )
+    compared = {}
+    for title, note in said:
+        if title in TOTALS:
+            names, unit = TOTALS[title]
+            now, before = (
+                sum(one[name] for one in hours for name in names if at - length <= one.at < at)
+                for at in (end, end - length)
+            )
+            compared[title] = now, before
+            assert note.startswith(f"Total {text(now, unit)}, before {text(before, unit)}"), (title, note)
+    assert all(min(compared[title]) > 0 for title in ("Cost by model", "Token usage", "API requests by model")), (
+        compared
+    )
+
+
 def test_every_figure_is_of_something(told: Mapping[str, Truth]) -> None:
     """A page that always said nothing would else agree with three tenants to whom nothing happened."""
     for path, figures in PAGES.items():
@@ -117,6 +156,8 @@ def test_a_session_says_what_sql_says_and_what_was_sent(
         of = f"tenant = '{tenant}' and session_id = '{id_}'"
         (row,) = sql(f"select {', '.join(session.STORED)} from sessions where {of}")
         page = pages(tenant, f"/sessions/{tenant}/{id_}")
-        assert page.facts == session.facts(row)
+        facts = dict(page.facts)
+        assert facts.pop("State")[0] in ("open", "idle", "closed")  # by the time that it is now
+        assert facts == session.facts(row)
         assert unlike([session.plain(row)], [session.counted(found, id_)]) == []
         assert page.turns == session.turns(found, id_)
