@@ -358,7 +358,7 @@ def refused(asked: Listing, visible: Visible) -> str | None:
 
 def _own(asked: Listing, visible: Visible, now: datetime) -> list[str]:
     """Conditions on the whole session, and on its events in the range."""
-    told = {"tool": asked.tool, "decision": asked.decision, "repository": asked.repository}
+    told = {name: getattr(asked, name) for name in _PARTS}
     conditions = [usage.with_part(asked.filters, _PARTS[name], value) for name, value in told.items() if value]
     conditions += [usage.any_of(f"s.{c}" for c in ONLY[name].counts) for name in asked.only if not ONLY[name].hours]
     opened, idle = f"s.last_time >= {timestamp(now - OPEN_FOR)}", f"s.last_time >= {timestamp(now - IDLE_FOR)}"

@@ -263,24 +263,16 @@ TOOL = Part(
     f"CASE WHEN starts_with(e.tool_name, 'mcp__') OR e.tool_name = 'mcp_tool' THEN '{MCP}' ELSE e.tool_name END",
     ("tools",),
 )
+_VERDICT = "CASE WHEN e.decision = 'accept' THEN 'accept' ELSE 'reject' END"
 # A decision and who, or what, made it, in one: as the chart of decisions names its series.
-DECISION = Part(
-    "tool_decision",
-    "CASE WHEN e.decision = 'accept' THEN 'accept' ELSE 'reject' END || coalesce(': ' || nullif(e.source, ''), '')",
-    ("accepts", "rejects"),
-)
+DECISION = Part("tool_decision", f"{_VERDICT} || coalesce(': ' || nullif(e.source, ''), '')", ("accepts", "rejects"))
 REPOSITORY = Part("api_request", "coalesce(e.vcs_owner_name || '/', '') || e.vcs_repository_name", ("api_requests",))
 # Models of requests; tools; decisions by their source.
 SPLIT = Question(
     (
         Part("api_request", "e.model", ("api_requests",)),
         TOOL,
-        Part(
-            "tool_decision",
-            "CASE WHEN e.decision = 'accept' THEN 'accept' ELSE 'reject' END",
-            ("accepts", "rejects"),
-            "e.source",
-        ),
+        Part("tool_decision", _VERDICT, ("accepts", "rejects"), "e.source"),
     )
 )
 REPOSITORIES = Question((REPOSITORY,))
