@@ -28,6 +28,8 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 WAIT_MS = 20_000
+AT_REST = "() => !document.querySelector('.htmx-request, .htmx-swapping, .htmx-settling')"
+"""That no part of a page is being asked for, or put in its place."""
 AXE = Axe().axe_script
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
@@ -57,7 +59,7 @@ def refreshed(page: Page, times: int = 1) -> None:
     for _ in range(times):
         with page.expect_response(lambda answer: "x-millrace-tick" in answer.request.headers):
             pass
-    page.wait_for_function("() => !document.querySelector('.htmx-request, .htmx-swapping, .htmx-settling')")
+    page.wait_for_function(AT_REST)
 
 
 def _rules(colours: bool) -> dict[str, Any]:

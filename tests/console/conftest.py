@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -228,7 +227,7 @@ def fed(kafka: Broker, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory)
         # Until the streams, too, have all of it: what is in no topic yet is no lag of the sinks.
         sql = stack.sql(stack.admin_key())
         for tenant, sent in (("captures", folders), ("local", [demo])):
-            eventually(functools.partial(_missing, sql, tenant, truth.truth(sent)))
+            until_stored(sql, tenant, truth.truth(sent))
         eventually(lambda: [] if sql("select 1 from sessions where tenant = 'hostile'") else ["no hostile session"])
         eventually(stack.sinks_lag)
         yield found
@@ -237,8 +236,9 @@ def fed(kafka: Broker, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory)
         stack.kill_everything()
 
 
-def _missing(sql: truth.Sql, tenant: str, want: dict[str, Any]) -> list[str]:
-    return truth.differences(lambda text: sql(f"{text} where tenant = '{tenant}'"), want)
+def until_stored(sql: truth.Sql, tenant: str, want: dict[str, Any]) -> None:
+    """Wait until the tables of a tenant are what the ledger says of it."""
+    eventually(lambda: truth.differences(lambda text: sql(f"{text} where tenant = '{tenant}'"), want))
 
 
 @pytest.fixture(scope="module")

@@ -14,15 +14,13 @@ from functools import cache
 import httpx
 import pytest
 
-from tests.console.conftest import Fed
+from tests.console.conftest import Fed, until_stored
 from tests.console.people import headers_of, person
 from tests.console.proof import adoption, overview, rare, reliability, security, session, sources, spending
 from tests.console.proof.figure import RARE, TENANTS, Figure, Sql, faults, text, unlike
 from tests.console.proof.reading import Said, read
 from tests.console.proof.truth import DAY_US, HOUR_US, Truth
 from tests.e2e.requests import load
-from tests.e2e.stack import eventually
-from tests.e2e.truth import differences
 
 pytestmark = [pytest.mark.slow]
 
@@ -61,7 +59,7 @@ def told(fed: Fed, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Tru
 
 def _there(sql: Sql, tenant: str, one: Truth) -> dict[str, str]:
     """Identity → key of a tenant's people, once all that it sent is there."""
-    eventually(lambda: differences(lambda text: sql(f"{text} where tenant = '{tenant}'"), dict(one.ledger)))
+    until_stored(sql, tenant, dict(one.ledger))
     rows = sql(f"select * from people where tenant = '{tenant}'")
     return {row["user_account_uuid"] or row["user_email"] or row["user_id"]: row["user_key"] for row in rows}
 

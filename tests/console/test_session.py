@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from html import escape, unescape
 from pathlib import Path
@@ -21,6 +21,7 @@ from tests.console.browser import Window
 from tests.console.conftest import CAPTURES, Fed, Pages
 from tests.console.handmade import HOSTILE, door_telling, hours_of, pages_over
 from tests.console.people import person
+from tests.console.proof.truth import Truth
 from tests.e2e import truth
 from tests.e2e.requests import Sender, dated, load
 from tests.sinks.query import samples
@@ -499,37 +500,27 @@ def test_every_event_of_the_captures_is_in_its_timeline(fed: Fed, window: Callab
         assert page.locator(".turn").count() == want[id_]["prompts"] + (1 if "hook_registered" in counts else 0)
 
 
-def _told(fed: Fed, signal: str, *path: str) -> Iterator[dict[str, Any]]:
-    """The attributes of what the demo's clients sent."""
-    for request in load(fed.demo):
-        found = [request.as_json()] if request.signal == signal else []
-        for name in path:
-            found = [below for one in found for below in one[name]]
-        for one in found:
-            yield {item["key"]: next(iter(item["value"].values())) for item in one["attributes"]}
-
-
 @pytest.mark.slow
 def test_what_a_subagent_did_lies_below_the_call_that_started_it_as_its_spans_tell(
     fed: Fed, window: Callable[..., Window]
 ) -> None:
-    events = list(_told(fed, "logs", "resourceLogs", "scopeLogs", "logRecords"))
-    agents: dict[str, set[str]] = {}
-    for span in _told(fed, "traces", "resourceSpans", "scopeSpans", "spans"):
-        if "agent_id" in span:
-            agents.setdefault(span["agent_id"], set()).add(span.get("request_id") or span["tool_use_id"])
+    sent = Truth("local", [fed.demo])
+    agents: dict[str, set[str | None]] = {}
+    for span in sent.spans:
+        if agent := span["agent_id"]:
+            agents.setdefault(agent, set()).add(span["request_id"] or span["tool_use_id"])
     assert agents
     for did in agents.values():
-        requests = [one for one in events if one.get("request_id") in did]
-        answers = sum(one["event.name"] == "assistant_response" for one in requests)
+        requests = [one for one in sent.events if one["request_id"] and one["request_id"] in did]
+        answers = sum(one.name == "assistant_response" for one in requests)
         rows = len(did) + answers + 1  # a call is one row with its decision; and that it was done
-        page = window().go(f"/sessions/local/{requests[0]['session.id']}")
+        page = window().go(f"/sessions/local/{requests[0].session}")
         inside = page.locator(".entry:has(> ol.inside)").filter(has_text=f"{rows} events")
         assert inside.count() == 1
         assert inside.locator("> details > summary .what").inner_text() == "Agent"
         assert inside.locator("ol.inside .entry").count() == rows
-        cost = sum(one.get("cost_usd_micros", 0) for one in requests) / 1e6
-        assert f"{usd(cost)}" in inside.locator("> ol.inside > .agent > details > summary").inner_text()
+        cost = sum(one.usd for one in requests)
+        assert usd(cost) in inside.locator("> ol.inside > .agent > details > summary").inner_text()
 
 
 @pytest.mark.slow

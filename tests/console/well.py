@@ -6,7 +6,7 @@ from typing import Literal
 
 from playwright.sync_api import Page, expect
 
-from tests.console.browser import WAIT_MS, Window
+from tests.console.browser import AT_REST, WAIT_MS, Window
 
 Scheme = Literal["light", "dark"]
 
@@ -49,7 +49,6 @@ OPEN_IN_TURN = f"""() => {{
     return ({TOO_WIDE})();
   }}).filter(Boolean);
 }}"""
-AT_REST = "() => !document.querySelector('.htmx-request, .htmx-swapping, .htmx-settling')"
 
 
 def loaded(page: Page) -> None:

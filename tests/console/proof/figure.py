@@ -161,6 +161,15 @@ def said(name: str) -> Callable[[Record], str | None]:
     return lambda one: one[name]
 
 
+def always(value: str) -> Callable[[Record], str]:
+    return lambda _: value
+
+
+def summed(name: str) -> Callable[[list[Record]], float]:
+    """Of what each says."""
+    return lambda rows: sum(float(one.said[name]) for one in rows)
+
+
 def quantile(name: str, part: float) -> Callable[[list[Record]], float | None]:
     return lambda rows: within((one.number(name) for one in rows), part)
 

@@ -15,6 +15,7 @@ from tests.console.proof.figure import (
     P95,
     USERS,
     Figure,
+    always,
     count,
     day,
     failed,
@@ -271,7 +272,7 @@ PAGES: Mapping[str, tuple[Figure, ...]] = {
                 for name, part in PARTS.items()
                 for row in grouped(
                     t.named("api_request"),
-                    {"at": day, "series": lambda _, name=name: name},  # type: ignore[misc]
+                    {"at": day, "series": always(name)},
                     {"value": quantile("duration_ms", part)},
                 )
             ],

@@ -21,6 +21,7 @@ from tests.console.proof.figure import (
     quantile,
     quantile_sql,
     said,
+    summed,
     that,
 )
 from tests.console.proof.truth import Record, Truth, grouped, last, users
@@ -331,16 +332,11 @@ PAGES: Mapping[str, tuple[Figure, ...]] = {
                 {"Hook": said("hook_name"), "Defined in": said("hook_source")},
                 {
                     "Runs": len,
-                    **{
-                        title: lambda rows, name=name: sum(one.number(name) for one in rows)  # type: ignore[misc]
-                        for title, name in (
-                            ("Hooks", "num_hooks"),
-                            ("Done", "num_success"),
-                            ("Blocked", "num_blocking"),
-                            ("Errors", "num_non_blocking_error"),
-                            ("Cancelled", "num_cancelled"),
-                        )
-                    },
+                    "Hooks": summed("num_hooks"),
+                    "Done": summed("num_success"),
+                    "Blocked": summed("num_blocking"),
+                    "Errors": summed("num_non_blocking_error"),
+                    "Cancelled": summed("num_cancelled"),
                     "95 % within": quantile("total_duration_ms", 0.95),
                     "Users": users,
                 },
