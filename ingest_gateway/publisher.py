@@ -231,6 +231,7 @@ class Publisher:
             request_timeout_ms=round(self._request_timeout_s * 1000),
             metadata_max_age_ms=60_000,
         )
+        producer._message_accumulator._pending_batches = Pending()
         try:
             await producer.start()
         except BaseException:
@@ -238,6 +239,14 @@ class Publisher:
                 await producer.stop()
             raise
         return producer
+
+
+class Pending(set[Any]):
+    """Batches on their way. aiokafka takes one that is to be sent again out, and once more if that fails."""
+
+    def remove(self, batch: Any) -> None:
+        """As discard: the second time would be a traceback in the log, of what its senders are told anyway."""
+        self.discard(batch)
 
 
 def _append(batch: Any, message: Message, now_ms: int) -> bool:
