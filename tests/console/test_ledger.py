@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -94,6 +96,62 @@ def test_a_page_says_what_sql_says_and_what_was_sent(
         for fault in faults(page, sql, told[tenant], figure, tenant=tenant)
     ]
     assert found == []
+
+
+def named(column: str, said: str, value: str | None) -> Callable[[Truth], Truth]:
+    """What is left by a filter that records without a session can meet, too. said: as they say it."""
+    return lambda t: t.only(with_(column, value)(t), lambda one: one[said] == value)
+
+
+def with_(column: str, value: str | None) -> Callable[[Truth], list[str]]:
+    return lambda t: [id_ for id_, one in t.ledger["sessions"].items() if one[column] == value]
+
+
+def asked_of(model: str) -> Callable[[Truth], set[str]]:
+    """Sessions that asked this model, be it beside others."""
+    return lambda t: {str(one.session) for one in t.named("api_request") if one["model"] == model}
+
+
+# The filters of pages, and what of RARE each leaves. Records without a session can meet the first alone.
+FILTERS: Mapping[str, Callable[[Truth], Truth]] = {
+    "team=core": lambda t: t.only(having(t, "team", "core"), lambda one: one["team.id"] == "core"),
+    "department=(none)": lambda t: t.only(having(t, "department", None), lambda one: one["department"] is None),
+    "cost_center=cc-1": lambda t: t.only(having(t, "cost_center", "cc-1"), lambda one: one["cost_center"] == "cc-1"),
+    "version=2.1.100": lambda t: t.only(having(t, "app_version", "2.1.100")),
+    "entrypoint=sdk-cli": lambda t: t.only(having(t, "app_entrypoint", "sdk-cli")),
+    "model=haiku-of-tests": lambda t: t.only({one.session for one in t.named("api_request") if one["model"] == HAIKU}),
+}
+HAIKU = "haiku-of-tests"
+# Who is new is asked of all that somebody did, by whatever; what a session has many of, days of users do not know.
+WHOLE = ("team", "department")
+PATHS = [path for path, tenant in CASES if tenant == RARE and path != "/sources"]
+
+
+def having(t: Truth, column: str, value: str | None) -> list[str]:
+    """Sessions."""
+    return [id_ for id_, one in t.ledger["sessions"].items() if one[column] == value]
+
+
+@pytest.mark.parametrize(
+    ("path", "chosen"),
+    [
+        (path, chosen)
+        for path in PATHS
+        for chosen in FILTERS
+        if chosen.startswith(WHOLE) or not path.startswith(("/adoption", "/report"))
+    ],
+)
+def test_a_page_with_a_filter_says_what_is_left_by_it(
+    fed: Fed, pages: Callable[[str, str], Said], told: Mapping[str, Truth], path: str, chosen: str
+) -> None:
+    name, value = chosen.split("=")
+    page = pages(RARE, f"{path}{'&' if '?' in path else '?'}{urlencode({name: value, 'range': '30d'})}")
+    left = FILTERS[chosen](told[RARE])
+    if path.startswith(("/security", "/reliability")):  # of events, which name a model themselves
+        left.events = [one for one in left.events if name != "model" or one["model"] in (None, value)]
+    sql = fed.stack.sql(fed.stack.admin_key())
+    figures = [replace(one, sql="") for one in PAGES[path] if RARE in one.tenants]
+    assert [(one.of, *fault) for one in figures for fault in faults(page, sql, left, one)] == []
 
 
 # Chart of the overview → the sums of hours that its total is, and their unit.

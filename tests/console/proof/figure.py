@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from console import shown
@@ -46,7 +46,10 @@ def text(value: Any, unit: str | None) -> str:
         case "none":
             return "(none)" if value is None else str(value)
         case "time":
-            return "–" if value is None else f"{datetime.fromisoformat(value):%Y-%m-%d %H:%M:%S} UTC"
+            if value is None:
+                return "–"
+            at = datetime.fromtimestamp(value / 1e6, UTC) if isinstance(value, int) else datetime.fromisoformat(value)
+            return f"{at:%Y-%m-%d %H:%M:%S} UTC"
         case "price":
             return "not found" if value is None else shown.usd(value)
         case "lines":
@@ -104,7 +107,12 @@ def rows_of(page: Said, of: str, columns: Iterable[str], series: Container[objec
     if of == "tiles":
         found: list[Row] = [dict(page.tiles)]
     elif by:
-        cells = [(row[by], title, said) for row in page.tables[table] for title, said in row.items() if title in series]
+        cells = [
+            (row[by], title, said)
+            for row in page.tables.get(table, [])
+            for title, said in row.items()
+            if title in series
+        ]
         found = [{"at": at, "series": title, "value": said} for at, title, said in cells if said not in ("–", "0")]
     else:
         found = page.charts.get(of) or page.tables.get(of, [])

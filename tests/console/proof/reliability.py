@@ -37,6 +37,10 @@ ENDED = f"""(select e.event_name, (select min(r.event_time) from events r where 
     and r.event_time < e.event_time + interval 1 day) as went_on, e.event_time {EVENTS} ({ERROR} or {EXHAUSTED}))"""
 
 
+def succeeded(rows: list[Record]) -> float | None:
+    return share(len(rows) - failed(rows), len(rows))
+
+
 def parts_sql(column: str) -> str:
     return ", ".join(f'{quantile_sql(column, part)} as "{name}"' for name, part in PARTS.items())
 
@@ -229,7 +233,7 @@ PAGES: Mapping[str, tuple[Figure, ...]] = {
             lambda t: [
                 {
                     "Tool calls": len(t.named("tool_result")),
-                    "That succeeded": 1 - failed(t.named("tool_result")) / len(t.named("tool_result")),
+                    "That succeeded": succeeded(t.named("tool_result")),
                 }
                 | {f"Tool time, {name}": of(t.named("tool_result")) for name, of in parts("duration_ms").items()}
             ],

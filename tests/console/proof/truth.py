@@ -6,9 +6,10 @@ give out: they are read again here by its own functions, and there must be as ma
 
 from __future__ import annotations
 
+import copy
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -196,6 +197,22 @@ class Truth:
     def _keep(self, kept: list[Record], key: tuple[Any, ...], one: Record) -> None:
         (self.again if key in self._seen else kept).append(one)
         self._seen.add(key)
+
+    def only(self, ids: Collection[str | None], alone: Callable[[Record], bool] | None = None) -> Truth:
+        """What is left of it. ids: of the sessions that stay.  alone: of records without one that stay, too."""
+        found = copy.copy(self)
+        known = self.ledger["sessions"]
+        kept = {id_: one for id_, one in known.items() if id_ in ids}
+
+        def stays(one: Record) -> bool:
+            return one.session in kept if one.session in known else alone is not None and alone(one)
+
+        found.ledger = {**self.ledger, "sessions": kept}
+        found.events, found.points = list(filter(stays, self.events)), list(filter(stays, self.points))
+        found.emails = self.emails
+        for name in ("sessions", "hours"):
+            found.__dict__.pop(name, None)
+        return found
 
     def named(self, *names: str) -> list[Record]:
         """The events of these names."""
