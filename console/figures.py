@@ -22,7 +22,6 @@ from service.sql import literal
 ROWS = 50
 _TEXT_MAX = 256
 _PAGES_MAX = 200
-NOT_TOLD = "(not told)"
 
 Row = Mapping[str, Any]
 
@@ -184,7 +183,7 @@ def outcome(success: bool | None) -> Cell:
 
 def told(value: Any, href: str | None = None) -> Cell:
     """A name that the client, or a role, may hold back."""
-    return Cell(NOT_TOLD if value is None else value, href)
+    return Cell(shown.NOT_TOLD if value is None else value, href)
 
 
 def chosen_from(name: str, value: str, known: Collection[str]) -> str:

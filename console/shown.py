@@ -10,6 +10,7 @@ from markupsafe import Markup
 from console.ask import moment
 
 NOTHING = "–"
+NOT_TOLD = "(not told)"
 # Less is what adding in another order leaves.
 _DUST_USD = 1e-9
 

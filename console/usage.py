@@ -4,8 +4,8 @@
 session too, so totals come from there. And it says which sessions are of a range: those that were active in an hour of
 it that the filters mean, for every page alike.
 
-What it does not know (which model, tool or source) only `events` tell: such a chart shows what the events told, and
-beside it what is missing from the total, as `NOT_TOLD`.
+What it does not know (which model, tool or source) only `events` tell, and points the model of money: such a chart
+shows what they told, and beside it what is missing from the total, as NOT_TOLD.
 
 Buckets are whole numbers of hours, days or weeks since the epoch: DuckDB divides ten times faster than date_trunc cuts
 in a time zone.
@@ -18,10 +18,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from console import clock
+from console.ask import Visible
 from console.filters import DAY, HOUR, NONE, Dimension, Filters, joined
 from service.sql import literal, timestamp
 
-NOT_TOLD = "(not told by events)"
 # Events of so long are read in about the time of any other question of a page.
 SHORT = 8 * DAY
 TOKENS = "h.input_tokens + h.output_tokens"
@@ -312,6 +312,38 @@ def _told(bucket: str, asked: list[str], parts: tuple[Part, ...]) -> str:
         "+ coalesce(sum(e.cost_usd) FILTER (e.cost_usd_micros IS NULL), 0) AS cost_usd, "
         "(coalesce(sum(e.input_tokens), 0) + coalesce(sum(e.output_tokens), 0))::BIGINT AS tokens "
         f"FROM events e WHERE {joined([which, *asked])} GROUP BY ALL"
+    )
+
+
+SPEND = "claude_code.cost.usage"
+
+
+def sees_points(visible: Visible) -> bool:
+    """Whether somebody may ask for what `spent_by_points` finds."""
+    columns = ("session_id", "metric", "temporality", "event_time", "received_time", "clock_suspect", "value", "model")
+    return visible.has("metrics", "tenant", *columns) and visible.has("sessions", "api_requests", "spend_usd")
+
+
+def spent_by_points(filters: Filters, of: Iterable[str]) -> str:
+    """WHERE of the points `m` whose cost is what was spent: those of sessions of which no request came.
+
+    Args: of: conditions, which the filters stand for.
+    """
+    silent = f"s.api_requests = 0 AND s.spend_usd > 0 AND s.last_time >= {timestamp(filters.start)}"
+    asked = [
+        clock.within("m", filters.start, filters.end),
+        f"m.metric = {literal(SPEND)}",
+        "m.temporality = 'delta'",
+        f"(m.tenant, m.session_id) IN (SELECT s.tenant, s.session_id FROM sessions s WHERE {silent})",
+    ]
+    return joined([*asked, *of])
+
+
+def models_by_points(filters: Filters) -> str:
+    """What points alone tell of the cost of models, by bucket. Columns: bucket (its number), name, cost_usd."""
+    return (
+        f"SELECT {number(filters.bucket, clock.when('m'))} AS bucket, m.model AS name, sum(m.value) AS cost_usd "
+        f"FROM metrics m WHERE {spent_by_points(filters, of_hours('m', filters))} AND m.model IS NOT NULL GROUP BY ALL"
     )
 
 

@@ -17,12 +17,12 @@ from console.charts import Chart, Series
 from console.download import csv_file, cut_after, lines
 from console.errors import AskFault
 from console.filters import HOUR, NONE, FilterFault, Filters, joined
-from console.shown import short
+from console.shown import NOT_TOLD, short
 from console.turns import session_url
 from console.web import Page, Visit
 from service.sql import literal, spelled, timestamp
 
-NOT_TOLD, OTHERS = "(not told)", "(others)"
+OTHERS = "(others)"
 # Lines of the table: at first, for who asks for more, and in a file.
 _ROWS, _MORE_ROWS, _FILE_ROWS_MAX = 20, 200, 100_000
 _SERIES_MAX = 7
@@ -169,7 +169,7 @@ async def cost(visit: Visit) -> Response:
     found = await visit.panels(
         totals=visit.ask(_totals(filters)),
         rows=visit.ask(_rows(by, filters, visible, _MORE_ROWS + 2)),
-        cells=visit.ask(_cells(by, filters)),
+        cells=visit.ask(_cells(by, filters, visible)),
         cells_total=visit.ask(_cells_total(filters)),
         top=visit.ask(_top(filters, visible, _TOP_SESSIONS + 1)),
         cache=visit.ask(_cache(filters, _CACHE_ROWS + 1)),
@@ -229,7 +229,7 @@ async def _file(
             (row.name, row.value, row.usd, row.before_usd, row.share, row.sessions, row.tokens) for row in rows
         ]
     if table == "time":
-        cells = (await visit.ask(_cells(by, filters))).objects()
+        cells = (await visit.ask(_cells(by, filters, visible))).objects()
         chart = _chart(by, filters, cells, (await visit.ask(_cells_total(filters))).objects(), {})
         drawn = zip(chart.labels, *(series.values for series in chart.series), strict=True)
         return ("time_utc", *(series.name for series in chart.series)), list(drawn)
@@ -329,7 +329,8 @@ def _rows(by: By, filters: Filters, visible: Visible, limit: int) -> str:
         column = f"s.{by.column} AS name, h.tenant, h.session_id"
         source = hours(filters, before=True, sessions=True)
     elif by.of == "requests":
-        head, usd, tokens, here = f"{_told(by, filters, before=True)} ", "usd", "tokens", f"bool_or({now})"
+        head = f"{_told(by, usage.with_before(filters), visible)} "
+        usd, tokens, here = "usd", "tokens", f"bool_or({now})"
         column, source = "name, tenant, session_id", "FROM told"
     # By session first, not count(DISTINCT …): see `grouped` in events.py.
     grouped = (
@@ -346,11 +347,11 @@ def _rows(by: By, filters: Filters, visible: Visible, limit: int) -> str:
     )
 
 
-def _cells(by: By, filters: Filters) -> str:
+def _cells(by: By, filters: Filters, visible: Visible) -> str:
     """Cost by bucket and dimension: at, name, top (whether it is one of the largest; the others are one), usd."""
     bucket = filters.bucket
     if by.of == "requests":
-        head = _told(by, filters) + ", cells AS ("
+        head = _told(by, filters, visible) + ", cells AS ("
         body = f"SELECT {usage.start(bucket, 'told.at')} AS at, name, sum(usd) AS usd FROM told GROUP BY ALL"
     else:
         column = f"{'s' if by.of == 'sessions' else 'h'}.{by.column}"
@@ -373,41 +374,23 @@ def _cells_total(filters: Filters) -> str:
     )
 
 
-def _requests(filters: Filters, *, before: bool = False) -> str:
-    """WHERE of the events `e` of the API requests of a range."""
-    return joined([*_recorded("e", filters, before=before), "e.event_name = 'api_request'"])
+def _requests(filters: Filters) -> str:
+    """WHERE of the events `e` of the API requests of a range, by the filters by way of their hours."""
+    within = clock.within("e", filters.start, filters.end)
+    return joined([within, *usage.of_hours("e", filters), "e.event_name = 'api_request'"])
 
 
-def _recorded(alias: str, filters: Filters, *, before: bool) -> list[str]:
-    """Conditions on events or points: the range, and the filters by way of their hours."""
-    ranged = usage.with_before(filters) if before else filters
-    return [
-        clock.within(alias, ranged.start, ranged.end),
-        *usage.of_hours(alias, ranged),
-    ]
-
-
-def _told(by: By, filters: Filters, *, before: bool = False) -> str:
-    """WITH told: cost by a dimension, as far as requests or, in sessions without events, points of the metric tell."""
-    silent = (
-        f"SELECT h.tenant, h.session_id {hours(filters, before=before)} GROUP BY ALL "
-        "HAVING sum(h.api_requests) = 0 AND sum(h.spend_usd) > 0"
-    )
-    points = joined(
-        [
-            *_recorded("m", filters, before=before),
-            "m.metric = 'claude_code.cost.usage'",
-            "m.temporality = 'delta'",
-            f"(m.tenant, m.session_id) IN ({silent})",
-        ]
+def _told(by: By, filters: Filters, visible: Visible) -> str:
+    """WITH told: cost by a dimension, as far as requests or, in sessions without them, points of the metric tell."""
+    points = (
+        f" UNION ALL SELECT {clock.when('m')} AS at, m.{by.column} AS name, m.value AS usd, "
+        "m.tenant, m.session_id, NULL AS tokens "
+        f"FROM metrics m WHERE {usage.spent_by_points(filters, usage.of_hours('m', filters))}"
     )
     return (
         f"WITH told AS (SELECT {clock.when('e')} AS at, e.{by.column} AS name, {usage.USD} AS usd, "
         "e.tenant, e.session_id, coalesce(e.input_tokens, 0) + coalesce(e.output_tokens, 0) AS tokens "
-        f"FROM events e WHERE {_requests(filters, before=before)} UNION ALL "
-        f"SELECT {clock.when('m')} AS at, m.{by.column} AS name, m.value AS usd, "
-        "m.tenant, m.session_id, NULL AS tokens "
-        f"FROM metrics m WHERE {points})"
+        f"FROM events e WHERE {_requests(filters)}{points if usage.sees_points(visible) else ''})"
     )
 
 

@@ -18,7 +18,7 @@ from console.errors import AskFault
 from console.filters import DAY, DIMENSIONS, HOUR, NONE, Filters, shown_dimensions
 from console.listing import ONLY
 from console.told import Cell
-from console.usage import NOT_TOLD, REPOSITORIES, SPLIT, Question, number_of, spans
+from console.usage import REPOSITORIES, SPEND, SPLIT, Question, number_of, spans
 from console.web import Page, Visit
 from service.sql import spelled
 
@@ -46,6 +46,8 @@ _SUMS: Mapping[str, str] = {
     for name in ("errors", "refusals")
 }
 _NO_ADDRESSES = "Your role sees users by their key only; an admin can grant it the class person, which has addresses."
+# What tells of money: events of requests, and points of sessions that sent none.
+_MONEY = ("api_request", SPEND)
 _EVENT_COLUMNS = ("event_name", "event_time", "model", "tool_name", "decision", "source", "cost_usd", "clock_suspect")
 
 
@@ -201,7 +203,27 @@ async def _told(
     scope = (actor.tenant, actor.roles, visible.digest)
     # A page is there at once; what it then asks for by itself (app.js), or without scripts by a click, may take longer.
     soon = "hx-request" not in visit.request.headers and "whole" not in visit.request.query_params
-    return await visit.console.told.cells(ask, scope, filters, question, totals.buckets, visit.console.now(), soon=soon)
+    cells = await visit.console.told.cells(
+        ask, scope, filters, question, totals.buckets, visit.console.now(), soon=soon
+    )
+    if cells is None or question is not SPLIT:
+        return cells
+    return await _with_points(visit, visible, filters, cells, totals)
+
+
+async def _with_points(
+    visit: Visit, visible: Visible, filters: Filters, cells: list[tuple[Cell, ...]], totals: Totals
+) -> list[tuple[Cell, ...]]:
+    """With the models of money that no request told, asked for only if there is some."""
+    requests = sum(cell.cost_usd for told in cells for cell in told if cell.event in _MONEY)
+    if not _matters((totals.now["spend_usd"] or 0) - requests) or not usage.sees_points(visible):
+        return cells
+    answer = await visit.ask(usage.models_by_points(filters))
+    found: dict[int, list[Cell]] = {}
+    for bucket, name, cost in answer.rows:
+        found.setdefault(bucket, []).append(Cell(SPEND, name, None, 0, cost, 0))
+    numbers = (number_of(filters.bucket, span.start) for span in spans(filters))
+    return [(*told, *found.get(place, ())) for told, place in zip(cells, numbers, strict=True)]
 
 
 # The charts
@@ -283,7 +305,7 @@ class _Drawing:
         parts: dict[tuple[str, str | None], list[float]] = {}
         for place, told in enumerate(cells):
             for cell in told:
-                if cell.event == event:
+                if cell.event == event or (unit == "usd" and cell.event in _MONEY):
                     value = cell.cost_usd if unit == "usd" else cell.n
                     values = parts.setdefault((cell.name or NONE, cell.source), [0.0] * places)
                     values[place] += value
@@ -301,7 +323,7 @@ class _Drawing:
             sums = [round(sum(values), 9) for values in zip(*(parts[key] for key in rest), strict=True)]
             series.append(Series("other", sums))
         if any(_matters(value) for value in missing):
-            series.append(Series(NOT_TOLD, [value if _matters(value) else 0.0 for value in missing]))
+            series.append(Series(shown.NOT_TOLD, [value if _matters(value) else 0.0 for value in missing]))
         return self._chart(title, unit, series, names, hidden)
 
     def _series(self, called: str, values: Sequence[float], choice: tuple[str, str]) -> Series:
@@ -404,7 +426,7 @@ def _by_name(cells: Sequence[tuple[Cell, ...]]) -> dict[str, tuple[float, int]]:
     found: dict[str, tuple[float, int]] = {}
     for told in cells:
         for cell in told:
-            if cell.event == "api_request":
+            if cell.event in _MONEY:
                 cost, tokens = found.get(cell.name or NONE, (0.0, 0))
                 found[cell.name or NONE] = (cost + cell.cost_usd, tokens + cell.tokens)
     return found
@@ -438,9 +460,8 @@ def _of_cells(
     rows = [_row(filters, by, totals, one, {}, lists) for one in found[:_RANKED]]
     missing = (totals.now["spend_usd"] or 0) - sum(cost for cost, _ in now.values())
     if _matters(missing):
-        note += (
-            f" {shown.usd(missing)} of the cost is {NOT_TOLD[1:-1]}: it comes from metrics, or from archived events."
-        )
+        tells = "event" if by == REPOSITORY else "event or metric"
+        note += f" No stored {tells} names the {by} of {shown.usd(missing)} of the cost."
     return Ranking(rows, len(found), note)
 
 

@@ -15,10 +15,11 @@ from console.ask import Answer, Visible, moment
 from console.download import csv_file
 from console.errors import AskFault
 from console.filters import DAY, DIMENSIONS, NONE, FilterFault, Filters, joined
+from console.shown import NOT_TOLD
 from console.web import Page, Visit
 from service.sql import timestamp
 
-NOT_TOLD, OTHERS = "(not told)", "(others)"
+OTHERS = "(others)"
 _MONTH = re.compile(r"(20\d\d|[3-8]\d\d\d)-(0[1-9]|1[0-2])")
 _MONTHS = 14
 _ROWS_MAX = 1000
@@ -182,17 +183,21 @@ def _by_week(filters: Filters) -> str:
     return f"SELECT date_trunc('week', d.start) AS key, {_sums()} {_days(filters)} GROUP BY 1 ORDER BY 1"
 
 
-def _by_model(filters: Filters, now: datetime, limit: int) -> str:
-    """From the events, which alone tell the model of a request."""
-    when = clock.within("e", filters.start, filters.end)
-    where = ["e.event_name = 'api_request'", when, *usage.of_hours_kept("e", filters, now)]
+def _by_model(filters: Filters, visible: Visible, now: datetime, limit: int) -> str:
+    """From the events, which alone tell the tokens of a model; the cost of sessions without any from their metrics."""
+    events = ["e.event_name = 'api_request'", clock.within("e", filters.start, filters.end)]
+    points = (
+        " UNION ALL SELECT m.model, m.value, 0, 0, 0, m.tenant, m.user_key "
+        f"FROM metrics m WHERE {usage.spent_by_points(filters, usage.of_hours_kept('m', filters, now))}"
+    )
     return (
-        f"SELECT e.model AS key, sum({usage.USD}) AS cost_usd, sum(e.input_tokens) AS input_tokens, "
-        "sum(e.output_tokens) AS output_tokens, "
-        "sum(coalesce(e.cache_read_tokens, 0) + coalesce(e.cache_creation_tokens, 0)) AS cache_tokens, "
-        "count(DISTINCT (e.tenant, e.user_key)) AS users "
-        f"FROM events e WHERE {joined(where)} AND e.model IS NOT NULL GROUP BY 1 ORDER BY cost_usd DESC, key "
-        f"LIMIT {limit + 1}"
+        f"WITH told AS (SELECT e.model AS key, {usage.USD} AS usd, e.input_tokens, e.output_tokens, "
+        "coalesce(e.cache_read_tokens, 0) + coalesce(e.cache_creation_tokens, 0) AS cache_tokens, e.tenant, e.user_key "
+        f"FROM events e WHERE {joined([*events, *usage.of_hours_kept('e', filters, now)])}"
+        f"{points if usage.sees_points(visible) else ''}) "
+        "SELECT key, sum(usd) AS cost_usd, sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens, "
+        "sum(cache_tokens) AS cache_tokens, count(DISTINCT (tenant, user_key)) AS users "
+        f"FROM told WHERE key IS NOT NULL GROUP BY 1 ORDER BY cost_usd DESC, key LIMIT {limit + 1}"
     )
 
 
@@ -204,7 +209,7 @@ async def _sections(visit: Visit, filters: Filters, visible: Visible, limit: int
         **({} if "cost_center" in filters.values else {"cost_center": _by("cost_center", filters, limit)}),
         "team": _by("team", filters, limit),
         "week": _by_week(filters),
-        "model": _by_model(filters, visit.console.now(), limit),
+        "model": _by_model(filters, visible, visit.console.now(), limit),
         "user": _by_user(filters, visible, limit),
     }
     asked = {name: visit.ask(sql, limit=limit + 1) for name, sql in questions.items()}
@@ -223,7 +228,7 @@ _TITLES = {
     "week": "By week",
 }
 _NOTES = {
-    "model": f"{NOT_TOLD}: what no stored request names a model for (cost by metrics only, or archived events).",
+    "model": f"{NOT_TOLD}: what no stored record names a model for, such as requests whose events were archived.",
     "week": "Weeks begin on Monday (UTC); only their days in this month count.",
 }
 

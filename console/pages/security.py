@@ -8,11 +8,10 @@ from typing import Any
 
 from starlette.responses import Response
 
-from console import risks, usage
+from console import risks, shown, usage
 from console.charts import over_time
 from console.events import WHEN, grouped, is_value, named, of_range, since
 from console.figures import (
-    NOT_TOLD,
     Figures,
     Row,
     chosen_from,
@@ -248,7 +247,7 @@ def _command_table(page: Figures, id_: str, title: str, rows: Sequence[Row]) -> 
     def cells(row: Row) -> list[Cell]:
         line = row.get("command_line")
         marks = [(name, risks.BY_NAME[name].why) for name in row.get("risks") or ()]
-        command = [Cell(NOT_TOLD if line is None else line, marks=marks)] if "risks" in row else []
+        command = [Cell(shown.NOT_TOLD if line is None else line, marks=marks)] if "risks" in row else []
         return [*command, page.user(row), Cell(row["tool_name"]), Cell(row["decision_source"]), outcome(row["success"])]
 
     command = [Column("Command", "code")] if page.sees("command_line") else []

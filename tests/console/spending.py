@@ -109,7 +109,7 @@ def sessions() -> list[dict[str, Any]]:
             "b", "user-b", samples.T0, team=SCRIPT, cost_center=FORMULA, model=ODD, app_version=SCRIPT,
             app_entrypoint=SCRIPT, terminal_type=SCRIPT, user_email=f"b{SCRIPT}@example.com",
         ),
-        _session("c", "user-c", samples.T0, team="core", ghost=True),
+        _session("c", "user-c", samples.T0, team="core", ghost=True, spend_usd=METRIC_USD),
         _session("pseudo", "user-c", samples.T0, team="core", ghost=True, pseudo=True),
         _session("old", "user-a", samples.T0 - 30 * HOUR_US, team="core", cost_center="cc-1", model=OPUS),
     ]  # fmt: skip

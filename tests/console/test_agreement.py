@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from console import shown
 from console.filters import DIMENSIONS, NONE
-from console.usage import NOT_TOLD
+from console.shown import NOT_TOLD
 from tests.console.conftest import Pages
 from tests.console.handmade import pages_over
 from tests.console.people import person

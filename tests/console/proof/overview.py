@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from tests.console.proof.figure import DAY, EVENTS, OVER, RARE, TENANTS, Figure, day
-from tests.console.proof.spending import HOURS, MICROS, REQUESTS, active, total
+from tests.console.proof.spending import HOURS, MICROS, POINTS, REQUESTS, TOLD, active, telling, total, usd
 from tests.console.proof.truth import DAY_US, Hour, Record, Row, Truth, grouped
 
-NOT_TOLD = "(not told by events)"
+NOT_TOLD = "(not told)"
 MONEY = {"Cost": "usd", "Share": "percent", "Tokens": "tokens"}
 # Series → column of session_hours, and the metric's or event's sum that it is.
 SUMS = {
@@ -51,8 +51,8 @@ def added(rows: Iterable[tuple[int, str, float]]) -> list[Row]:
 
 
 def cost_by_model(t: Truth) -> list[Row]:
-    """By the events; what only metrics tell is beside it."""
-    told = [(day(one), one["model"] or "", one.usd) for one in t.named("api_request")]
+    """By requests and, of sessions that sent none, by points; what names no model is beside it."""
+    told = [(day(one), one["model"] or "", usd([one])) for one in telling(t)]
     every = [(one.at // DAY_US * DAY_US, NOT_TOLD, one["usd"]) for one in t.hours]
     return added([*told, *every, *((at, NOT_TOLD, -usd) for at, _, usd in told)])
 
@@ -77,7 +77,7 @@ def ranked(title: str, column: str, of: Callable[[Truth, Hour], str | None], *te
         )
 
     return Figure(
-        f"Cost by {title.lower()}",
+        f"Ranking by {title.lower()}",
         f'select {column} as "{title}", sum(h.spend_usd) as "Cost", '
         'sum(h.spend_usd) / sum(sum(h.spend_usd)) over () as "Share", '
         'sum(h.input_tokens + h.output_tokens) as "Tokens", '
@@ -90,12 +90,62 @@ def ranked(title: str, column: str, of: Callable[[Truth, Hour], str | None], *te
     )
 
 
+def models(t: Truth) -> list[Row]:
+    every = total(t.hours, "usd")
+    used = {(one["model"], one.session) for one in t.named("api_request")}
+    return grouped(
+        telling(t),
+        {"Model": lambda one: one["model"]},
+        {
+            "Cost": usd,
+            "Share": lambda rows: usd(rows) / every,
+            "Tokens": lambda rows: sum(one.tokens for one in rows),
+            "Sessions": lambda rows: sum(model == rows[0]["model"] for model, _ in used) or None,
+        },
+    )
+
+
+def repository(one: Record) -> str | None:
+    return one["vcs.repository.name"] and "/".join(
+        name for name in (one["vcs.owner.name"], one["vcs.repository.name"]) if name
+    )
+
+
+def repositories(t: Truth) -> list[Row]:
+    every = total(t.hours, "usd")
+    return grouped(
+        t.named("api_request"),
+        {"Repository": repository},
+        {
+            "Cost": usd,
+            "Share": lambda rows: usd(rows) / every,
+            "Tokens": lambda rows: sum(one.tokens for one in rows),
+        },
+    )
+
+
+def of_session(column: str) -> Callable[[Truth, Hour], str | None]:
+    return lambda t, one: t.ledger["sessions"].get(one.session, {}).get(column)
+
+
+RANKED_MODELS = (
+    f"with n as (select e.model, {MICROS} as usd, e.input_tokens + e.output_tokens as tokens, e.session_id as asked "
+    f"{REQUESTS} union all select m.model, m.value, 0, null {POINTS}) "
+    f'select model as "Model", sum(usd) as "Cost", sum(usd) / (select sum(h.spend_usd) {HOURS}) as "Share", '
+    'sum(tokens) as "Tokens", nullif(count(distinct asked), 0) as "Sessions" from n group by 1'
+)
+RANKED_REPOSITORIES = (
+    "select coalesce(e.vcs_owner_name || '/', '') || e.vcs_repository_name as \"Repository\", "
+    f'sum({MICROS}) as "Cost", sum({MICROS}) / (select sum(h.spend_usd) {HOURS}) as "Share", '
+    f'sum(e.input_tokens + e.output_tokens) as "Tokens" {REQUESTS} group by 1'
+)
 PAGES: Mapping[str, tuple[Figure, ...]] = {
     "/": (
         *(summed(title, series) for title, series in SUMS.items()),
         Figure(
             "Cost by model",
-            f"with n as (select {DAY} as at, e.model as series, {MICROS} as usd {REQUESTS}), "
+            f"with n as (select {DAY} as at, e.model as series, {MICROS} as usd {REQUESTS} union all "
+            f"select date_trunc('day', m.event_time), m.model, m.value {POINTS}), "
             f"every as (select date_trunc('day', h.start) as at, '{NOT_TOLD}' as series, h.spend_usd as usd {HOURS}), "
             f"each as (select * from n union all select * from every union all select n.at, '{NOT_TOLD}', -n.usd "
             "from n) select each.at, each.series, sum(each.usd) as value from each group by all having value > 1e-6",
@@ -132,12 +182,12 @@ PAGES: Mapping[str, tuple[Figure, ...]] = {
             lambda t, one: t.who(one.user),
         ),
     ),
-    "/?by=version": (
-        ranked(
-            "Version",
-            "s.app_version",
-            lambda t, one: t.ledger["sessions"].get(one.session, {}).get("app_version"),
-            RARE,
-        ),
+    "/?by=department": (ranked("Department", "h.department", lambda _, one: one.department, *TOLD),),
+    "/?by=cost_center": (ranked("Cost center", "h.cost_center", lambda _, one: one.cost_center, *TOLD),),
+    "/?by=version": (ranked("Version", "s.app_version", of_session("app_version"), RARE),),
+    "/?by=entrypoint": (ranked("Entrypoint", "s.app_entrypoint", of_session("app_entrypoint"), RARE),),
+    "/?by=model": (Figure("Ranking by model", RANKED_MODELS, models, {"Model": "none", **MONEY}),),
+    "/?by=repository": (
+        Figure("Ranking by repository", RANKED_REPOSITORIES, repositories, {"Repository": "none", **MONEY}, ("local",)),
     ),
 }

@@ -383,13 +383,13 @@ def week(at: int) -> str:
 
 
 def models(t: Truth) -> list[Row]:
-    requests = [one for one in t.named("api_request") if _US[START] <= one.at < _US[END]]
+    told = [one for one in telling(t) if _US[START] <= one.at < _US[END]]
 
     def added(rows: Iterable[Record], *names: str) -> float:
         return sum(one.number(f"{name}_tokens") or 0 for one in rows for name in names)
 
     found = grouped(
-        requests,
+        told,
         {"Model": lambda one: one["model"]},
         {
             "Cost": usd,
@@ -399,7 +399,7 @@ def models(t: Truth) -> list[Row]:
             "Users": lambda rows: len({one.user for one in rows}),
         },
     )
-    rest = total(of_month(t), "usd") - usd(requests)
+    rest = total(of_month(t), "usd") - usd(told)
     tokens = dict.fromkeys(("Input tokens", "Output tokens", "Cache tokens"), 0)
     untold = [{"Model": "(not told)", "Cost": rest, **tokens, "Users": None}] if rest > 1e-6 else []
     return [*found, *untold]
