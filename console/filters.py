@@ -50,6 +50,8 @@ DIMENSIONS: Mapping[str, Dimension] = MappingProxyType(
 )
 # The value of a filter that means: has none.
 NONE = "(none)"
+UNNAMED = "unknown"
+"""What the streams call, among the models of a session, that of requests which name none."""
 
 
 class FilterFault(ValueError):
@@ -187,6 +189,8 @@ def joined(conditions: Iterable[str]) -> str:
 
 def _condition(column: str, value: str, models: str | None) -> str:
     if value == NONE:
+        if models is not None:
+            return f"({column} IS NULL OR {models}[{literal(UNNAMED)}] IS NOT NULL)"
         return f"{column} IS NULL"
     if models is not None:  # a session that used it beside others is meant, too
         return f"({column} = {literal(value)} OR {models}[{literal(value)}] IS NOT NULL)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from types import MappingProxyType
@@ -158,8 +158,27 @@ OUTCOMES: Mapping[str, str] = MappingProxyType(
 
 
 @dataclass(frozen=True)
+class Having:
+    """Something that an event of a session says in the range.  label: for people.  needs: columns of events."""
+
+    label: str
+    part: usage.Part
+    needs: tuple[str, ...]
+
+
+HAVING: Mapping[str, Having] = MappingProxyType(
+    {
+        "asked": Having("Asked", usage.REQUESTS, ("model",)),
+        "tool": Having("Tool", usage.TOOL, ("tool_name",)),
+        "decision": Having("Decision", usage.DECISION, ("decision", "source")),
+        "repository": Having("Repository", usage.REPOSITORY, ("vcs_repository_name", "vcs_owner_name")),
+    }
+)
+
+
+@dataclass(frozen=True)
 class Listing:
-    """What the list is asked for, besides range and filters."""
+    """What the list is asked for, besides range and filters.  having: of HAVING → what an event of the range says."""
 
     filters: Filters
     columns: tuple[str, ...] = DEFAULT_COLUMNS
@@ -169,9 +188,7 @@ class Listing:
     outcome: str = ""
     mode: str = ""
     only: tuple[str, ...] = ()
-    tool: str = ""
-    decision: str = ""
-    repository: str = ""
+    having: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sorted_by(self) -> str:
@@ -193,9 +210,7 @@ class Listing:
             "outcome": self.outcome,
             "mode": self.mode,
             "only": ",".join(self.only),
-            "tool": self.tool,
-            "decision": self.decision,
-            "repository": self.repository,
+            **self.having,
             "page": "" if self.page == 1 else str(self.page),
         }
         return {name: value for name, value in found.items() if value}
@@ -251,9 +266,7 @@ def listing(query: QueryParams, filters: Filters) -> Listing:
         outcome=query.get("outcome", ""),
         mode=_text(query.get("mode", ""), "mode"),
         only=tuple(many("only")),
-        tool=_text(query.get("tool", ""), "tool"),
-        decision=_text(query.get("decision", ""), "decision"),
-        repository=_text(query.get("repository", ""), "repository"),
+        having={name: text for name in HAVING if (text := _text(query.get(name, ""), name))},
     )
     if found.sorted_by not in COLUMNS:
         raise FilterFault(f"there is no column {found.sorted_by[:40]!r} to sort by; there are {', '.join(COLUMNS)}")
@@ -338,28 +351,15 @@ def _counts(asked: Listing) -> list[tuple[str, ...]]:
     return [ONLY[name].counts for name in only if ONLY[name].hours]
 
 
-# What only the events of a session tell, and of which columns.
-EVENT_COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "tool": ("tool_name",),
-        "decision": ("decision", "source"),
-        "repository": ("vcs_repository_name", "vcs_owner_name"),
-    }
-)
-_PARTS = {"tool": usage.TOOL, "decision": usage.DECISION, "repository": usage.REPOSITORY}
-
-
 def refused(asked: Listing, visible: Visible) -> str | None:
     """What the list is asked for that is not for this person to see."""
     base = ("tenant", "session_id", "event_name", "event_time", "received_time", "clock_suspect")
-    asks = (name for name in _PARTS if getattr(asked, name))
-    return next((name for name in asks if not visible.has("events", *base, *EVENT_COLUMNS[name])), None)
+    return next((name for name in asked.having if not visible.has("events", *base, *HAVING[name].needs)), None)
 
 
 def _own(asked: Listing, visible: Visible, now: datetime) -> list[str]:
     """Conditions on the whole session, and on its events in the range."""
-    told = {name: getattr(asked, name) for name in _PARTS}
-    conditions = [usage.with_part(asked.filters, _PARTS[name], value) for name, value in told.items() if value]
+    conditions = [usage.with_part(asked.filters, HAVING[name].part, value) for name, value in asked.having.items()]
     conditions += [usage.any_of(f"s.{c}" for c in ONLY[name].counts) for name in asked.only if not ONLY[name].hours]
     opened, idle = f"s.last_time >= {timestamp(now - OPEN_FOR)}", f"s.last_time >= {timestamp(now - IDLE_FOR)}"
     if asked.outcome in ("open", "idle", "closed"):

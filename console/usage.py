@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 
 from console import clock
 from console.ask import Visible
-from console.filters import DAY, HOUR, NONE, Dimension, Filters, joined
+from console.filters import DAY, HOUR, NONE, UNNAMED, Dimension, Filters, joined
 from service.sql import literal, timestamp
 
 # Events of so long are read in about the time of any other question of a page.
@@ -267,10 +267,11 @@ _VERDICT = "CASE WHEN e.decision = 'accept' THEN 'accept' ELSE 'reject' END"
 # A decision and who, or what, made it, in one: as the chart of decisions names its series.
 DECISION = Part("tool_decision", f"{_VERDICT} || coalesce(': ' || nullif(e.source, ''), '')", ("accepts", "rejects"))
 REPOSITORY = Part("api_request", "coalesce(e.vcs_owner_name || '/', '') || e.vcs_repository_name", ("api_requests",))
+REQUESTS = Part("api_request", "e.model", ("api_requests",))
 # Models of requests; tools; decisions by their source.
 SPLIT = Question(
     (
-        Part("api_request", "e.model", ("api_requests",)),
+        REQUESTS,
         TOOL,
         Part("tool_decision", _VERDICT, ("accepts", "rejects"), "e.source"),
     )
@@ -356,7 +357,7 @@ def with_part(filters: Filters, part: Part, value: str) -> str:
 
 
 # The models of a session, one a row, as the filter `model` finds it: none is told as such.
-MODELS = "unnest(CASE WHEN cardinality(s.models) = 0 THEN [s.model] ELSE map_keys(s.models) END)"
+MODELS = f"nullif(unnest(CASE WHEN cardinality(s.models) = 0 THEN [s.model] ELSE map_keys(s.models) END), '{UNNAMED}')"
 
 
 def models_of_sessions(filters: Filters) -> str:

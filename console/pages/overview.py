@@ -266,7 +266,7 @@ async def _charts(
 
 
 # What the list of sessions is to be asked for, of a part of the events of a name.
-_LEADS_BY = {"api_request": "model", "tool_result": "tool", "tool_decision": "decision"}
+_LEADS_BY = {"api_request": "asked", "tool_result": "tool", "tool_decision": "decision"}
 
 
 class _Drawing:
@@ -279,8 +279,7 @@ class _Drawing:
         self._totals = totals
         self._spans = spans(filters)
         self._rows = [totals.buckets.get(number_of(filters.bucket, span.start), {}) for span in self._spans]
-        self._places = [replace(filters, start=one.start, end=one.end, preset=None) for one in self._spans]
-        self._links = [one.url(SESSIONS) for one in self._places]
+        self._links = [replace(filters, start=one.start, end=one.end, preset=None).url(SESSIONS) for one in self._spans]
 
     def sums(self, title: str, unit: Unit, names: Mapping[str, str]) -> Chart:
         """A chart of sums.  names: of ONLY, which says what is summed and leads to the sessions → its series' name."""
@@ -332,8 +331,6 @@ class _Drawing:
         if not _linked(choice[1]):
             return Series(called, rounded)
         whole = self._lists.url(SESSIONS, **dict([choice]))
-        if choice[0] in self._filters.values:  # which the link then replaces
-            return Series(called, rounded, [one.url(SESSIONS, **dict([choice])) for one in self._places], whole=whole)
         return Series(called, rounded, more=f"&{urlencode([choice])}", whole=whole)
 
     def _chart(self, title: str, unit: Unit, series: Sequence[Series], names: tuple[str, ...], more: str = "") -> Chart:

@@ -35,7 +35,7 @@ from console.ask import Answer, Visible
 from console.download import csv_file, cut_after
 from console.errors import AskFault
 from console.filters import NONE
-from console.listing import COLUMNS, MODES, ONLY, OUTCOMES, PAGE_ROWS, PAGES_MAX, Column, Listing, state
+from console.listing import COLUMNS, HAVING, MODES, ONLY, OUTCOMES, PAGE_ROWS, PAGES_MAX, Column, Listing, state
 from console.turns import mark, session_url
 from console.web import Page, Visit
 
@@ -76,6 +76,7 @@ async def sessions(visit: Visit) -> Response:
         only={name: one.words for name, one in ONLY.items() if visible.has("sessions", *one.counts)},
         modes=[*MODES, NONE],
         outcomes=OUTCOMES,
+        having=HAVING,
         emails=visible.has("sessions", "user_email"),
         page_rows=PAGE_ROWS,
         pages_max=PAGES_MAX,

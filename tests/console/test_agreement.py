@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import AsyncIterator, Mapping
 from itertools import product
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,8 +16,9 @@ import pytest
 import pytest_asyncio
 
 from console import shown
-from console.filters import DIMENSIONS, NONE
+from console.filters import DIMENSIONS, NONE, UNNAMED
 from console.shown import NOT_TOLD
+from streams.sessions.events import UNNAMED as STREAMS_UNNAMED
 from tests.console.conftest import Pages
 from tests.console.handmade import pages_over
 from tests.console.people import person
@@ -409,6 +411,44 @@ async def test_a_bar_of_tools_or_decisions_leads_to_the_sessions_behind_it(did: 
 def _more(chart: Mapping[str, Any]) -> dict[str, str]:
     assert not any(one["links"] for one in chart["series"])
     return {one["name"]: one["more"] for one in chart["series"] if one["name"] != NOT_TOLD}
+
+
+ASKED = {"early": ("haiku", "opus"), "late": ("opus", "haiku"), "never told": ("opus", None)}
+
+
+async def test_a_bar_of_a_model_leads_to_the_sessions_that_asked_it_then(tmp_path: Path) -> None:
+    """Not to those that asked it at another time."""
+    sessions, hours, events = [], [], []
+    for number, (name, models) in enumerate(ASKED.items()):
+        each = [
+            _hour(0, "core", start=HOUR - ago * samples.HOUR, api_requests=1, tools=0, spend_usd=0.25) for ago in (5, 0)
+        ]
+        session, of_one = _session(number, "opus", *each, models={model or UNNAMED: 0.25 for model in models})
+        sessions.append(session | {"session_id": name})
+        hours += [hour | {"session_id": name} for hour in of_one]
+        events += [
+            samples.event(0, event_time=hour["start"], received_time=HOUR, event_id=f"{name}-{model}", cost_usd=0.25)
+            | {"session_id": name, "user_key": "user-of-core", "team": "core", "model": model}
+            for model, hour in zip(models, each, strict=True)
+        ]
+    async with pages_over(tmp_path, sessions=sessions, session_hours=hours, events=events) as pages:
+        text = (await pages.get("/?by=model")).text
+        for title in ("Cost by model", "API requests by model"):
+            chart = charts(text)[title]
+            assert {name: await _ids(pages, chart["links"][-1] + more) for name, more in _more(chart).items()} == {
+                "opus": {"early"},
+                "haiku": {"late"},
+                NONE: {"never told"},
+            }
+        # A row is of the whole range, and counts those that it leads to.
+        rows = re.findall(r'<th scope="row"><a href="(/sessions\?model=[^"]+)">(.*?)</a>', text)
+        led = {html.unescape(name): await _ids(pages, html.unescape(url)) for url, name in rows}
+        assert led == {"opus": set(ASKED), "haiku": {"early", "late"}, NONE: {"never told"}}
+        assert {name: cells[6] for name, cells in ranking(text).items()} == {"opus": "3", "haiku": "2", NONE: "1"}
+
+
+def test_a_request_without_a_model_is_called_as_the_streams_call_it() -> None:
+    assert UNNAMED == STREAMS_UNNAMED
 
 
 @over_sql

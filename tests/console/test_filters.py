@@ -94,6 +94,7 @@ def test_a_text_in_a_filter_stays_a_text_in_sql() -> None:
 
 
 def test_a_model_means_every_session_that_used_it() -> None:
+    assert read(f"model={NONE}").conditions("s") == ["(s.model IS NULL OR s.models['unknown'] IS NOT NULL)"]
     assert read("model=opus").conditions("s") == ["(s.model = 'opus' OR s.models['opus'] IS NOT NULL)"]
 
 

@@ -203,12 +203,12 @@ async def test_a_bar_leads_to_the_sessions_of_its_hour_and_model(used: Pages) ->
     (haiku,) = [one for one in chart["series"] if one["name"] == "haiku"]
     place = chart["labels"].index("2026-09-21T14:00:00Z")
     hours = "from=2026-09-21T14%3A00%3A00Z&to=2026-09-21T15%3A00%3A00Z"
-    assert chart["links"][place] + haiku["more"] == f"/sessions?{hours}&team=core&model=haiku"
+    assert chart["links"][place] + haiku["more"] == f"/sessions?{hours}&team=core&asked=haiku"
     (rest,) = [one for one in chart["series"] if one["name"] == "(not told)"]
     assert rest["more"] == ""
     chart = charts((await used.get("/?model=haiku")).text)["Cost by model"]
     (opus,) = [one for one in chart["series"] if one["name"] == "opus"]
-    assert opus["links"][place] == f"/sessions?{hours}&model=opus"
+    assert chart["links"][place] + opus["more"] == f"/sessions?{hours}&model=haiku&asked=opus"
 
 
 @pytest.mark.asyncio(loop_scope="session")

@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 
 from console.download import cell
-from console.listing import COLUMNS, DEFAULT_COLUMNS, ONLY, OUTCOMES, PAGE_ROWS, Listing
+from console.listing import COLUMNS, DEFAULT_COLUMNS, HAVING, ONLY, OUTCOMES, PAGE_ROWS, Listing
 from console.pages import sessions
 from console.shown import tokens, usd
 from tests.console.browser import Window
@@ -251,8 +251,9 @@ async def test_the_filter_offers_what_occurs_in_the_range(listed: Pages) -> None
 async def test_an_empty_list_says_what_to_do(listed: Pages) -> None:
     nothing = "/sessions?from=2025-01-01T00:00Z&to=2025-01-02T00:00Z"
     assert 'href="/sources">To the sources' in (await listed.get(nothing)).text
-    looks = {"filters", "columns", "sort", "page"}
-    said = {one.name: "x" for one in fields(Listing) if one.name not in looks} | {"outcome": "open", "only": "errors"}
+    looks = {"filters", "columns", "sort", "page", "having"}
+    asked = [*HAVING, *(one.name for one in fields(Listing) if one.name not in looks)]
+    said = dict.fromkeys(asked, "x") | {"outcome": "open", "only": "errors"}
     for name, value in {"team": "nobody", **said}.items():
         text = (await listed.get(f"{nothing}&{name}={value}")).text
         assert ("fits the filters" in text, "To the sources" in text) == (True, False), name
