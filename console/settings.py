@@ -48,6 +48,9 @@ class ConsoleSettings(ProcessSettings):
         description="SQL service",
     )
     sql_timeout_s: float = Field(15.0, gt=0, description="seconds that a page waits for the SQL service")
+    page_timeout_s: float = Field(
+        40.0, gt=0, description="seconds after which an open page takes a part that it asked for as not answered"
+    )
     answers_kept_s: float = Field(
         1.0, ge=0, description="seconds that an answer is shown again to who may see the same, content never"
     )

@@ -83,6 +83,8 @@
   document.addEventListener("htmx:configRequest", (event) => {
     const token = document.body.dataset.csrf;
     if (event.detail.triggeringEvent?.type === "tick") event.detail.headers["X-Millrace-Tick"] = "1";
+    // A part is not asked for again while it is: one answer that never comes would stop it for good.
+    if (event.detail.verb === "get") event.detail.timeout = Number(document.body.dataset.timeout);
     if (token && event.detail.verb !== "get") event.detail.headers["X-CSRF-Token"] = token;
   });
   if (window.Idiomorph) {
@@ -108,14 +110,13 @@
       !(node instanceof Element && node.closest("[data-chart]") && node.closest("[data-chart]") !== node);
   }
 
-  // A page that cannot keep itself up to date must not look as if it did.
+  // A page that cannot keep itself up to date must not look as if it did. The box is always there, as that of say().
   let since = null;
   function stale(failed) {
     const box = document.getElementById("stale");
     since = failed ? since ?? new Date() : null;
     const text = failed ? `No answer since ${said(since, "second")}: what you see is of then. It is asked again by itself.` : "";
     if (box.textContent !== text) box.textContent = text;
-    box.hidden = !failed;
   }
   document.addEventListener("htmx:sendError", () => stale(true));
   document.addEventListener("htmx:timeout", () => stale(true));
@@ -125,15 +126,25 @@
     stale(detail.xhr.status >= 429 || (asked && detail.xhr.status >= 402));
   });
 
-  setInterval(() => {
-    if (document.visibilityState === "visible") document.body.dispatchEvent(new CustomEvent("tick"));
-  }, TICK_MS);
+  // Who reads may have all stand still: for as long as this tab is open, or until it is to go on.
+  const paused = () => document.body.hasAttribute("data-paused");
+  function pause(on) {
+    document.body.toggleAttribute("data-paused", on);
+    document.querySelector("[data-pause]")?.setAttribute("aria-pressed", String(on));
+    try { sessionStorage.setItem("paused", on ? "1" : ""); } catch { /* storage may be off */ }
+    if (!on) tick();
+  }
+  function tick() {
+    if (document.visibilityState === "visible" && !paused()) document.body.dispatchEvent(new CustomEvent("tick"));
+  }
+  document.addEventListener("DOMContentLoaded", () => {
+    try { if (sessionStorage.getItem("paused")) pause(true); } catch { /* storage may be off */ }
+  });
+  setInterval(tick, TICK_MS);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
     document.dispatchEvent(new CustomEvent("millrace:theme"));
   });
-  document.addEventListener("visibilitychange", () => {
-    if (document.visibilityState === "visible") document.body.dispatchEvent(new CustomEvent("tick"));
-  });
+  document.addEventListener("visibilitychange", tick);
 
   document.addEventListener("click", (event) => {
     const target = event.target instanceof Element ? event.target : null;
@@ -142,6 +153,7 @@
       const open = document.getElementById("menu").classList.toggle("open");
       menu.setAttribute("aria-expanded", String(open));
     }
+    if (target?.closest("[data-pause]")) pause(!paused());
     if (target?.closest("[data-theme-switch]")) {
       const root = document.documentElement;
       const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;

@@ -112,7 +112,7 @@ def test_a_page_says_that_the_console_is_gone_and_who_was_signed_in_still_is(fed
     with page.expect_request(lambda request: "range=7d" in request.url):
         pass
     fed.stack.kill("console")
-    page.wait_for_selector("#stale:not([hidden])", timeout=3 * WAIT_MS)
+    page.wait_for_selector("#stale:not(:empty)", timeout=3 * WAIT_MS)
     assert "No answer since" in page.locator("#stale").inner_text()
     page.wait_for_selector("#stale", state="hidden", timeout=6 * WAIT_MS)
     page.reload()
@@ -125,7 +125,7 @@ def test_a_page_that_only_gets_errors_says_that_it_stands_still(fed: Fed, browse
     one = Window(browser, fed.base, fed.secret, person("admin"))
     page = one.go("/?range=7d")
     page.route("**/*", lambda route: route.fulfill(status=503, body="busy"))
-    page.wait_for_selector("#stale:not([hidden])")
+    page.wait_for_selector("#stale:not(:empty)")
     page.unroute("**/*")
     page.wait_for_selector("#stale", state="hidden")
     one.context.close()

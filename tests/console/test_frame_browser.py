@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
+from console.settings import ConsoleSettings
 from tests.console.browser import Window, refreshed
 
 pytestmark = pytest.mark.slow
@@ -43,6 +44,68 @@ def test_a_page_that_is_no_longer_answered_says_since_when(window: Callable[...,
     page.unroute("**/sessions?*")
     expect(page.locator("#stale")).to_be_hidden(timeout=20_000)
     one.complaints.clear()
+
+
+def test_a_part_that_is_never_answered_is_told_and_asked_for_again(window: Callable[..., Window]) -> None:
+    one = window()
+    page = one.go("/sessions?range=7d")
+    assert int(page.locator("body").get_attribute("data-timeout") or 0) > 1000 * ConsoleSettings.model_fields["sql_timeout_s"].default
+    page.evaluate("document.body.dataset.timeout = '500'")
+    page.route("**/sessions?*", lambda _: None)
+    expect(page.locator("#stale")).to_contain_text("No answer since", timeout=20_000)
+    page.unroute("**/sessions?*")
+    expect(page.locator("#stale")).to_be_hidden(timeout=20_000)
+    one.complaints.clear()
+
+
+def test_what_says_that_a_page_stands_still_is_there_before_its_words(window: Callable[..., Window]) -> None:
+    """Else a screen reader does not hear of them."""
+    page = window().go("/")
+    box = page.locator("#stale")
+    expect(box).to_be_empty()
+    expect(box).to_have_attribute("role", "status")
+    expect(box).to_have_css("display", "block")
+
+
+def test_pages_stand_still_while_one_wants_them_to(window: Callable[..., Window]) -> None:
+    page = window().go("/?range=7d")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "x-millrace-tick" in request.headers else None)
+    pause = page.get_by_role("button", name="Pause")
+    expect(pause).to_have_attribute("aria-pressed", "false")
+    refreshed(page)
+    pause.click()
+    expect(pause).to_have_attribute("aria-pressed", "true")
+    asked.clear()
+    page.wait_for_timeout(7000)
+    page.get_by_role("navigation", name="Pages", exact=True).get_by_role("link", name="Sessions").click()
+    expect(pause).to_have_attribute("aria-pressed", "true")  # on the next page, too
+    page.wait_for_timeout(4000)
+    assert asked == []
+    pause.click()
+    refreshed(page)
+    assert asked != []
+
+
+UNDER_THE_BAR = """() => {
+  const one = document.activeElement, bar = document.querySelector("header.bar");
+  if (!document.getElementById("main").contains(one)) return null;
+  const box = one.getBoundingClientRect();
+  return box.bottom <= bar.getBoundingClientRect().bottom && box.height ? one.outerHTML.slice(0, 80) : null;
+}"""
+
+
+@pytest.mark.parametrize("path", ["/sessions?range=30d", "/?range=30d", "/security/permissions?range=30d"])
+def test_what_takes_the_focus_does_not_lie_below_the_bar(window: Callable[..., Window], path: str) -> None:
+    page = window().go(path)
+    page.get_by_role("button", name="Pause").click()
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    page.locator("main a:visible, main button:visible, main summary:visible").last.focus()
+    covered = set()
+    for _ in range(80):
+        page.keyboard.press("Shift+Tab")
+        covered.add(page.evaluate(UNDER_THE_BAR))
+    assert covered == {None}
 
 
 def test_the_theme_is_the_systems_until_one_is_chosen_which_stays(window: Callable[..., Window]) -> None:
