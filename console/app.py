@@ -124,6 +124,9 @@ def _door(console: Console, page: Page) -> Callable[[Request], Awaitable[Respons
 
 async def _answered(page: Page, visit: Visit) -> Response:
     """A page that only shows something is for who waits for it; a change or a sign-in is carried through."""
+    if page.file:
+        made = visit.console.downloads.made(visit.person.id, lambda: page.handler(visit))
+        return await while_there(visit.request, made)
     handled = page.handler(visit)
     return await (handled if page.changes or page.need == "nobody" else while_there(visit.request, handled))
 
@@ -131,6 +134,8 @@ async def _answered(page: Page, visit: Visit) -> Response:
 def _no_answer(console: Console, request: Request, fault: AskFault) -> Response:
     if fault.status == 403:
         return refusal(console, request, 403, "Not for your role", str(fault))
+    if fault.status == 429:
+        return refusal(console, request, 429, "Too much at once", str(fault), again=True)
     status = 503 if fault.passing else 502
     return refusal(console, request, status, "No answer from the store", str(fault), again=True)
 

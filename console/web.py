@@ -19,6 +19,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from console import filters, shown
 from console.ask import ANSWER_BYTES_MAX, Answer, Ask, Visible
 from console.attempts import Attempts
+from console.downloads import Downloads
 from console.errors import AskFault
 from console.filters import Filters
 from console.oidc import Provider
@@ -76,6 +77,7 @@ class Console:
     kafka: Mapping[str, Any]
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     told: Told = field(default_factory=Told)
+    downloads: Downloads = field(default_factory=Downloads)
     templates: jinja2.Environment = field(init=False)
     oidc: Provider | None = field(init=False)
     # Sign-ins that failed; and those that were begun, at the provider too.
@@ -207,6 +209,7 @@ class Page:
     """A route, and who may use it.
 
     changes: it is no GET, so the form's token is checked.  sees: SQL name that a role must give one something of.
+    file: what it answers is to be kept.
     """
 
     path: str
@@ -214,6 +217,7 @@ class Page:
     need: Need = "person"
     changes: bool = False
     sees: str | None = None
+    file: bool = False
 
     @property
     def method(self) -> str:

@@ -551,4 +551,4 @@ def _used(found: Mapping[str, Any]) -> list[Feature]:
     ]
 
 
-PAGES = (Page("/adoption", adoption), Page("/adoption.csv", adoption_file))
+PAGES = (Page("/adoption", adoption), Page("/adoption.csv", adoption_file, file=True))

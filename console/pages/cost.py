@@ -539,4 +539,4 @@ def _cached(answer: Answer) -> list[CacheRow]:
     return rows
 
 
-PAGES = (Page("/cost", cost), Page("/cost.csv", cost_file))
+PAGES = (Page("/cost", cost), Page("/cost.csv", cost_file, file=True))

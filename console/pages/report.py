@@ -259,4 +259,4 @@ def _named(section: str, one: Mapping[str, Any], filters: Filters) -> str:
     return NONE if one["key"] is None else str(one.get("shown") or one["key"])
 
 
-PAGES = (Page("/report", report), Page("/report.csv", report_file))
+PAGES = (Page("/report", report), Page("/report.csv", report_file, file=True))

@@ -143,4 +143,4 @@ def _minute(visit: Visit) -> datetime:
     return visit.console.now().astimezone(UTC).replace(second=0, microsecond=0)
 
 
-PAGES = (Page("/sessions", sessions), Page("/sessions.csv", exported))
+PAGES = (Page("/sessions", sessions), Page("/sessions.csv", exported, file=True))

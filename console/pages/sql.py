@@ -228,8 +228,7 @@ async def _download(visit: Visit, file: Any) -> Response:
     sql = _clean(_said(visit, "q"))
     try:
         with _place(visit):
-            asked = visit.ask_now(_checked(sql), limit=_FILE_ROWS_MAX, timeout_s=_TIMEOUT_S)
-            answer = await while_there(visit.request, asked)
+            answer = await visit.ask_now(_checked(sql), limit=_FILE_ROWS_MAX, timeout_s=_TIMEOUT_S)
     except AskFault as fault:
         return await _page(visit, sql, _LIMIT, Choice(), status=400, fault=fault)
     made: Response = file("query", answer.columns, answer.rows)
@@ -300,6 +299,6 @@ def _chart(answer: Answer, numeric: Sequence[bool], choice: Choice) -> tuple[str
 PAGES = (
     Page("/sql", editor),
     Page("/sql", run, changes=True),
-    Page("/sql/csv", as_csv, changes=True),
-    Page("/sql/json", as_json, changes=True),
+    Page("/sql/csv", as_csv, changes=True, file=True),
+    Page("/sql/json", as_json, changes=True, file=True),
 )

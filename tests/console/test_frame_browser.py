@@ -49,7 +49,10 @@ def test_a_page_that_is_no_longer_answered_says_since_when(window: Callable[...,
 def test_a_part_that_is_never_answered_is_told_and_asked_for_again(window: Callable[..., Window]) -> None:
     one = window()
     page = one.go("/sessions?range=7d")
-    assert int(page.locator("body").get_attribute("data-timeout") or 0) > 1000 * ConsoleSettings.model_fields["sql_timeout_s"].default
+    assert (
+        int(page.locator("body").get_attribute("data-timeout") or 0)
+        > 1000 * ConsoleSettings.model_fields["sql_timeout_s"].default
+    )
     page.evaluate("document.body.dataset.timeout = '500'")
     page.route("**/sessions?*", lambda _: None)
     expect(page.locator("#stale")).to_contain_text("No answer since", timeout=20_000)

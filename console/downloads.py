@@ -1,0 +1,87 @@
+"""Files on their way to browsers: what they cost the process, however slowly they are fetched.
+
+What a file is made from, up to ANSWER_BYTES_MAX of JSON as objects, is in memory only while the file is written, of few
+files at a time. From then on it lies in a temporary file, and each person has few of those.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import IO
+
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from console.errors import AskFault
+
+_MADE_MAX, _EACH_MAX = 2, 3
+_IN_MEMORY_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 18
+
+
+class Downloads:
+    """Those of all people."""
+
+    def __init__(self, made_max: int = _MADE_MAX, each_max: int = _EACH_MAX) -> None:
+        """made_max: files that are written at a time.  each_max: those of a person, from asking to the last byte."""
+        self._making = asyncio.Semaphore(made_max)
+        self._each_max = each_max
+        self._open: Counter[str] = Counter()
+
+    async def made(self, who: str, make: Callable[[], Awaitable[Response]]) -> Response:
+        """A file for somebody, written; or whatever else is made.
+
+        Raises: AskFault (429: they have too many; 507: there is no room for it); what `make` does.
+        """
+        with ExitStack() as held:
+            held.enter_context(self._place(who))
+            file = held.enter_context(tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES))
+            async with self._making:
+                made = await make()
+                if not isinstance(made, StreamingResponse):
+                    return made
+                try:
+                    async for piece in made.body_iterator:
+                        assert isinstance(piece, bytes)
+                        file.write(piece)
+                except OSError as error:
+                    raise AskFault(f"there is no room for the file: {error}", reason="disk", status=507) from error
+            return _Fetched(made, file, held.pop_all())
+
+    @contextmanager
+    def _place(self, who: str) -> Iterator[None]:
+        if self._open[who] >= self._each_max:
+            raise AskFault(
+                f"{self._each_max} of your downloads are not done: wait for one, or cancel it, and try again",
+                reason="busy",
+                status=429,
+            )
+        self._open[who] += 1
+        try:
+            yield
+        finally:
+            self._open[who] -= 1
+            if not self._open[who]:
+                del self._open[who]
+
+
+class _Fetched(StreamingResponse):
+    """An answer out of a file, which is gone with it."""
+
+    def __init__(self, made: StreamingResponse, file: IO[bytes], held: ExitStack) -> None:
+        file.seek(0)
+        super().__init__(_pieces(file), headers=dict(made.headers))
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._held:
+            await super().__call__(scope, receive, send)
+
+
+def _pieces(file: IO[bytes]) -> Iterator[bytes]:
+    while piece := file.read(_PIECE_BYTES):
+        yield piece
