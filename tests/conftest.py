@@ -1,16 +1,15 @@
 """Fixtures that every folder of tests shares."""
 
-import os
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
 from xdist.scheduler import LoadFileScheduling, Scheduling
 
-from millrace.kafka import Broker, cached_jars
+from millrace.kafka import Broker
+from tests.kafka import jars
 
 # Machines are shared: that an example takes long once says nothing.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -49,11 +48,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A real Kafka for the whole run, on a free port: `kafka.bootstrap`. Use random topic names and group ids."""
-    cache = os.environ.get("MILLRACE_CACHE")
     folder = tmp_path_factory.mktemp("kafka")
-    with Broker(
-        cached_jars(Path(cache) if cache else None), folder, log=folder / "kafka.log", port=0, heap_mb=384
-    ) as broker:
+    with Broker(jars(), folder, log=folder / "kafka.log", port=0, heap_mb=384) as broker:
         yield broker
 
 

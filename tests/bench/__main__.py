@@ -26,7 +26,7 @@ import grpc
 import httpx
 
 from millrace.fleet import NS_PER_S, Fleet, Request
-from millrace.kafka import Broker, cached_jars
+from millrace.kafka import Broker
 from millrace.sender import encode
 from schemas import otlp, topics
 from service.cluster import ensure_topics
@@ -36,6 +36,7 @@ from tests.e2e import lake
 from tests.e2e.requests import METHOD
 from tests.e2e.stack import Stack
 from tests.ingest_gateway.process import Gateway
+from tests.kafka import jars
 
 IN_FLIGHT = 32
 
@@ -227,12 +228,9 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="of the streams candidates' loads")
     options = parser.parse_args()
     parts = options.only.split(",")
-    cache = os.environ.get("MILLRACE_CACHE")
     with tempfile.TemporaryDirectory(prefix="millrace-bench-") as name:
         folder = Path(name)
-        with Broker(
-            cached_jars(Path(cache) if cache else None), folder / "kafka", log=folder / "kafka.log", port=0
-        ) as kafka:
+        with Broker(jars(), folder / "kafka", log=folder / "kafka.log", port=0) as kafka:
             requests = fleet_requests(options.events) if {"gateway", "streams", "sinks"} & set(parts) else []
             print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}\n")
             head()

@@ -19,11 +19,12 @@ import uuid
 from pathlib import Path
 from typing import NamedTuple
 
-from millrace.kafka import Broker, cached_jars
+from millrace.kafka import Broker
 from schemas.topics import CATALOGUE
 from service.cluster import ensure_topics
 from tests.bench.process import cpu_s, idle, running
 from tests.chaos.load import Load
+from tests.kafka import jars
 
 _HORIZON_S = "300"
 # The allowance for noise: a twentieth of the memory, some files of a compaction, seconds of a busy machine.
@@ -108,7 +109,7 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="millrace-soak-") as name:
         folder = Path(name)
-        with Broker(cached_jars(None), folder / "kafka", log=folder / "kafka.log", port=0) as kafka:
+        with Broker(jars(), folder / "kafka", log=folder / "kafka.log", port=0) as kafka:
             found = grown(asyncio.run(soak(options, kafka.bootstrap, folder / "data")))
     print(f"GROWS: {', '.join(found)}" if found else "FLAT")
     return 1 if found else 0

@@ -30,7 +30,6 @@ from pathlib import Path
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from millrace.kafka import cached_jars
 from schemas.topics import CATALOGUE, Sizing, Topic
 from service.cluster import ensure_topics
 from tests.chaos.brokers import Brokers
@@ -38,6 +37,7 @@ from tests.chaos.load import Load
 from tests.chaos.unprotected import OFF
 from tests.chaos.verify import TABLES, differences, repaired
 from tests.chaos.workers import Worker
+from tests.kafka import jars
 
 #: What happens, and how often beside the others.
 FAULTS = {
@@ -280,10 +280,9 @@ def main() -> int:
     options = parser.parse_args()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # that brokers are away is what we want
     print(f"seed {options.seed}, {options.workers} workers, {options.brokers} brokers", flush=True)
-    cache = os.environ.get("MILLRACE_CACHE")
     folder = options.keep or Path(tempfile.mkdtemp(prefix="millrace-chaos-"))
     try:
-        with Brokers(cached_jars(Path(cache) if cache else None), folder, options.brokers) as brokers:
+        with Brokers(jars(), folder, options.brokers) as brokers:
             chaos = Chaos(options, brokers, folder)
             try:
                 found, load = asyncio.run(chaos.run())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 import uuid
 from collections.abc import Iterator
@@ -13,9 +12,10 @@ import grpc
 import httpx
 import pytest
 
-from millrace.kafka import Broker, cached_jars
+from millrace.kafka import Broker
 from tests.ingest_gateway.otlp import as_json, as_protobuf, bearer, log, logs, refusal, retry_delay_s
 from tests.ingest_gateway.process import Gateway
+from tests.kafka import jars
 
 ACK_TIMEOUT_S = 2
 IN_FLIGHT = 4 << 20
@@ -24,10 +24,8 @@ IN_FLIGHT = 4 << 20
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A Kafka that these tests may pause and kill, and leave running."""
-    cache = os.environ.get("MILLRACE_CACHE")
-    jars = cached_jars(Path(cache) if cache else None)
     folder = tmp_path_factory.mktemp("away")
-    with Broker(jars, folder / "kafka", log=folder / "kafka.log", port=0, heap_mb=256) as broker:
+    with Broker(jars(), folder / "kafka", log=folder / "kafka.log", port=0, heap_mb=256) as broker:
         yield broker
 
 

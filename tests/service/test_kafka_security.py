@@ -1,7 +1,6 @@
 """TLS, client certificates and SASL towards a real Kafka that demands them, through our settings alone."""
 
 import gc
-import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,10 +18,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from pydantic import SecretStr
 
-from millrace.kafka import Broker, cached_jars, free_port
+from millrace.kafka import Broker, free_port
 from service.cluster import describe
 from service.errors import ClusterUnavailable
 from service.settings import ProcessSettings, SaslMechanism, kafka_kwargs
+from tests.kafka import jars
 
 # aiokafka sometimes drops the socket of a refused TLS connection without closing it.
 pytestmark = [pytest.mark.broker, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
@@ -78,9 +78,9 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         "listener.name.password.scram-sha-256.sasl.jaas.config": scram,
         "listener.name.password.scram-sha-512.sasl.jaas.config": scram,
     }
-    cache = os.environ.get("MILLRACE_CACHE")
-    jars = cached_jars(Path(cache) if cache else None)
-    with Broker(jars, folder / "kafka", log=folder / "kafka.log", port=port, heap_mb=256, settings=settings) as broker:
+    with Broker(
+        jars(), folder / "kafka", log=folder / "kafka.log", port=port, heap_mb=256, settings=settings
+    ) as broker:
         for bits in (256, 512):  # one request may not alter a user twice
             subprocess.run(
                 [

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from millrace.kafka import Broker, cached_jars
+from millrace.kafka import Broker
 from tests.chaos.brokers import Brokers
+from tests.kafka import jars
 from tests.streams.engine.harness import Pipeline
 
 MakePipeline = Callable[..., Pipeline]
@@ -33,6 +33,5 @@ def pipeline(kafka: Broker, tmp_path: Path, prefix: str) -> Iterator[MakePipelin
 @pytest.fixture
 def brokers(tmp_path: Path) -> Iterator[Brokers]:
     """Three, of this test's own."""
-    cache = os.environ.get("MILLRACE_CACHE")
-    with Brokers(cached_jars(Path(cache) if cache else None), tmp_path / "kafka", 3) as three:
+    with Brokers(jars(), tmp_path / "kafka", 3) as three:
         yield three

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from millrace.kafka import Broker, cached_jars
+from millrace.kafka import Broker
+from tests.kafka import jars
 from tests.streams.engine.harness import Pipeline
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
@@ -17,9 +18,8 @@ pytestmark = [pytest.mark.broker, pytest.mark.slow]
 @pytest.fixture
 def forgetful(tmp_path: Path) -> Iterator[Broker]:
     """A broker of this test's own."""
-    cache = os.environ.get("MILLRACE_CACHE")
     folder = tmp_path / "kafka"
-    with Broker(cached_jars(Path(cache) if cache else None), folder, log=folder / "log", port=0, heap_mb=320) as broker:
+    with Broker(jars(), folder, log=folder / "log", port=0, heap_mb=320) as broker:
         yield broker
 
 

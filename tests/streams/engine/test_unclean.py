@@ -6,7 +6,6 @@ Or, worse, it is gone and others wrote on in its place before anybody looked.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -18,8 +17,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.errors import KafkaError
 
-from millrace.kafka import cached_jars
 from tests.chaos.brokers import Brokers
+from tests.kafka import jars
 from tests.streams.engine.harness import Admin, Pipeline, Worker
 from tests.streams.engine.worker import PARTITIONS, RECORD
 
@@ -35,8 +34,7 @@ REBUILD = "start with a higher epoch (MILLRACE_STREAMS_EPOCH=2 MILLRACE_STREAMS_
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brokers]:
     """One for all, for its start takes long; each test has pipelines of names of its own."""
-    cache = os.environ.get("MILLRACE_CACHE")
-    with Brokers(cached_jars(Path(cache) if cache else None), tmp_path_factory.mktemp("kafka"), 3) as three:
+    with Brokers(jars(), tmp_path_factory.mktemp("kafka"), 3) as three:
         yield three
 
 
