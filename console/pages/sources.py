@@ -113,6 +113,11 @@ async def sources(visit: Visit) -> Response:
     )
 
 
+async def rejected_again(visit: Visit) -> Response:
+    """Who comes back to the address of what was rejected has no form to send again, and reads nothing of it."""
+    return visit.go(f"{PATH}?silent={_silent_days(visit.request.query_params.get('silent'))}")
+
+
 def _asked(
     visit: Visit, visible: Visible, now: datetime, days: int, part: str | None
 ) -> dict[str, Coroutine[Any, Any, Any]]:
@@ -305,4 +310,8 @@ def _silent_days(text: str | None) -> int:
     return int(text)
 
 
-PAGES = (Page(PATH, sources), Page(f"{PATH}/rejected", sources, changes=True))
+PAGES = (
+    Page(PATH, sources),
+    Page(f"{PATH}/rejected", sources, changes=True),
+    Page(f"{PATH}/rejected", rejected_again),
+)

@@ -138,6 +138,12 @@ async def test_a_rotated_key_has_a_successor_that_may_the_same_and_stays_until_i
     assert old not in (await plane.get("/admin/keys", ROOT)).text
 
 
+@pytest.mark.parametrize("change", ["create", "rotate"])
+async def test_the_address_of_a_key_that_was_made_leads_back_to_the_keys(plane: Pages, change: str) -> None:
+    answer = await plane.get(f"/admin/keys/{change}", ROOT)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/admin/keys")
+
+
 @pytest.mark.parametrize(
     ("form", "words"),
     [

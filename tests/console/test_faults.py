@@ -18,9 +18,11 @@ from tests.sinks.query.conftest import served
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TEMPLATES = Path(__file__).parents[2] / "console" / "templates"
-# Files, parts of pages, pages of who is not signed in; and those that ask nothing, or show nothing without an answer.
+# Files, parts of pages, pages of who is not signed in; and those that ask nothing, show nothing without an answer or
+# only lead to others.
 OTHERS = re.compile(
-    r".*\.csv|/signin.*|/overview/choices|/start/key|/sql|/sessions/.*|/admin|/admin/(keys|roles.*|policies)"
+    r".*\.csv|/signin.*|/overview/choices|/start/key|/sources/rejected|/sql|/sessions/.*"
+    r"|/admin|/admin/(keys.*|roles.*|policies)"
 )
 PATHS = sorted({one.path for one in PAGES if one.method == "GET" and not OTHERS.fullmatch(one.path)})
 BY_ITSELF, BY_HAND = "asked again by itself", "Reload the page"

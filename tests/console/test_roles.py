@@ -59,7 +59,9 @@ MAY: Mapping[str, frozenset[str]] = {
     "GET /admin/tenants": ADMINS,
     "GET /admin/keys": ADMINS,
     "POST /admin/keys/create": ADMINS,
+    "GET /admin/keys/create": ADMINS,  # these only lead to the keys
     "POST /admin/keys/rotate": ADMINS,
+    "GET /admin/keys/rotate": ADMINS,
     "POST /admin/keys/revoke": ADMINS,
     "GET /admin/roles": ADMINS,
     "POST /admin/roles/create": ROOT,
@@ -114,6 +116,7 @@ MAY: Mapping[str, frozenset[str]] = {
     "GET /sessions/acme/acme-session-1/events/globex-event-1": NONE,
     "GET /sources": SIGNED_IN,
     "POST /sources/rejected": SIGNED_IN,
+    "GET /sources/rejected": SIGNED_IN,  # it only leads to the sources
     "GET /sql": SIGNED_IN,
     "GET /sql?q=select+text+from+content": SIGNED_IN,
     "POST /sql": SIGNED_IN,

@@ -142,6 +142,14 @@ async def test_rejected_records_are_only_read_when_somebody_asks(health: Pages) 
     assert re.findall(r'<td class="number">(\d+)</td><td class="number">(\d+)</td>', shown) == [("3", "3"), ("0", "1")]
 
 
+async def test_the_address_of_rejected_records_leads_back_to_the_sources_and_reads_none(health: Pages) -> None:
+    HEARD.clear()
+    answer = await health.get("/sources/rejected?silent=14")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/sources?silent=14")
+    assert (await health.get("/sources/rejected?silent=2")).status_code == 400
+    assert HEARD == []
+
+
 async def test_a_part_that_keeps_itself_current_asks_only_for_itself(health: Pages) -> None:
     flow = (await health.get("/sources", **{"hx-target": "flow", "hx-request": "true"})).text
     assert 'id="source-acme-claude-code-cli"' in flow
