@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote
 
 from console import clock, turns
 from console.filters import DIMENSIONS, NONE, Filters, joined
@@ -116,12 +115,14 @@ def is_value(column: str, value: str) -> str:
     return f"{column} IS NULL" if value == NONE else f"{column} = {literal(value)}"
 
 
-def session_url(row: Mapping[str, Any]) -> str | None:
-    """Where the session of a row of (tenant, session_id, event_id) is shown, at that event; None without a session."""
+def session_url(row: Mapping[str, Any], filters: Filters) -> str | None:
+    """Where the session of a row of (tenant, session_id, event_id) is shown, at that event; None without a session.
+
+    Args: filters: of the sessions to go back to.
+    """
     if not row.get("tenant") or not row.get("session_id"):
         return None
-    query = f"event={quote(row['event_id'], safe='')}" if row.get("event_id") else ""
-    return turns.session_url(row["tenant"], row["session_id"], query)
+    return turns.session_url(row["tenant"], row["session_id"], filters.query(event=row.get("event_id")))
 
 
 async def emails(visit: Visit, *answers: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], str]:

@@ -101,7 +101,7 @@ class Figures:
         """A list of events that can be paged; its question is `latest`."""
         older = self.url(id_, page=str(self.page + 1)) if len(found) > ROWS and self.page < _PAGES_MAX else None
         newer = self.url(id_, page=str(self.page - 1) if self.page > 1 else None) if self.page else None
-        rows = [[Cell(row["happened"], events.session_url(row)), *cells(row)] for row in found[:ROWS]]
+        rows = [[Cell(row["happened"], events.session_url(row, self.filters)), *cells(row)] for row in found[:ROWS]]
         keys = [str(row["event_id"]) for row in found[:ROWS]]
         headed = (Column("When", "time"), *columns)
         return Table(id_, title, headed, rows, empty, "", older, newer, wide=True, tall=tall, keys=keys)

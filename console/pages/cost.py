@@ -17,6 +17,7 @@ from console.charts import Chart, Series
 from console.download import csv_file, cut_after, lines
 from console.errors import AskFault
 from console.filters import HOUR, NONE, FilterFault, Filters, joined
+from console.pages import report
 from console.shown import NOT_TOLD, short
 from console.turns import session_url
 from console.web import Page, Visit
@@ -261,8 +262,8 @@ def _cache_line(one: CacheRow) -> tuple[Any, ...]:
 
 
 def _report_url(filters: Filters, now: datetime) -> str:
-    kept = {name: filters.values[name] for name in ("tenant", "cost_center") if name in filters.values}
-    return f"/report?{urlencode({'month': f'{min(filters.end - HOUR, now):%Y-%m}', **kept})}"
+    month = f"{min(filters.end - HOUR, now):%Y-%m}"
+    return f"/report?{urlencode({'month': month, **filters.only(*report.FILTERS).values})}"
 
 
 def _fault(found: Mapping[str, Any], *names: str) -> AskFault | None:

@@ -26,7 +26,7 @@ _ROWS_MAX = 1000
 _CENTERS_MAX = 500
 _FILE_ROWS_MAX = 100_000
 # The filters that days of users have; a report is of nothing else.
-_FILTERS = ("tenant", "team", "department", "cost_center")
+FILTERS = ("tenant", "team", "department", "cost_center")
 _SUMS = {
     "cost_usd": "sum(d.spend_usd)",
     "input_tokens": "sum(d.input_tokens)",
@@ -81,7 +81,7 @@ async def report(visit: Visit) -> Response:
         started=found["started"] if isinstance(found["started"], AskFault) else found["started"].one()["sessions"],
         sections=found["sections"],
         query=filters.query(month=month, **_NO_RANGE),
-        labels={name: DIMENSIONS[name].label for name in _FILTERS},
+        labels={name: DIMENSIONS[name].label for name in FILTERS},
         many=_ROWS_MAX,
         emails=visible.has("people", "user_email"),
     )
@@ -111,7 +111,7 @@ def _asked(visit: Visit) -> tuple[Filters, str]:
     if not _MONTH.fullmatch(month):
         raise FilterFault(f"{month[:20]!r} is no month; write 2026-11")
     start = datetime(int(month[:4]), int(month[5:]), 1, tzinfo=UTC)
-    values = {name: value for name, value in visit.filters.values.items() if name in _FILTERS}
+    values = {name: value for name, value in visit.filters.values.items() if name in FILTERS}
     return Filters(start, _next_month(start), None, values), month
 
 

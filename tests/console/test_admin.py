@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 import pytest_asyncio
@@ -555,6 +556,18 @@ async def test_the_audit_is_paged_and_searched(hostile: Pages) -> None:
     kept = (await hostile.get("/admin/audit?actor=alert", ROOT)).text
     assert "page=2&amp;actor=alert" in kept or "actor=alert&amp;page=2" in kept
     assert re.search(r"range=7d&amp;actor=alert|actor=alert&amp;range=7d", kept)
+
+
+async def test_a_search_of_the_audit_keeps_the_filter_that_is_shown(plane: Pages) -> None:
+    page = (await plane.get("/admin/audit?range=7d&tenant=globex", ROOT)).text
+    assert "Tenant: globex" in page
+    (form,) = re.findall(
+        r'<form method="get" action="/admin/audit" class="row admin-search">.*?</form>', page, re.DOTALL
+    )
+    asked = urlencode(re.findall(r'name="([^"]+)" value="([^"]*)"', form))
+    found = (await plane.get(f"/admin/audit?{asked}", ROOT)).text
+    assert "globex-auditor" in found
+    assert "acme-auditor" not in found
 
 
 async def test_daily_uses_of_keys_are_listed_when_one_looks_for_them(tmp_path: Path) -> None:

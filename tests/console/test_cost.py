@@ -132,7 +132,26 @@ async def test_events_are_held_against_metrics(spent: Pages) -> None:
 async def test_a_name_leads_to_the_sessions_behind_it(spent: Pages) -> None:
     page = (await spent.get("/cost?range=7d")).text
     assert 'href="/sessions?range=7d&amp;team=core"' in page
-    assert 'href="/sessions/acme/a"' in page
+
+
+@quick
+async def test_back_from_a_session_one_has_the_range_and_the_filters_again(spent: Pages) -> None:
+    page = (await spent.get("/cost?range=7d&team=core")).text
+    (link,) = re.findall(r'href="(/sessions/acme/a\?[^"]+)"', page)
+    session = (await spent.get(unescape(link))).text
+    back = re.search(r'href="(/sessions[^"]*)" data-close', session)
+    assert back is not None
+    assert unescape(back[1]) == "/sessions?range=7d&team=core"
+    assert 'href="/cost?range=7d&amp;team=core"' in session  # of the menu
+
+
+@quick
+async def test_the_month_report_has_the_filters_that_it_knows(spent: Pages) -> None:
+    page = (await spent.get("/cost?tenant=acme&team=core&department=eng&cost_center=cc-1&model=opus&user=user-a")).text
+    (link,) = set(re.findall(r'href="(/report[^"]*)"', page))
+    assert unescape(link) == "/report?month=2026-09&tenant=acme&team=core&department=eng&cost_center=cc-1"
+    report = (await spent.get(unescape(link))).text
+    assert all(f"<dt>{label}</dt>" in report for label in ("Tenant", "Team", "Department", "Cost center"))
 
 
 @quick

@@ -272,6 +272,14 @@ async def test_every_link_leads_to_a_page_without_a_fault(watched: Pages, who: P
         await shown(watched, link, who)
 
 
+@pytest.mark.parametrize("path", ["/security/commands", "/reliability"])
+async def test_back_from_an_event_one_has_the_range_and_the_filters_again(watched: Pages, path: str) -> None:
+    page = await shown(watched, f"{path}?range=7d&team=core&model=opus")
+    session = await shown(watched, page.link("/sessions/acme/s1"))
+    assert " data-chosen>" in session.text
+    assert session.links.count("/sessions?range=7d&team=core&model=opus") == 2  # back, and in the menu
+
+
 @pytest.mark.parametrize(
     ("query", "commands"),
     [
