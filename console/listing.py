@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from types import MappingProxyType
 from typing import Literal
@@ -277,12 +277,17 @@ def listing(query: QueryParams, filters: Filters) -> Listing:
     return found
 
 
+def minute(now: datetime) -> datetime:
+    """The time by which the list and each state are told: so coarse that several people ask the same question."""
+    return now.astimezone(UTC).replace(second=0, microsecond=0)
+
+
 def state(last_time: str | None, now: datetime) -> str:
-    """open, idle or closed."""
+    """open, idle or closed, as the list tells it."""
     last = moment(last_time)
     if last is None:
         return "closed"
-    since = now - last
+    since = minute(now) - last
     return "open" if since <= OPEN_FOR else "idle" if since <= IDLE_FOR else "closed"
 
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from starlette.responses import Response
@@ -52,7 +52,7 @@ async def sessions(visit: Visit) -> Response:
     _check(asked, visible)
     shown = lists.shown(visible, asked)
     asked = replace(asked, columns=tuple(one.name for one in shown))
-    now = _minute(visit)
+    now = lists.minute(visit.console.now())
     questions = {
         "rows": visit.ask(lists.rows_sql(asked, shown, visible, now), limit=PAGE_ROWS),
         "sums": visit.ask(lists.sums_sql(asked, visible, now)),
@@ -93,10 +93,11 @@ async def exported(visit: Visit) -> Response:
     shown = lists.shown(visible, asked)
     if "session" not in asked.columns:
         shown = [*shown, COLUMNS["session"]]
-    sql = lists.rows_sql(replace(asked, page=1), shown, visible, _minute(visit), rows=CSV_ROWS_MAX + 1)
+    now = lists.minute(visit.console.now())
+    sql = lists.rows_sql(replace(asked, page=1), shown, visible, now, rows=CSV_ROWS_MAX + 1)
     answer = await visit.ask_now(sql, limit=CSV_ROWS_MAX, bytes_max=_CSV_BYTES_MAX)
     name = f"sessions-{asked.filters.start:%Y%m%d}-{asked.filters.end:%Y%m%d}"
-    return csv_file(name, [one.name for one in shown], _lines(answer, shown, visit.console.now()))
+    return csv_file(name, [one.name for one in shown], _lines(answer, shown, now))
 
 
 def _check(asked: Listing, visible: Visible) -> None:
@@ -136,11 +137,6 @@ def _row(row: Mapping[str, Any], asked: Listing, visit: Visit) -> dict[str, Any]
         "outcome": _outcome(row, now),
         "is_open": state(row["last_time"], now) == "open",
     }
-
-
-def _minute(visit: Visit) -> datetime:
-    """The time, coarse enough that several people ask the same question."""
-    return visit.console.now().astimezone(UTC).replace(second=0, microsecond=0)
 
 
 PAGES = (Page("/sessions", sessions), Page("/sessions.csv", exported, file=True))

@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import fields
+from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -186,6 +187,24 @@ async def test_filters_of_other_pages_and_only_narrow_the_list(listed: Pages) ->
         ("team=nobody's", 0),
     ):
         assert shown_count((await listed.get(f"/sessions?tenant=acme&{query}")).text) == str(expected), query
+
+
+@over_sql
+@pytest.mark.parametrize("second", [0, 20, 59])
+async def test_the_sessions_of_an_outcome_are_tagged_with_it_whatever_the_second(
+    listed: Pages, monkeypatch: pytest.MonkeyPatch, second: int
+) -> None:
+    now = listed.console.now().replace(second=second)
+    monkeypatch.setattr(listed.console, "now", lambda: now)
+    for outcome in ("open", "idle", "closed"):
+        tags = await column(listed, "outcome", f"outcome={outcome}")
+        assert tags
+        assert {tag.removesuffix(" failed") for tag in tags} == {outcome}
+        # The last of them by time is the one whose state changes next; its own page agrees.
+        text = (await listed.get(f"/sessions?tenant=acme&outcome={outcome}&sort=start")).text
+        link = re.search(r'class="row-link" href="([^"]+)"', text)
+        assert link is not None
+        assert re.search(rf"<dt>State</dt><dd><span[^>]*>{outcome}<", (await listed.get(unescape(link[1]))).text)
 
 
 @over_sql
