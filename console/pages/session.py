@@ -80,6 +80,7 @@ async def session(visit: Visit) -> Response:
         pages=(int(turns[0].numbers["turns"]) - 1) // TURNS + 1 if turns else 1,
         open_turns=_OPEN_TURNS,
         chosen=chosen,
+        not_here=bool(chosen) and isinstance(outline, list) and all(one.numbers["chosen"] is None for one in turns),
         chosen_json=await _chosen_json(visit, found, chosen, turns),
         drawer=visit.request.headers.get("hx-target") == "drawer",
         **_for_events(visible, found),

@@ -303,6 +303,16 @@ async def test_a_link_to_an_event_opens_the_page_of_turns_that_has_it(opened: Pa
 
 
 @over_sql
+async def test_a_link_to_an_event_that_is_not_there_says_so(opened: Pages) -> None:
+    for session, event in (("usual", "gone"), ("usual", "older-1"), ("metrics%20only", "gone")):
+        text = await text_of(opened, f"/sessions/acme/{session}?event={event}")
+        assert "The event that this link leads to is not here" in text
+        assert "data-chosen" not in text
+    for query in ("", "?event=usual-3", "?event="):
+        assert "this link leads to" not in await text_of(opened, f"/sessions/acme/usual{query}")
+
+
+@over_sql
 async def test_events_of_a_turn_beyond_the_first_ones_come_on_demand(opened: Pages) -> None:
     text = await text_of(opened, "/sessions/acme/long")
     (rows,) = turns(text).values()
