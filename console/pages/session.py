@@ -6,7 +6,11 @@ to go back to; both are percent-encoded, slashes too, so that no session can be 
     turns   the page of turns, from 1
     event   an event's id: the page of turns that has it is shown, with the event open
 
-/sessions/{tenant}/{session_id}/turn?turn=KEY&after=N shows the events of one turn behind the first N.
+A turn is shown by its last events, so that what happens now is there; in a link to an event by those around it.
+/sessions/{tenant}/{session_id}/turn?turn=KEY shows one turn so, and with after=N its events behind the first N. The
+pages put it in their place as a part that keeps itself up to date: its last events move on, and what begins at an event
+is filled up to EVENTS, and then has a link to what follows.
+
 /sessions/{tenant}/{session_id}/events/{event_id} shows one event whole; POST …/content reads what is content of it, by
 `ask_now`, so that the audit has who read it.
 """
@@ -16,6 +20,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -60,17 +65,15 @@ async def session(visit: Visit) -> Response:
             of_turns = (await visit.panels(one=_events(visit, visible, found, outline, chosen)))["one"]
     fault = next((one for one in (outline, of_turns) if isinstance(one, AskFault)), None)
     turns: list[Turn] = outline if isinstance(outline, list) else []
-    opened = state(found.row["last_time"], visit.console.now())
     return visit.render(
         "session.html",
         session=found,
         row=defaultdict(lambda: None, found.row),  # what is not for this person is nothing to show
-        state=opened,
+        state=state(found.row["last_time"], visit.console.now()),
         visible=visible,
         denied=outline is None,
         fault=fault,
-        # One that is closed may still be resumed, or flushed late.
-        pace=SELDOM if opened == "closed" and fault is None else TICK,
+        pace=TICK if fault is not None else _pace(found.row["last_time"], visit),
         turns=turns,
         all_turns=int(turns[0].numbers["turns"]) if turns else 0,
         all_events=int(turns[0].numbers["all_events"]) if turns else 0,
@@ -93,16 +96,24 @@ async def turn(visit: Visit) -> Response:
     if found is None or not visible.has("events", *NEEDED):
         return _unknown(visit)
     key = visit.request.query_params.get("turn", "")[:256]
-    start = _number(visit, "after", 0, 10_000_000)
+    start = _number(visit, "after", 0, 10_000_000) if "after" in visit.request.query_params else None
     answer = await visit.ask(f"{outline_sql(visible, found, '')} SELECT * FROM t WHERE turn = {literal(key)} LIMIT 1")
     if not answer.rows:
         return _unknown(visit)
     of = timeline.turn(answer.one())
     events = await _events(visit, visible, found, [of], "", start=start)
+    ended = datetime.fromtimestamp(of.ended_us / 1e6, UTC).isoformat()
     return visit.render(
-        "session_turn.html", session=found, turn=of, shown=events[of.key], chosen="", chosen_json=None,
+        "session_turn.html",
+        session=found,
+        turn=of,
+        shown=events[of.key],
+        start=start,
+        pace=_pace(ended, visit),
+        chosen="",
+        chosen_json=None,
         **_for_events(visible, found),
-    )  # fmt: skip
+    )
 
 
 async def event(visit: Visit) -> Response:
@@ -153,6 +164,11 @@ async def content(visit: Visit) -> Response:
 
 
 NO_CONTENT = "a role with class content on `content`; an admin can grant it, for some teams only, too"
+
+
+def _pace(last_time: str, visit: Visit) -> str:
+    """Of what happened last then. What is closed may still be resumed, or flushed late."""
+    return SELDOM if state(last_time, visit.console.now()) == "closed" else TICK
 
 
 def _for_events(visible: Visible, found: Session) -> dict[str, Any]:
@@ -255,9 +271,11 @@ async def _outline(visit: Visit, visible: Visible, found: Session, chosen: str) 
 
 
 async def _events(
-    visit: Visit, visible: Visible, found: Session, turns: Sequence[Turn], chosen: str, *, start: int = 0
+    visit: Visit, visible: Visible, found: Session, turns: Sequence[Turn], chosen: str, *, start: int | None = None
 ) -> dict[str, Any]:
     """What happened in those turns that are shown with their events.
+
+    start: behind which event of each; None: the last ones, or those around the chosen one.
 
     Returns: turn → items, and from which event on, and how many there are beyond.
     """
@@ -268,7 +286,8 @@ async def _events(
         number = one.numbers["chosen"] if chosen else None
         taken = min(one.events, EVENTS)
         if number is not None or one.key == last or taken <= budget:
-            starts[one.key] = start if number is None else (int(number) - 1) // EVENTS * EVENTS
+            last_ones = max(0, one.events - EVENTS) if start is None else start
+            starts[one.key] = last_ones if number is None else (int(number) - 1) // EVENTS * EVENTS
             budget -= taken
     if not starts:
         return {}

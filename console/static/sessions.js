@@ -86,12 +86,19 @@
       return;
     }
     if (target.closest("a[data-close]") && box?.contains(target)) { event.preventDefault(); close(); return; }
-    const more = target.closest("a[data-more]");
-    if (more) {
+    const more = target.closest("a[data-more]"), place = more?.closest(".more, .turn-body");
+    if (place) {
       event.preventDefault();
-      const place = more.closest(".more");
-      load(more.href, place, "#turn > *").then(() => { place.dataset.filled = ""; place.querySelector("summary")?.focus(); });
+      load(more.href, place, "#turn > *").then(() => {
+        if (place.contains(more)) return; // no answer: the link stays
+        place.dataset.filled = "";
+        place.querySelector("summary")?.focus();
+      });
     }
+  });
+  // What keeps itself up to date in a turn is its end, or the link to what follows; not what is followed by more.
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    if (event.target instanceof Element && event.target.querySelector(":scope > .more[data-filled]")) event.preventDefault();
   });
 
   document.addEventListener("keydown", (event) => {

@@ -25,12 +25,17 @@ PLACES = {
 }
 
 
-def request(session: str, number: int) -> Recorded:
-    """The number-th event of a session, from 1: a request to a model for one dollar."""
+def request(session: str, *numbers: int) -> Recorded:
+    """The events of a session with these numbers, from 1: each a request to a model for one dollar."""
     values = {"event.name": "api_request", "session.id": session, "user.id": "u", "model": "opus", "cost_usd": "1.0"}
     found = [{"key": key, "value": {"stringValue": value}} for key, value in values.items()]
-    found.append({"key": "event.sequence", "value": {"intValue": number}})
-    record = {"timeUnixNano": str(time.time_ns()), "attributes": found}
+    records = [
+        {
+            "timeUnixNano": str(time.time_ns()),
+            "attributes": [*found, {"key": "event.sequence", "value": {"intValue": number}}],
+        }
+        for number in numbers
+    ]
     resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "claude-code"}}]}
-    body = {"resourceLogs": [{"resource": resource, "scopeLogs": [{"logRecords": [record]}]}]}
+    body = {"resourceLogs": [{"resource": resource, "scopeLogs": [{"logRecords": records}]}]}
     return Recorded("http", "logs", "json", json.dumps(body).encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from html import escape, unescape
@@ -13,10 +14,12 @@ from urllib.parse import parse_qs, quote, urljoin, urlsplit
 
 import pytest
 import pytest_asyncio
+from playwright.sync_api import Page
 
 from console.pages.session import EVENTS, TURNS, first_text, pretty
 from console.shown import usd
 from schemas.roles import DEFAULTS, Condition, Grant, Role
+from tests.console.arrivals import request
 from tests.console.browser import Window
 from tests.console.conftest import CAPTURES, Fed, Pages
 from tests.console.handmade import HOSTILE, door_telling, hours_of, pages_over
@@ -24,6 +27,7 @@ from tests.console.people import person
 from tests.console.proof.truth import Truth
 from tests.e2e import truth
 from tests.e2e.requests import Sender, dated, load
+from tests.e2e.stack import eventually
 from tests.sinks.query import samples
 
 over_sql = pytest.mark.asyncio(loop_scope="session")
@@ -313,17 +317,30 @@ async def test_a_link_to_an_event_that_is_not_there_says_so(opened: Pages) -> No
 
 
 @over_sql
-async def test_events_of_a_turn_beyond_the_first_ones_come_on_demand(opened: Pages) -> None:
+async def test_a_turn_is_shown_by_its_last_events_and_from_its_first_on_demand(opened: Pages) -> None:
     text = await text_of(opened, "/sessions/acme/long")
     (rows,) = turns(text).values()
-    assert len(rows) == EVENTS
-    seen = len(rows)
-    while (more := re.search(r'href="([^"]+)" data-more', text)) is not None:
-        text = await text_of(opened, more[1].replace("&amp;", "&"))
-        seen += text.count('<span class="what">')
-    assert seen == 2 * EVENTS + 50
+    assert rows == ["API request"] * EVENTS
+    assert f"From the first event of this turn ({EVENTS + 50} before these)" in flat(text)
+    seen = []
+    while (more := re.search(r'href="([^"]+)" data-more>(?:From|The next)', text)) is not None:
+        text = await text_of(opened, unescape(more[1]))
+        seen += re.findall(r"sequence (\d+)", text)
+        text = text[text.index('<div id="turn">') :]
+    assert seen == [str(number) for number in range(2 * EVENTS + 50)]
     chosen = await text_of(opened, f"/sessions/acme/long?event=long-{EVENTS + 7}")
     assert chosen.count("data-chosen") == 1
+
+
+@over_sql
+async def test_a_turn_keeps_itself_up_to_date_and_seldom_once_it_is_closed(
+    opened: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = "/sessions/acme/long/turn?turn=p&after=0"
+    assert set(re.findall(r'hx-trigger="([^"]+)"', await text_of(opened, path))) == {"tick from:body"}
+    now = opened.console.now() + timedelta(hours=1)
+    monkeypatch.setattr(opened.console, "now", lambda: now)
+    assert set(re.findall(r'hx-trigger="([^"]+)"', await text_of(opened, path))) == {"tick throttle:30s from:body"}
 
 
 @over_sql
@@ -679,6 +696,59 @@ def test_a_session_appears_and_grows_by_itself_and_keeps_what_is_open(
     assert id_ in page.url
     assert shown.inner_text() == text
     assert page.locator("#drawer .entry > details[open]").count() == 1
+
+
+# Whether just the events with these numbers are shown, in their order.
+SHOWS = r"""([first, last]) => {
+  const are = [...document.querySelectorAll(".entry")].map(one => Number(/sequence (\d+)/.exec(one.textContent)[1]));
+  return are.length === last - first + 1 && are.every((number, place) => number === first + place);
+}"""
+
+
+@pytest.mark.slow
+def test_who_watches_a_long_turn_sees_what_happens_in_it(fed: Fed, window: Callable[..., Window]) -> None:
+    tenant, id_, ports = "lengthy", str(uuid.uuid4()), fed.stack.ports
+    sql = fed.stack.sql(fed.stack.admin_key())
+    seen = f"select event_id from events where session_id = '{id_}' and event_sequence = "
+    with Sender(ports["GATEWAY_GRPC"], ports["GATEWAY_HTTP"], fed.stack.key(tenant)) as sender:
+
+        def shown(page: Page, first: int, last: int) -> None:
+            page.wait_for_function(SHOWS, arg=[first, last])
+
+        def sent(first: int, last: int) -> None:
+            sender.send(request(id_, *range(first, last + 1)))
+
+        sent(1, EVENTS + 60)
+        eventually(lambda: len(sql(f"{seen}{EVENTS + 60}")) != 1)
+        eventually(lambda: len(sql(f"select 1 from sessions where session_id = '{id_}'")) != 1)
+        last, first = [window().go(f"/sessions/{tenant}/{id_}") for _ in range(2)]
+        linked = window().go(f"/sessions/{tenant}/{id_}?event={sql(f'{seen}1')[0]['event_id']}")
+        for page in (last, first, linked):
+            page.evaluate("window.same = true")
+        shown(last, 61, EVENTS + 60)
+        first.get_by_role("link", name="From the first event of this turn").click()
+        for page in (first, linked):
+            shown(page, 1, EVENTS)
+        sent(EVENTS + 61, EVENTS + 75)
+        shown(last, 76, EVENTS + 75)
+        for page in (first, linked):
+            page.get_by_role("link", name="The next 75 of 75 more events").click()
+            shown(page, 1, EVENTS + 75)
+        sent(EVENTS + 76, EVENTS + 90)
+        shown(last, 91, EVENTS + 90)
+        for page in (first, linked):
+            shown(page, 1, EVENTS + 90)
+        sent(EVENTS + 91, 2 * EVENTS + 5)
+        for page in (first, linked):
+            page.get_by_role("link", name="The next 5 of 5 more events").wait_for()
+            shown(page, 1, 2 * EVENTS)
+        sent(2 * EVENTS + 6, 2 * EVENTS + 10)
+        for page in (first, linked):
+            page.get_by_role("link", name="The next 10 of 10 more events").click()
+            shown(page, 1, 2 * EVENTS + 10)
+        shown(last, EVENTS + 11, 2 * EVENTS + 10)
+        for page in (last, first, linked):
+            assert page.evaluate("window.same") is True
 
 
 @over_sql
