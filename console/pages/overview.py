@@ -46,6 +46,8 @@ _SUMS: Mapping[str, str] = {
     for name in ("errors", "refusals")
 }
 _NO_ADDRESSES = "Your role sees users by their key only; an admin can grant it the class person, which has addresses."
+# Of a sum: what adding millions of numbers in another order leaves.
+_DUST = 1e-9
 # What tells of money: events of requests, and points of sessions that sent none.
 _MONEY = ("api_request", SPEND)
 _EVENT_COLUMNS = ("event_name", "event_time", "model", "tool_name", "decision", "source", "cost_usd", "clock_suspect")
@@ -215,8 +217,9 @@ async def _with_points(
     visit: Visit, visible: Visible, filters: Filters, cells: list[tuple[Cell, ...]], totals: Totals
 ) -> list[tuple[Cell, ...]]:
     """With the models of money that no request told, asked for only if there is some."""
+    spent = totals.now["spend_usd"] or 0
     requests = sum(cell.cost_usd for told in cells for cell in told if cell.event in _MONEY)
-    if not _matters((totals.now["spend_usd"] or 0) - requests) or not usage.sees_points(visible):
+    if spent - requests <= spent * _DUST or not usage.sees_points(visible):
         return cells
     answer = await visit.ask(usage.models_by_points(filters))
     found: dict[int, list[Cell]] = {}
