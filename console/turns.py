@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
@@ -33,6 +33,8 @@ SPAN_COLUMNS = (
     "trace_id", "span_id", "parent_span_id", "name", "request_id", "tool_use_id", "tool_name", "subagent_type",
     "agent_id", "parent_agent_id", "agent_name",
 )  # fmt: skip
+# What tells that a span is of an event: the same of both.
+JOINS = ("request_id", "tool_use_id")
 # The row of a session comes some seconds after its events; a span may begin before the first of them.
 _MARGIN = timedelta(hours=1)
 _TOOK = ("duration_ms", "total_duration_ms", "total_retry_duration_ms")
@@ -175,12 +177,21 @@ def outline_sql(visible: Visible, session: Session, chosen: str) -> str:
 )"""
 
 
-def spans_sql(visible: Visible, session: Session, started_us: int, ended_us: int, limit: int) -> str:
-    """What tells of subagents among the spans that began in a time, the earliest ones."""
+def spans_sql(visible: Visible, session: Session, event_ids: Sequence[str]) -> str:
+    """The spans of these events, by JOINS, and those above them, which tell of subagents; the earliest first."""
     columns = [one for one in SPAN_COLUMNS if visible.has("spans", one)]
-    start, end = (datetime.fromtimestamp(one / 1e6, UTC) for one in (started_us, ended_us))
-    where = f"{session.where('spans')} AND {_between('start_time', start, end)}"
-    return f"SELECT {', '.join(columns)} FROM spans WHERE {where} ORDER BY start_time, span_id LIMIT {limit}"
+    of_events = f"FROM events WHERE event_id IN ({', '.join(map(literal, event_ids))}) AND {session.where()}"
+    joins = [one for one in JOINS if visible.has("events", one) and visible.has("spans", one)]
+    joined = " OR ".join(f"{one} IN (SELECT {one} {of_events})" for one in joins) or "false"
+    above = "UNION SELECT s.trace_id, s.span_id, s.parent_span_id FROM s, found"
+    above += " WHERE s.trace_id = found.trace_id AND s.span_id = found.parent_span_id"
+    return (
+        f"WITH RECURSIVE s AS MATERIALIZED (SELECT {', '.join(columns)}, start_time FROM spans "
+        f"WHERE {session.where('spans')}), "
+        f"found AS (SELECT trace_id, span_id, parent_span_id FROM s WHERE {joined} {above}) "
+        f"SELECT {', '.join(columns)} FROM s SEMI JOIN found USING (trace_id, span_id) "
+        "ORDER BY start_time, span_id"
+    )
 
 
 def _between(column: str, start: datetime, end: datetime) -> str:

@@ -39,7 +39,7 @@ from service.sql import literal
 
 TURNS = 50
 EVENTS = 200
-# Events of turns that are shown at once; later turns get theirs when they are opened.
+# Events of turns that are shown at once, from the last turn on; earlier turns get theirs when they are opened.
 _EVENTS_AT_ONCE = 400
 # With more turns than that, only those that matter now are open.
 _OPEN_TURNS = 8
@@ -277,12 +277,12 @@ async def _events(
 
     start: behind which event of each; None: the last ones, or those around the chosen one.
 
-    Returns: turn → items, and from which event on, and how many there are beyond.
+    Returns: turn → items, and from which event on, how many there are beyond, and whether all their spans are told.
     """
     starts: dict[str, int] = {}
     budget = _EVENTS_AT_ONCE
     last = turns[-1].key if turns else None
-    for one in turns:
+    for one in reversed(turns):
         number = one.numbers["chosen"] if chosen else None
         taken = min(one.events, EVENTS)
         if number is not None or one.key == last or taken <= budget:
@@ -304,17 +304,10 @@ async def _events(
         "(SELECT event_id, turn, number, missing, restarted, started_us, ended_us "
         f"FROM n WHERE {parts}) USING (event_id) WHERE {found.where()} ORDER BY turn, number"
     )
-    asked = {"events": visit.ask(sql, limit=len(starts) * EVENTS)}
-    if visible.has("spans", "span_id", "name", "session_id", "tenant", "start_time"):
-        shown = [one for one in turns if one.key in starts]
-        began, ended = min(one.started_us for one in shown), max(one.ended_us for one in shown)
-        asked["spans"] = visit.ask(spans_sql(visible, found, began, ended, _SPANS_MAX), limit=_SPANS_MAX)
-    answers = await visit.panels(**asked)
-    if isinstance(answers["events"], AskFault):
-        raise answers["events"]
-    spans = [] if isinstance(answers.get("spans"), (AskFault, type(None))) else answers["spans"].objects()
+    events = (await visit.ask(sql, limit=len(starts) * EVENTS)).objects()
+    spans, all_spans = await _spans(visit, visible, found, [one["event_id"] for one in events])
     rows: dict[str, list[dict[str, Any]]] = {key: [] for key in starts}
-    for row in answers["events"].objects():
+    for row in events:
         rows[row["turn"]].append(row)
     return {
         one.key: {
@@ -322,10 +315,24 @@ async def _events(
             "start": starts[one.key],
             "next": starts[one.key] + EVENTS,
             "beyond": max(0, one.events - starts[one.key] - EVENTS),
+            "all_spans": all_spans,
         }
         for one in turns
         if one.key in starts
     }
+
+
+async def _spans(
+    visit: Visit, visible: Visible, found: Session, event_ids: Sequence[str]
+) -> tuple[list[dict[str, Any]], bool]:
+    """The spans of these events and those above them; and whether these are all that are for this person."""
+    if not event_ids or not visible.has("spans", "trace_id", "span_id", "parent_span_id", "name", "start_time"):
+        return [], True
+    try:
+        answer = await visit.ask(spans_sql(visible, found, event_ids), limit=_SPANS_MAX)
+    except AskFault:
+        return [], False
+    return answer.objects(), not answer.truncated
 
 
 async def _chosen_json(visit: Visit, found: Session, chosen: str, turns: Sequence[Turn]) -> str | None:

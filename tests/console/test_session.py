@@ -211,6 +211,35 @@ async def test_the_timeline_is_by_turn_with_subagents_below_their_call(opened: P
 
 
 @over_sql
+async def test_subagents_are_nested_however_many_spans_the_session_has(tmp_path: Path) -> None:
+    """And where it has not all spans of the events that are shown, it says so."""
+    records: dict[str, list[dict[str, Any]]] = {"events": [], "spans": [], "sessions": []}
+    for id_, use in (("others", "of no event here"), ("own", "first")):
+        records["sessions"].append(session(id_, 13))
+        records["events"] += [
+            event(id_, 0, "user_prompt", prompt_id="p0"),
+            event(id_, 1, "tool_result", prompt_id="p0", tool_use_id="first", tool_name="Bash"),
+            event(id_, 10, "user_prompt", prompt_id="p1"),
+            event(id_, 12, "api_request", prompt_id="p1", request_id="r", model="haiku"),
+            event(id_, 13, "tool_result", prompt_id="p1", tool_use_id="t", tool_name="Task"),
+        ]
+        many = [{"span_id": f"{n:016x}", "tool_use_id": use} for n in range(5001)]
+        records["spans"] += [samples.span(1, trace_id=id_, session_id=id_, **one) for one in many]
+        # The one between the call and what it did is of no event.
+        above = [{"span_id": "k", "tool_use_id": "t", "tool_name": "Task"}, {"span_id": "m", "parent_span_id": "k"}]
+        above.append({"span_id": "r", "parent_span_id": "m", "request_id": "r"})
+        records["spans"] += [samples.span(11, trace_id=id_, session_id=id_, **one) for one in above]
+    async with pages_over(tmp_path, **records) as pages:
+        others, own, last = [
+            await text_of(pages, f"/sessions/acme/{below}") for below in ("others", "own", "own/turn?turn=p1")
+        ]
+    for text in (others, last):
+        assert '<span class="what">subagent</span>' in text
+        assert "Not all spans" not in text
+    assert "Not all spans of these events could be read" in own
+
+
+@over_sql
 async def test_a_turn_has_its_tokens_and_cost_and_the_session_its_numbers(opened: Pages) -> None:
     text = flat(await text_of(opened, "/sessions/acme/usual"))
     assert "$0.75 · 132 tokens · 1 tool call · 3 missing" in text
@@ -330,6 +359,18 @@ async def test_a_turn_is_shown_by_its_last_events_and_from_its_first_on_demand(o
     assert seen == [str(number) for number in range(2 * EVENTS + 50)]
     chosen = await text_of(opened, f"/sessions/acme/long?event=long-{EVENTS + 7}")
     assert chosen.count("data-chosen") == 1
+
+
+@over_sql
+async def test_the_turn_before_the_last_keeps_its_events_when_a_new_one_begins(tmp_path: Path) -> None:
+    """Of all turns with many events the last ones have theirs at once, and the others on demand."""
+    lengths = (EVENTS, EVENTS, EVENTS - 1, 1)
+    prompts = [f"p{turn}" for turn, length in enumerate(lengths) for _ in range(length)]
+    events = [event("turned", number, "api_request", prompt_id=prompt) for number, prompt in enumerate(prompts)]
+    async with pages_over(tmp_path, events=events, sessions=[session("turned", len(events))]) as pages:
+        text = await text_of(pages, "/sessions/acme/turned")
+    assert [len(rows) for rows in turns(text).values()] == [0, EVENTS, EVENTS - 1, 1]
+    assert f"Show its {EVENTS} events" in text
 
 
 @over_sql
