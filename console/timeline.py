@@ -14,9 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from console.wording import Words, words
+from console.wording import TEXTS, Words, words
 
 Row = Mapping[str, Any]
+# What tells that a span is of an event: the same of both.
+JOINS = ("request_id", "tool_use_id")
+# What a span's row says it has of class content: column → as `words` calls it.
+KEPT = {f"has_{what.replace(' ', '_')}": what for what in TEXTS}
 
 # A bar of less would not be seen. Of SCALE.
 _BAR_MIN = 4.0
@@ -157,7 +161,7 @@ def turn(row: Row) -> Turn:
 def items(rows: Sequence[Row], spans: Sequence[Row] = ()) -> list[Item]:
     """What happened, in order; tool calls with their decisions, subagents nested."""
     index = _Spans(spans)
-    joined = _joined(rows)
+    joined = _joined(rows, index)
     homes = _homes(joined, index)
     top: list[Entry | _Group] = []
     groups: dict[str, _Group] = {}
@@ -197,7 +201,7 @@ def bar(started_us: int, ended_us: int, of: Turn) -> tuple[float, float]:
     return round(start, 1), round(min(length, SCALE - start), 1)
 
 
-def _joined(rows: Sequence[Row]) -> list[Entry]:
+def _joined(rows: Sequence[Row], index: _Spans) -> list[Entry]:
     """An entry for each row; but a tool call's decision goes with its result, at the place of the first of both."""
     results = {row["tool_use_id"]: row for row in rows if row["event_name"] == "tool_result" and row.get("tool_use_id")}
     taken: dict[str, Row] = {}
@@ -215,9 +219,9 @@ def _joined(rows: Sequence[Row]) -> list[Entry]:
             if row["event_id"] in (decision["event_id"], result["event_id"]):
                 if result["event_id"] not in done:
                     done.add(result["event_id"])
-                    out.append(Entry(result, words(result, decision), decision))
+                    out.append(Entry(result, words(result, decision, index.texts(result)), decision))
                 continue
-        out.append(Entry(row, words(row)))
+        out.append(Entry(row, words(row, beside=index.texts(row))))
     return out
 
 
@@ -232,6 +236,12 @@ class _Spans:
         for one in spans:
             if (use := one.get("tool_use_id")) and (use not in self._by_use or one["name"] == "claude_code.tool"):
                 self._by_use[use] = one
+        self._texts: dict[tuple[str, str], set[str]] = {}
+        for one in spans:
+            kept = {what for column, what in KEPT.items() if one.get(column)}
+            for join in JOINS:
+                if kept and one.get(join):
+                    self._texts.setdefault((join, one[join]), set()).update(kept)
         self.parents = {
             one["agent_id"]: one["parent_agent_id"]
             for one in spans
@@ -241,6 +251,10 @@ class _Spans:
     def of(self, row: Row) -> Row | None:
         """The span of an event."""
         return self._by_request.get(row.get("request_id")) or self._by_use.get(row.get("tool_use_id"))  # type: ignore[arg-type]
+
+    def texts(self, row: Row) -> set[str]:
+        """What all spans of an event have of class content, as `words` calls it."""
+        return set().union(*(self._texts.get((join, str(row.get(join))), ()) for join in JOINS))
 
     def starter(self, span: Row) -> Row | None:
         """The nearest tool call above a span that started a subagent."""

@@ -11,6 +11,9 @@ from urllib.parse import quote, unquote, urlencode
 
 from console import clock, usage
 from console.ask import Visible, moment
+from console.timeline import JOINS, KEPT
+from console.wording import TOLD
+from schemas.otlp.content import CONTENT_MARK, TREE_MARK
 from service.sql import literal, timestamp
 
 # Without these a session has no timeline.
@@ -33,8 +36,10 @@ SPAN_COLUMNS = (
     "trace_id", "span_id", "parent_span_id", "name", "request_id", "tool_use_id", "tool_name", "subagent_type",
     "agent_id", "parent_agent_id", "agent_name",
 )  # fmt: skip
-# What tells that a span is of an event: the same of both.
-JOINS = ("request_id", "tool_use_id")
+# Where a text of class content leaves its mark, beside the attributes; of an event in TOLD the first of these alone say
+# what its name does not.
+_MARKED = ("log_body", "severity_text")
+_NAMED = ("event_name", "response", "prompt", "prompt_text", "tool_input", "tool_parameters", "body")
 # The row of a session comes some seconds after its events; a span may begin before the first of them.
 _MARGIN = timedelta(hours=1)
 _TOOK = ("duration_ms", "total_duration_ms", "total_retry_duration_ms")
@@ -74,7 +79,8 @@ class Session:
         if start is None or last is None:
             return "false"
         of = f"tenant = {literal(self.tenant)} AND session_id = {literal(self.id)}"
-        column, first = ("start_time", start - _MARGIN) if table == "spans" else ("event_time", start)
+        column = "start_time" if table == "spans" else "event_time"
+        first = start if table == "events" else start - _MARGIN  # the texts of a span have its start
         within = _between(column, first, last + _MARGIN)
         if "clock_suspect" in (self.row.get("flags") or ()):  # what has no time to trust counts when it was received
             within = f"({within} OR {_between('received_time', first, last + _MARGIN)})"
@@ -105,6 +111,27 @@ def mark(*parts: str) -> str:
 def column(name: str) -> str:
     """A column of `events e`, in SELECT; the money of a request as all sums have it."""
     return f"{usage.USD} AS {name}" if name == "cost_usd" else name
+
+
+def line_columns(visible: Visible) -> str:
+    """What `timeline.items` takes of `events e` in SELECT, so far as the person may see it."""
+    columns = [column(one) for one in COLUMNS if visible.has("events", one)]
+    if visible.has("events", "attributes"):
+        columns += [f"attributes['{one}'] AS {one}" for one in ("agent_id", "parent_agent_id")]
+    told = f"event_name IN ({', '.join(map(literal, sorted(TOLD)))})"
+    named = f"(NOT {told} AND {_marked(visible, 'events', _NAMED)})"
+    columns.append(f"{_marked(visible, 'events', _MARKED, 'attributes')} OR {named} AS other_texts")
+    return ", ".join(columns)
+
+
+def _marked(visible: Visible, name: str, columns: Sequence[str], maps: str = "") -> str:
+    """Condition: one of these columns, or a value of the map, is the mark of a text of class content."""
+    seen = [one for one in columns if visible.has(name, one)]
+    ways = [f"{literal(CONTENT_MARK)} IN ({', '.join(seen)})"] if seen else []
+    if visible.has(name, maps):
+        ways.append(f"list_contains(map_values({maps}), {literal(CONTENT_MARK)})")
+    # A null is none; among others it would be neither.
+    return f"({' OR '.join(f'coalesce({way}, false)' for way in ways) or 'false'})"
 
 
 def numbered_sql(visible: Visible, session: Session, columns: Sequence[str]) -> str:
@@ -178,20 +205,56 @@ def outline_sql(visible: Visible, session: Session, chosen: str) -> str:
 
 
 def spans_sql(visible: Visible, session: Session, event_ids: Sequence[str]) -> str:
-    """The spans of these events, by JOINS, and those above them, which tell of subagents; the earliest first."""
+    """The spans of these events, and those above them, which tell of subagents; the earliest first.
+
+    Columns: SPAN_COLUMNS, and of timeline.KEPT what each has of class content.
+    """
     columns = [one for one in SPAN_COLUMNS if visible.has("spans", one)]
-    of_events = f"FROM events WHERE event_id IN ({', '.join(map(literal, event_ids))}) AND {session.where()}"
-    joins = [one for one in JOINS if visible.has("events", one) and visible.has("spans", one)]
-    joined = " OR ".join(f"{one} IN (SELECT {one} {of_events})" for one in joins) or "false"
     above = "UNION SELECT s.trace_id, s.span_id, s.parent_span_id FROM s, found"
     above += " WHERE s.trace_id = found.trace_id AND s.span_id = found.parent_span_id"
     return (
-        f"WITH RECURSIVE s AS MATERIALIZED (SELECT {', '.join(columns)}, start_time FROM spans "
+        f"WITH RECURSIVE s AS MATERIALIZED (SELECT {', '.join(columns)}, start_time, {_kept(visible)} FROM spans "
         f"WHERE {session.where('spans')}), "
-        f"found AS (SELECT trace_id, span_id, parent_span_id FROM s WHERE {joined} {above}) "
-        f"SELECT {', '.join(columns)} FROM s SEMI JOIN found USING (trace_id, span_id) "
+        f"found AS (SELECT trace_id, span_id, parent_span_id FROM s "
+        f"WHERE {_of_events(visible, session, event_ids)} {above}) "
+        f"SELECT {', '.join((*columns, *KEPT))} FROM s SEMI JOIN found USING (trace_id, span_id) "
         "ORDER BY start_time, span_id"
     )
+
+
+def texts_sql(visible: Visible, session: Session, event_id: str, limit: int) -> str:
+    """The texts of class content of an event, and then those of its spans, which have no event_id."""
+    names = ("event_id", "field", "text", "event_name", "length", "truncated", "masked", "body_ref")
+    columns = [one for one in names if visible.has("content", one)]
+    where = f"event_id = {literal(event_id)}"
+    if visible.has("spans", "trace_id", "span_id", "start_time") and visible.has("content", "trace_id", "span_id"):
+        spans = f"SELECT trace_id, span_id FROM spans WHERE {_of_events(visible, session, [event_id])}"
+        where += f" OR (trace_id, span_id) IN ({spans} AND {session.where('spans')})"
+    return (
+        f"SELECT {', '.join(columns)} FROM content WHERE ({where}) AND {session.where('content')} "
+        f"ORDER BY event_id IS NULL, event_time, span_id, field LIMIT {limit}"
+    )
+
+
+def _of_events(visible: Visible, session: Session, event_ids: Sequence[str]) -> str:
+    """Condition: the spans that `timeline` joins to one of these events."""
+    events = f"FROM events WHERE event_id IN ({', '.join(map(literal, event_ids))}) AND {session.where()}"
+    joins = [one for one in JOINS if visible.has("events", one) and visible.has("spans", one)]
+    return f"({' OR '.join(f'{one} IN (SELECT {one} {events})' for one in joins) or 'false'})"
+
+
+def _kept(visible: Visible) -> str:
+    """Columns: what a span has of class content. Who may not see its events is told of outputs that may be there."""
+    tool, events = "name = 'claude_code.tool'", f"contains(events_json, {literal(TREE_MARK)})"
+    if not visible.has("spans", "events_json"):
+        events = tool
+    conditions = {
+        "has_tool_input": _marked(visible, "spans", ("tool_input", "tool_parameters")),
+        "has_tool_output": f"coalesce({tool} AND {events}, false)",
+        "has_other_texts": _marked(visible, "spans", ("name", "status_message", "user_prompt"), "attributes")
+        + f" OR coalesce(NOT {tool} AND {events}, false)",
+    }
+    return ", ".join(f"{conditions[one]} AS {one}" for one in KEPT)
 
 
 def _between(column: str, start: datetime, end: datetime) -> str:

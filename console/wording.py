@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -55,15 +55,19 @@ class Words:
     held: tuple[tuple[str, str], ...] = ()
 
 
-def words(row: Row, decision: Row | None = None) -> Words:
-    """Of an event.  decision: of a tool call, what allowed it. Columns that the person may not see are absent."""
+def words(row: Row, decision: Row | None = None, beside: Collection[str] = ()) -> Words:
+    """Of an event. Columns that the person may not see are absent.
+
+    decision: of a tool call, what allowed it.  beside: what its spans have of class content, as TEXTS calls it.
+    """
     name = str(row["event_name"])
     title, facts, tone = _SAID.get(name, _plain)(row)
     if decision is not None:
         facts = [_decided(decision), *facts]
         if decision.get("decision") == "reject":
             tone = "warn"
-    return Words(KINDS.get(name, "event"), cut(title), tuple(cut(fact) for fact in facts if fact), tone, _held(row))
+    said = tuple(cut(fact) for fact in facts if fact)
+    return Words(KINDS.get(name, "event"), cut(title), said, tone, _held(row, beside))
 
 
 def cut(text: str) -> str:
@@ -247,6 +251,13 @@ def _text(row: Row, column: str) -> str:
     return "" if value is None else str(value)
 
 
+HELD_BACK = "held back by the client"
+# What spans have of class content → the column of their event with its length; and what no name says more of.
+TEXTS: Mapping[str, str] = {
+    "tool input": "tool_input_size_bytes",
+    "tool output": "tool_result_size_bytes",
+    "other texts": "",
+}
 # Event → (what of it is content, the column with its length, its unit, the fields that the client may hold back)
 _CONTENT: Mapping[str, tuple[str, str, str, frozenset[str]]] = {
     "user_prompt": ("prompt", "prompt_length", "characters", frozenset({"prompt", "prompt_text"})),
@@ -258,12 +269,22 @@ _CONTENT: Mapping[str, tuple[str, str, str, frozenset[str]]] = {
 }
 
 
-def _held(row: Row) -> tuple[tuple[str, str], ...]:
-    found = _CONTENT.get(str(row["event_name"]))
-    if found is None:
-        return ()
-    what, column, unit, names = found
-    if names & set(row.get("held_back") or ()):
-        return ((what, "held back by the client"),)
+# Events whose fields of class content are told by their name.
+TOLD = frozenset(_CONTENT)
+
+
+def _held(row: Row, beside: Collection[str]) -> tuple[tuple[str, str], ...]:
+    held: dict[str, str] = {}
+    if (found := _CONTENT.get(str(row["event_name"]))) is not None:
+        what, column, unit, names = found
+        held[what] = HELD_BACK if names & set(row.get("held_back") or ()) else _length(row, column, unit)
+    for what, column in TEXTS.items():
+        # What the event was sent without its span may have.
+        if (what in beside or (not column and row.get("other_texts"))) and held.get(what, HELD_BACK) == HELD_BACK:
+            held[what] = _length(row, column, "bytes")
+    return tuple(held.items())
+
+
+def _length(row: Row, column: str, unit: str) -> str:
     length = row.get(column)
-    return ((what, "length not said" if length is None else f"{count(length)} {unit}"),)
+    return "length not said" if length is None else f"{count(length)} {unit}"

@@ -32,9 +32,9 @@ from console.errors import AskFault
 from console.filters import FilterFault
 from console.listing import listing, state
 from console.timeline import Turn
-from console.turns import COLUMNS, NEEDED, Session, column, mark, numbered_sql, outline_sql, parts, spans_sql
+from console.turns import NEEDED, Session, line_columns, mark, numbered_sql, outline_sql, parts, spans_sql, texts_sql
 from console.web import SELDOM, TICK, Page, Visit
-from console.wording import words
+from console.wording import HELD_BACK
 from service.sql import literal
 
 TURNS = 50
@@ -123,10 +123,18 @@ async def event(visit: Visit) -> Response:
     row = None if found is None else await _whole(visit, found, event_id)
     if found is None or row is None:
         return _unknown(visit)
+    where = f"event_id = {literal(event_id)} AND {found.where()}"
+    line = (await visit.ask(f"SELECT {line_columns(visible)} FROM events e WHERE {where} LIMIT 1")).objects()
+    spans, _ = await _spans(visit, visible, found, [event_id])
     return visit.render(
-        "session_event.html", session=found, event=row, text=pretty(row), event_id=event_id, words=words(row),
+        "session_event.html",
+        session=found,
+        event=row,
+        text=pretty(row),
+        event_id=event_id,
+        held=[held for one in timeline.entries(timeline.items(line, spans)) for held in one.words.held],
         **_for_events(visible, found),
-    )  # fmt: skip
+    )
 
 
 async def content(visit: Visit) -> Response:
@@ -137,16 +145,10 @@ async def content(visit: Visit) -> Response:
     if not visible.has("content", "event_id", "field", "text"):
         raise AskFault(f"to read content takes {NO_CONTENT}", reason="forbidden", status=403)
     event_id = _below(visit)[1]
-    columns = [
-        one for one in ("event_name", "length", "truncated", "masked", "body_ref") if visible.has("content", one)
-    ]
-    sql = (
-        f"SELECT field, text, {', '.join(columns)} FROM content WHERE event_id = {literal(event_id)} "
-        f"AND {found.where('content')} ORDER BY field LIMIT {_TEXTS_MAX}"
-    )
     fault, texts = None, []
     try:
-        texts = [_text(one) for one in (await visit.ask_now(sql)).objects()]
+        answer = await visit.ask_now(texts_sql(visible, found, event_id, _TEXTS_MAX + 1))
+        texts = [_text(one) for one in answer.objects()]
     except AskFault as error:
         fault = error
     # A part of a page is only put in its place when all went well; so the fault has to come as if it had.
@@ -156,7 +158,8 @@ async def content(visit: Visit) -> Response:
         status=status,
         session=found,
         event_id=event_id,
-        texts=texts,
+        texts=texts[:_TEXTS_MAX],
+        more=len(texts) > _TEXTS_MAX,
         fault=fault,
         of_rows=visible.rows["content"],
         no_content=NO_CONTENT,
@@ -175,6 +178,7 @@ def _for_events(visible: Visible, found: Session) -> dict[str, Any]:
     return {
         "readable": visible.has("content", "event_id", "field", "text"),
         "no_content": NO_CONTENT,
+        "held_back": HELD_BACK,
         "detail": visible.has("events", "command_line"),
         "gaps_counted": found.row.get("sequence_gaps"),
         "mark": mark,
@@ -219,7 +223,7 @@ def _text(row: dict[str, Any]) -> dict[str, Any]:
     text = row["text"]
     answer = first_text(text) if text is not None and row.get("event_name") == "api_response_body" else None
     shown = None if text is None else text[:_TEXT_SHOWN_MAX]
-    return {"length": None, "truncated": None, "masked": None, "body_ref": None} | row | {
+    return {"length": None, "truncated": None, "masked": None, "body_ref": None, "event_name": None} | row | {
         "text": shown,
         "answer": answer,
         "cut": text is not None and len(text) > _TEXT_SHOWN_MAX,
@@ -294,12 +298,9 @@ async def _events(
     parts = " OR ".join(
         f"(turn = {literal(key)} AND number > {first} AND number <= {first + EVENTS})" for key, first in starts.items()
     )
-    columns = [column(one) for one in COLUMNS if visible.has("events", one)]
-    if visible.has("events", "attributes"):
-        columns += [f"attributes['{one}'] AS {one}" for one in ("agent_id", "parent_agent_id")]
     # Only what is shown is read in all its columns; to number the events takes few.
     sql = (
-        f"{numbered_sql(visible, found, ())} SELECT {', '.join(columns)}, turn, number, missing, restarted, "
+        f"{numbered_sql(visible, found, ())} SELECT {line_columns(visible)}, turn, number, missing, restarted, "
         "started_us, ended_us FROM events e JOIN "
         "(SELECT event_id, turn, number, missing, restarted, started_us, ended_us "
         f"FROM n WHERE {parts}) USING (event_id) WHERE {found.where()} ORDER BY turn, number"

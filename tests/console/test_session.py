@@ -18,7 +18,9 @@ from playwright.sync_api import Page
 
 from console.pages.session import EVENTS, TURNS, first_text, pretty
 from console.shown import usd
+from schemas import codec, otlp
 from schemas.roles import DEFAULTS, Condition, Grant, Role
+from schemas.topics import CATALOGUE
 from tests.console.arrivals import request
 from tests.console.browser import Window
 from tests.console.conftest import CAPTURES, Fed, Pages
@@ -28,6 +30,7 @@ from tests.console.proof.truth import Truth
 from tests.e2e import truth
 from tests.e2e.requests import Sender, dated, load
 from tests.e2e.stack import eventually
+from tests.schemas.otlp import requests as otlps
 from tests.sinks.query import samples
 
 over_sql = pytest.mark.asyncio(loop_scope="session")
@@ -490,6 +493,91 @@ async def test_who_may_read_one_teams_content_reads_it_and_of_another_is_told_wh
     assert [(one["actor"], one["action"], one["outcome"]) for one in told] == [
         ("lead@example.com", "content.read", "done")
     ] * 2
+
+
+PRINTED, ASKED, NOTE = "what the command printed", "what the model was told " * 20, "what nobody has a field for " * 20
+
+
+def sent_by_a_client() -> dict[str, list[dict[str, Any]]]:
+    """A session whose spans have content, and one event where no name tells of it, as the gateway takes them.
+
+    A call that printed something and one that did not, a request, and a mention.
+    """
+    ids = {"session.id": "spoken", "prompt.id": "p"}
+    said = [
+        {"event.name": "tool_result", "tool_name": "Bash", "tool_use_id": "t1", "tool_result_size_bytes": 1234},
+        {"event.name": "tool_result", "tool_name": "Edit", "tool_use_id": "t2", "tool_result_size_bytes": 56},
+        {"event.name": "api_request", "request_id": "r1", "model": "opus"},
+        {"event.name": "at_mention", "an.unknown.note": NOTE},
+    ]
+    output = {"name": "tool.output", "timeUnixNano": str(otlps.TIME_NS)}
+    spans = [
+        otlps.span(
+            ids | {"tool_use_id": use, "tool_name": "Bash"},
+            spanId=f"{number:016x}",
+            events=[output | {"attributes": otlps.attributes(put_out)}],
+        )
+        for number, (use, put_out) in enumerate({"t1": {"output": PRINTED}, "t2": {"file_path": "a.py"}}.items(), 1)
+    ]
+    spans.append(otlps.span(ids | {"request_id": "r1", "unknown": ASKED}, "claude_code.llm_request"))
+    records: dict[str, list[dict[str, Any]]] = {"events": [], "spans": [], "content": []}
+    for signal, document in (
+        ("logs", otlps.logs(*(otlps.log(ids | one | {"event.sequence": n}) for n, one in enumerate(said)))),
+        ("traces", otlps.spans(*spans)),
+    ):
+        for entry in otlp.transcode(signal, "application/json", otlps.as_json(document), otlps.CONTEXT).entries:
+            for one in entry.messages:
+                records[one.topic].append(codec.decode(CATALOGUE[one.topic].record, one.value))
+    times = {"start_time": otlps.TIME_US, "last_time": otlps.TIME_US + samples.SECOND}
+    return records | {"sessions": [samples.session(0, session_id="spoken", **times)]}
+
+
+@over_sql
+async def test_the_texts_of_an_events_spans_are_told_to_all_and_read_by_a_click_of_who_may(tmp_path: Path) -> None:
+    told: list[Mapping[str, Any]] = []
+    records = sent_by_a_client()
+    events = {str(one["event_name"]) + str(one["tool_use_id"] or ""): one["event_id"] for one in records["events"]}
+    mine = Grant("content", ("content",), (Condition("team", ("core",)),))
+    roles = {**DEFAULTS, "lead": Role("lead", (*DEFAULTS["analyst"].grants, mine))}
+    path = "/sessions/acme/spoken"
+    async with pages_over(tmp_path, door_telling(told, roles.get), **records) as pages:
+        viewer, analyst = [
+            flat(await text_of(pages, path, person(role, tenant="acme"))) for role in ("viewer", "analyst")
+        ]
+        for page in (viewer, analyst):
+            assert "Tool output: 1,234 bytes. To read it takes a role with class content on `content`" in page
+            assert "Read the" not in page
+        assert analyst.count("Other texts: length not said. To read it takes") == 2
+        # Without class detail nobody sees whether the output of a call is stored, only that it may be.
+        assert ("Tool output: 56 bytes" in viewer, "Tool output: 56 bytes" in analyst) == (True, False)
+        page = flat(await text_of(pages, path))
+        assert page.count("Read the tool input and tool output (written to the audit)") == 1
+        assert page.count("Read the other texts (written to the audit)") == 2
+        for name, offered in (("tool_resultt1", "tool input and tool output"), ("api_request", "other texts")):
+            alone = flat(await text_of(pages, f"{path}/events/{events[name]}"))
+            assert f"Read the {offered} (written to the audit)" in alone
+        assert told == []
+        texts = {"tool_resultt1": PRINTED, "tool_resultt2": None, "api_request": ASKED, "at_mention": NOTE}
+        for name, text in texts.items():
+            read = (await pages.post(f"{path}/events/{events[name]}/content", {})).text
+            assert [one for one in (PRINTED, ASKED, NOTE) if one in read] == [one for one in (text,) if one], name
+        assert [(one["action"], one["target"], one["outcome"]) for one in told] == [
+            ("content.read", "content", "done")
+        ] * len(texts)
+        url = f"{path}/events/{events['tool_resultt1']}/content"
+        assert (await pages.post(url, {}, person("analyst", tenant="acme"))).status_code == 403
+        assert PRINTED not in (await pages.post(url, {}, person("lead", tenant="acme"))).text
+        assert "of the span claude_code.tool" in flat((await pages.post(url, {})).text)
+
+
+@over_sql
+async def test_of_many_texts_the_first_are_shown_and_the_page_says_so(tmp_path: Path) -> None:
+    texts = [samples.content(0, event_id="s-0", session_id="s", field=f"f{n:02}") for n in range(21)]
+    records = {"events": [event("s", 0, "user_prompt")], "content": texts, "sessions": [session("s", 1)]}
+    async with pages_over(tmp_path, **records) as pages:
+        text = (await pages.post("/sessions/acme/s/events/s-0/content", {})).text
+    assert text.count("<pre ") == 20
+    assert "These are the first 20 texts" in text
 
 
 @over_sql

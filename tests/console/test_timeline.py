@@ -247,3 +247,15 @@ def test_what_the_client_held_back_is_not_offered_for_reading() -> None:
     assert words({"event_name": "user_prompt", "prompt_length": 40}).held == (("prompt", "40 characters"),)
     held = words({"event_name": "user_prompt", "prompt_length": 40, "held_back": ["prompt"]}).held
     assert held == (("prompt", "held back by the client"),)
+
+
+def test_what_the_client_held_back_of_an_event_may_be_with_its_span() -> None:
+    call = {"event_id": "e", "event_name": "tool_result", "tool_use_id": "u", "held_back": ["tool_input"]}
+    rows = [call | {"tool_input_size_bytes": 9, "tool_result_size_bytes": 8}]
+    held = (("tool input", "9 bytes"), ("tool output", "8 bytes"))
+    spans = [span("a", has_tool_input=True, tool_use_id="u"), span("b", has_tool_output=True, tool_use_id="u")]
+    others = [span("c", has_other_texts=True, tool_use_id="of another"), span("d", has_other_texts=True)]
+    assert [one.words.held for one in timeline.entries(timeline.items(rows, [*spans, *others]))] == [held]
+    assert [one.words.held for one in timeline.entries(timeline.items(rows, others))] == [
+        (("tool input", "held back by the client"),)
+    ]
