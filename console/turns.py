@@ -210,13 +210,13 @@ def spans_sql(visible: Visible, session: Session, event_ids: Sequence[str]) -> s
     Columns: SPAN_COLUMNS, and of timeline.KEPT what each has of class content.
     """
     columns = [one for one in SPAN_COLUMNS if visible.has("spans", one)]
+    shown, joined = _joined(visible, session, event_ids)
     above = "UNION SELECT s.trace_id, s.span_id, s.parent_span_id FROM s, found"
     above += " WHERE s.trace_id = found.trace_id AND s.span_id = found.parent_span_id"
     return (
         f"WITH RECURSIVE s AS MATERIALIZED (SELECT {', '.join(columns)}, start_time, {_kept(visible)} FROM spans "
         f"WHERE {session.where('spans')}), "
-        f"found AS (SELECT trace_id, span_id, parent_span_id FROM s "
-        f"WHERE {_of_events(visible, session, event_ids)} {above}) "
+        f"{shown}, found AS (SELECT trace_id, span_id, parent_span_id FROM s WHERE {joined} {above}) "
         f"SELECT {', '.join((*columns, *KEPT))} FROM s SEMI JOIN found USING (trace_id, span_id) "
         "ORDER BY start_time, span_id"
     )
@@ -226,21 +226,25 @@ def texts_sql(visible: Visible, session: Session, event_id: str, limit: int) -> 
     """The texts of class content of an event, and then those of its spans, which have no event_id."""
     names = ("event_id", "field", "text", "event_name", "length", "truncated", "masked", "body_ref")
     columns = [one for one in names if visible.has("content", one)]
-    where = f"event_id = {literal(event_id)}"
-    if visible.has("spans", "trace_id", "span_id", "start_time") and visible.has("content", "trace_id", "span_id"):
-        spans = f"SELECT trace_id, span_id FROM spans WHERE {_of_events(visible, session, [event_id])}"
-        where += f" OR (trace_id, span_id) IN ({spans} AND {session.where('spans')})"
+    own, told = f"event_id = {literal(event_id)}", ""
+    if visible.has("events", *NEEDED) and visible.has("spans", "trace_id", "span_id"):
+        shown, joined = _joined(visible, session, [event_id])
+        spans = f"SELECT trace_id, span_id FROM spans WHERE {joined} AND {session.where('spans')}"
+        own += f" OR (trace_id, span_id) IN ({spans})"
+        told = f"WITH {shown} "
     return (
-        f"SELECT {', '.join(columns)} FROM content WHERE ({where}) AND {session.where('content')} "
+        f"{told}SELECT {', '.join(columns)} FROM content WHERE ({own}) AND {session.where('content')} "
         f"ORDER BY event_id IS NULL, event_time, span_id, field LIMIT {limit}"
     )
 
 
-def _of_events(visible: Visible, session: Session, event_ids: Sequence[str]) -> str:
-    """Condition: the spans that `timeline` joins to one of these events."""
-    events = f"FROM events WHERE event_id IN ({', '.join(map(literal, event_ids))}) AND {session.where()}"
+def _joined(visible: Visible, session: Session, event_ids: Sequence[str]) -> tuple[str, str]:
+    """What `timeline` joins to these events: WITH shown, and the condition on spans that is about it."""
     joins = [one for one in JOINS if visible.has("events", one) and visible.has("spans", one)]
-    return f"({' OR '.join(f'{one} IN (SELECT {one} {events})' for one in joins) or 'false'})"
+    ids = ", ".join(map(literal, event_ids))
+    shown = f"shown AS (SELECT {', '.join((*joins, 'event_id'))} FROM events "
+    shown += f"WHERE event_id IN ({ids}) AND {session.where()})"
+    return shown, f"({' OR '.join(f'{one} IN (SELECT {one} FROM shown)' for one in joins) or 'false'})"
 
 
 def _kept(visible: Visible) -> str:

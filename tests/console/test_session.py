@@ -571,6 +571,15 @@ async def test_the_texts_of_an_events_spans_are_told_to_all_and_read_by_a_click_
 
 
 @over_sql
+async def test_who_reads_content_but_sees_no_events_reads_what_an_event_said(tmp_path: Path) -> None:
+    grants = (Grant("usage", ("sessions",)), Grant("content", ("content",)))
+    roles = {"listener": Role("listener", grants)}
+    async with pages_over(tmp_path, door_telling([], roles.get), **of_team("own", "core")) as pages:
+        answer = await pages.post("/sessions/acme/own/events/own-0/content", {}, person("listener", tenant="acme"))
+    assert "words of own" in answer.text
+
+
+@over_sql
 async def test_of_many_texts_the_first_are_shown_and_the_page_says_so(tmp_path: Path) -> None:
     texts = [samples.content(0, event_id="s-0", session_id="s", field=f"f{n:02}") for n in range(21)]
     records = {"events": [event("s", 0, "user_prompt")], "content": texts, "sessions": [session("s", 1)]}
