@@ -14,7 +14,7 @@ from console import events, shown
 from console.ask import Answer, Visible
 from console.charts import Chart
 from console.errors import AskFault
-from console.filters import FilterFault, Filters, page_number
+from console.filters import NONE, FilterFault, Filters, page_number
 from console.sections import Cell, Column, Section, Stat, Tab, Table
 from console.web import Visit
 from service.sql import literal
@@ -63,10 +63,21 @@ class Figures:
         """This page with exactly these choices."""
         return self.url(anchor, **{**dict.fromkeys(self._choices), **choices})
 
-    def chips(self, anchor: str) -> list[tuple[str, str]]:
-        """What is chosen, each with the URL without it."""
+    def behind(self, anchor: str, **values: Any) -> str | None:
+        """The list of exactly the rows with these values, of which None is one.  None: no address can say them."""
+        said = {name: NONE if value is None else str(value) for name, value in values.items()}
+        return self.choose(anchor, **said) if all(_sayable(value) for value in said.values()) else None
+
+    def narrowed(self, columns: Mapping[str, str]) -> list[str]:
+        """Conditions: what is chosen of these.  columns: choice → what of an event it is the value of."""
+        return [events.is_value(column, self.chosen[name]) for name, column in columns.items() if name in self.chosen]
+
+    def chips(self, anchor: str, names: Collection[str] | None = None) -> list[tuple[str, str]]:
+        """What is chosen, or what of these, each with the URL without it."""
         return [
-            (f"{self._choices[name]}: {value}", self.url(anchor, **{name: None})) for name, value in self.chosen.items()
+            (f"{self._choices[name]}: {value}", self.url(anchor, **{name: None}))
+            for name, value in self.chosen.items()
+            if names is None or name in names
         ]
 
     def user(self, row: Row) -> Cell:
@@ -132,11 +143,14 @@ def part(id_: str, title: str, answers: Sequence[Any], build: Callable[[], Secti
     return build() if fault is None else Section(id_, title, fault=fault)
 
 
-def drilled(chart: Chart, filters: Filters, path: str, anchor: str = "") -> Chart:
-    """A chart over the time of these filters whose bars, and the rows of its table, lead to their own time alone."""
+def drilled(chart: Chart, filters: Filters, path: str, anchor: str = "", **choices: str) -> Chart:
+    """A chart over the time of these filters whose bars, and the rows of its table, lead to their own time alone.
+
+    Args: choices: of the page that they lead to.
+    """
     starts = [*filters.buckets(), filters.end]
     spans = [(max(start, filters.start), min(end, filters.end)) for start, end in pairwise(starts)]
-    urls = [replace(filters, start=start, end=end, preset=None).url(path) for start, end in spans]
+    urls = [replace(filters, start=start, end=end, preset=None).url(path, **choices) for start, end in spans]
     return replace(chart, links=[f"{url}#{anchor}" if anchor else url for url in urls])
 
 
@@ -203,6 +217,11 @@ def _text(visit: Visit, name: str) -> str:
     if len(value) > _TEXT_MAX or "\0" in value:
         raise FilterFault(f"{name} is longer than {_TEXT_MAX} characters, or not a text")
     return value
+
+
+def _sayable(value: str) -> bool:
+    """Whether `_text` reads a value as it was written."""
+    return 0 < len(value) <= _TEXT_MAX and value == value.strip() and "\0" not in value
 
 
 def _page(visit: Visit) -> int:

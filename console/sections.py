@@ -43,12 +43,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """Of a row.  href: what is behind it.  tone: good, bad, warn.  marks: (name, reason) of what to look at."""
+    """Of a row.  href: what is behind it.  tone: good, bad, warn.  marks: (name, reason) of what to look at.
+
+    to: what href leads to, where that is something else than what a number counts.
+    """
 
     value: Any
     href: str | None = None
     tone: str = ""
     marks: Sequence[tuple[str, str]] = ()
+    to: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ from typing import Any
 
 from starlette.responses import Response
 
-from console.events import WHEN, is_value, named, of_range, since
+from console.events import WHEN, named, of_range, since
 from console.figures import Figures, Row, counted, figures, hidden, outcome, part, there_are, told, total, yes
-from console.filters import NONE
 from console.pages.security import TABS, TITLE
 from console.sections import Cell, Column, Section, Table
 from console.web import Page, Visit
@@ -25,13 +24,13 @@ _USERS = "count(DISTINCT (e.tenant, e.user_key))"
 
 async def servers(visit: Visit) -> Response:
     """MCP servers: how they connect, who calls which of their tools."""
-    page = await figures(visit, "/security/mcp", server="Server", status="Status", error="Error")
+    choices = {"server": "Server", "status": "Status", "error": "Error", "transport": "Transport"}
+    page = await figures(visit, "/security/mcp", **choices)
     filters = page.filters
     seen = page.sees("server_name", "mcp_server", "mcp_tool")
     server = "coalesce(e.server_name, e.mcp_server)" if seen else "coalesce(e.server_scope, e.mcp_server_scope)"
-    columns = {"server": server, "status": "e.status", "error": "e.error_code"}
-    chosen = [is_value(columns[name], value) for name, value in page.chosen.items()]
-    of_server = [condition for name, condition in zip(page.chosen, chosen, strict=True) if name == "server"]
+    of_server = page.narrowed({"server": server})
+    chosen = page.narrowed({"status": "e.status", "error": "e.error_code", "transport": "e.transport_type"})
     error = ", e.error" if page.sees("error") else ""
     tool = "coalesce(e.mcp_tool, e.tool_name)" if seen else "e.tool_name"
     both = f"({_CONNECTION} OR {_CALL})"
@@ -64,6 +63,7 @@ async def servers(visit: Visit) -> Response:
         latest=page.latest(
             f"{server} AS server, e.status, e.transport_type, e.server_scope, e.error_code, e.duration_ms{error}",
             named("mcp_server_connection"),
+            *of_server,
             *chosen,
         ),
     )
@@ -131,16 +131,17 @@ async def servers(visit: Visit) -> Response:
 def _server_table(page: Figures, name: str, rows: Sequence[Row]) -> Table:
     cells = []
     for row in rows:
-        server = row["server"] or NONE
-        failed = page.choose("connections", server=server, status="failed") if row["failed"] else None
+        server = row["server"]
+        failed = page.behind("connections", server=server, status="failed") if row["failed"] else None
+        tools = page.behind("mcp-tools", server=server)
         cells.append(
             (
-                told(row["server"], page.choose("connections", server=server)),
+                told(server, page.behind("connections", server=server)),
                 Cell(row["transports"]),
-                Cell(row["connected"], page.choose("connections", server=server, status="connected")),
+                Cell(row["connected"], page.behind("connections", server=server, status="connected")),
                 Cell(row["failed"], failed, "bad" if row["failed"] else ""),
-                Cell(row["disconnected"], page.choose("connections", server=server, status="disconnected")),
-                Cell(row["calls"], page.choose("mcp-tools", server=server)),
+                Cell(row["disconnected"], page.behind("connections", server=server, status="disconnected")),
+                Cell(row["calls"], tools, to="The tools that were called, each with its calls"),
                 Cell(row["call_failures"]),
                 Cell(row["tools"]),
                 Cell(row["users"]),
@@ -162,7 +163,7 @@ def _tool_table(page: Figures, name: str, rows: Sequence[Row], chosen: bool) -> 
     cells = [
         (
             Cell(row["tool"]),
-            told(row["server"], page.choose("mcp-tools", server=row["server"] or NONE)),
+            told(row["server"], page.behind("mcp-tools", server=row["server"])),
             Cell(row["calls"]),
             Cell(row["failures"], tone="bad" if row["failures"] else ""),
             Cell(row["p95"]),
@@ -186,8 +187,8 @@ def _tool_table(page: Figures, name: str, rows: Sequence[Row], chosen: bool) -> 
 def _failure_table(page: Figures, name: str, rows: Sequence[Row]) -> Table:
     cells = []
     for row in rows:
-        server, code = row["server"] or NONE, row["error_code"] or NONE
-        href = page.choose("connections", server=server, status="failed", error=code)
+        of = {"server": row["server"], "error": row["error_code"], "transport": row["transport_type"]}
+        href = page.behind("connections", status="failed", **of)
         texts = (told(row["server"], href), Cell(row["error_code"]), Cell(row["transport_type"]))
         cells.append((*texts, Cell(row["n"], href), Cell(row["users"]), Cell(row["last"])))
     columns = (
@@ -209,22 +210,30 @@ _EXTENSIONS = ("hook_registered", "hook_execution_complete", "plugin_loaded", "p
 _NO_HOOKS = "No client registered a hook in this time range."
 
 
+# What the list of all of them can be narrowed to: what it is called, and of an event it is this.
+_CHOICES = {
+    "kind": ("Event", "e.event_name"),
+    "hook": ("Hook", "coalesce(e.hook_name, e.hook_event)"),
+    "listens": ("Listens to", "e.hook_event"),
+    "type": ("Kind", "e.hook_type"),
+    "hook_source": ("Defined in", "e.hook_source"),
+    "plugin": ("Plugin", "e.plugin_name"),
+    "marketplace": ("Marketplace", "e.marketplace_name"),
+    "release": ("Version", "e.plugin_version"),
+    "scope": ("Scope", "e.plugin_scope"),
+    "enabled": ("Enabled by", "e.enabled_via"),
+    "skill": ("Skill", "e.skill_name"),
+    "skill_source": ("Loaded from", "e.skill_source"),
+    "trigger": ("Activated by", "e.invocation_trigger"),
+    "blocked": ("Blocked", yes("coalesce(e.num_blocking, 0) > 0")),
+}
+
+
 async def extensions(visit: Visit) -> Response:
     """The inventory of hooks, plugins and skills: what is there, where it comes from, what it did."""
-    choices = {"kind": "Event", "hook": "Hook", "plugin": "Plugin", "skill": "Skill", "blocked": "Blocked"}
-    page = await figures(visit, "/security/extensions", **choices)
+    page = await figures(visit, "/security/extensions", **{name: label for name, (label, _) in _CHOICES.items()})
     filters = page.filters
-    columns = {
-        "kind": "e.event_name",
-        "hook": "coalesce(e.hook_name, e.hook_event)",
-        "plugin": "e.plugin_name",
-        "skill": "e.skill_name",
-        "blocked": yes("coalesce(e.num_blocking, 0) > 0"),
-    }
-    chosen = [is_value(columns[name], value) for name, value in page.chosen.items()]
-    plugin = (
-        "e.plugin_name, e.marketplace_name, e.plugin_version, e.plugin_scope, e.enabled_via, e.has_hooks, e.has_mcp"
-    )
+    chosen = page.narrowed({name: column for name, (_, column) in _CHOICES.items()})
     found = await page.ask(
         totals=counted(
             since(filters),
@@ -245,7 +254,9 @@ async def extensions(visit: Visit) -> Response:
         "sum(e.num_cancelled)::BIGINT AS cancelled, quantile_cont(e.total_duration_ms, 0.95) AS p95, "
         f"{_USERS} AS users, count(*) OVER () AS of {of_range(filters, named('hook_execution_complete'))} GROUP BY ALL "
         "ORDER BY blocked DESC NULLS LAST, n DESC LIMIT 100",
-        plugins=f"SELECT {plugin}, count(*) FILTER (WHERE e.event_name = 'plugin_loaded') AS loads, "
+        plugins="SELECT e.plugin_name, e.marketplace_name, e.plugin_version, e.plugin_scope, e.enabled_via, "
+        "bool_or(e.has_hooks) AS has_hooks, bool_or(e.has_mcp) AS has_mcp, "
+        "count(*) FILTER (WHERE e.event_name = 'plugin_loaded') AS loads, "
         f"count(*) FILTER (WHERE e.event_name = 'plugin_installed') AS installs, {_USERS} AS users, "
         f"max({WHEN}) AS last, count(*) OVER () AS of "
         f"{of_range(filters, named('plugin_loaded', 'plugin_installed'))} "
@@ -327,8 +338,9 @@ def _ended(row: Row) -> Cell:
 def _hook_table(page: Figures, rows: Sequence[Row]) -> Table:
     cells = []
     for row in rows:
-        href = page.choose("latest", kind="hook_registered", hook=row["hook_event"] or NONE)
-        texts = [Cell(row[name]) for name in ("hook_type", "hook_source", "plugin_name")]
+        said = {"type": row["hook_type"], "hook_source": row["hook_source"], "plugin": row["plugin_name"]}
+        href = page.behind("latest", kind="hook_registered", listens=row["hook_event"], **said)
+        texts = map(Cell, said.values())
         numbers = [Cell(row["n"], href), Cell(row["sessions"]), Cell(row["users"]), Cell(row["last"])]
         cells.append([Cell(row["hook_event"], href), *texts, *numbers])
     columns = (
@@ -342,9 +354,9 @@ def _hook_table(page: Figures, rows: Sequence[Row]) -> Table:
 def _run_table(page: Figures, rows: Sequence[Row]) -> Table:
     cells = []
     for row in rows:
-        hook = row["hook"] or NONE
-        href = page.choose("latest", kind="hook_execution_complete", hook=hook)
-        blocked = page.choose("latest", kind="hook_execution_complete", hook=hook, blocked="yes")
+        of = {"kind": "hook_execution_complete", "hook": row["hook"], "hook_source": row["hook_source"]}
+        href = page.behind("latest", **of)
+        blocked = page.behind("latest", **of, blocked="yes") if row["blocked"] else None
         cells.append(
             (
                 Cell(row["hook"], href),
@@ -352,7 +364,7 @@ def _run_table(page: Figures, rows: Sequence[Row]) -> Table:
                 Cell(row["n"], href),
                 Cell(row["hooks"]),
                 Cell(row["done"]),
-                Cell(row["blocked"], blocked if row["blocked"] else None, "warn" if row["blocked"] else ""),
+                Cell(row["blocked"], blocked, "warn" if row["blocked"] else "", to="The runs in which a hook blocked"),
                 Cell(row["broken"], tone="bad" if row["broken"] else ""),
                 Cell(row["cancelled"]),
                 Cell(row["p95"]),
@@ -373,11 +385,15 @@ def _run_table(page: Figures, rows: Sequence[Row]) -> Table:
 def _plugin_table(page: Figures, rows: Sequence[Row]) -> Table:
     cells = []
     for row in rows:
-        href = page.choose("latest", plugin=row["plugin_name"] or NONE)
-        texts = [Cell(row[name]) for name in ("marketplace_name", "plugin_version", "plugin_scope", "enabled_via")]
+        said = {"marketplace": row["marketplace_name"], "release": row["plugin_version"], "scope": row["plugin_scope"]}
+        of = {"plugin": row["plugin_name"], **said, "enabled": row["enabled_via"]}
+        loads = page.behind("latest", kind="plugin_loaded", **of) if row["loads"] else None
+        installs = page.behind("latest", kind="plugin_installed", **of) if row["installs"] else None
+        texts = [*map(Cell, said.values()), Cell(row["enabled_via"])]
         brings = [name for name, column in (("hooks", "has_hooks"), ("MCP servers", "has_mcp")) if row[column]]
-        numbers = [Cell(row["loads"], href), Cell(row["installs"]), Cell(row["users"]), Cell(row["last"])]
-        cells.append([told(row["plugin_name"], href), *texts, Cell(", ".join(brings) or None), *numbers])
+        numbers = [Cell(row["loads"], loads), Cell(row["installs"], installs), Cell(row["users"]), Cell(row["last"])]
+        name = told(row["plugin_name"], page.behind("latest", **of))
+        cells.append([name, *texts, Cell(", ".join(brings) or None), *numbers])
     columns = (
         *map(Column, ("Plugin", "Marketplace", "Version", "Scope", "Enabled by", "Brings")),
         *(Column(name, "count") for name in ("Loaded", "Installed", "Users")),
@@ -393,8 +409,10 @@ def _plugin_table(page: Figures, rows: Sequence[Row]) -> Table:
 def _skill_table(page: Figures, rows: Sequence[Row]) -> Table:
     cells: list[Any] = []
     for row in rows:
-        href = page.choose("latest", kind="skill_activated", skill=row["skill_name"] or NONE)
-        texts = [Cell(row[name]) for name in ("skill_source", "plugin_name", "invocation_trigger")]
+        plugin, trigger = row["plugin_name"], row["invocation_trigger"]
+        said = {"skill_source": row["skill_source"], "plugin": plugin, "trigger": trigger}
+        href = page.behind("latest", kind="skill_activated", skill=row["skill_name"], **said)
+        texts = map(Cell, said.values())
         numbers = [Cell(row["n"], href), Cell(row["users"]), Cell(row["last"])]
         cells.append([told(row["skill_name"], href), *texts, *numbers])
     columns = (

@@ -40,15 +40,13 @@ _VERSIONS, _TOOLS = 200, 60
 
 async def errors(visit: Visit) -> Response:
     """Errors of the API by status and model, retries that were exhausted and what came after, internal errors."""
-    page = await figures(visit, "/reliability", status="HTTP status", failed="Model", after="Afterwards", name="Error")
+    of_failures = {"kind": "Event", "status": "HTTP status", "failed": "Model", "after": "Afterwards"}
+    of_internals = {"name": "Error", "code": "Code", "client": "Client version"}
+    page = await figures(visit, "/reliability", **of_failures, **of_internals)
     filters = page.filters
     kinds = named("api_request", *_FAILED, "tool_result", "internal_error", "compaction")
-    chosen = [
-        is_value(column, page.chosen[name])
-        for name, column in (("status", "e.status_code::VARCHAR"), ("failed", "e.model"))
-        if name in page.chosen
-    ]
-    internal = [is_value("e.error_name", page.chosen["name"])] if "name" in page.chosen else []
+    chosen = page.narrowed({"kind": "e.event_name", "status": "e.status_code::VARCHAR", "failed": "e.model"})
+    internal = page.narrowed({"name": "e.error_name", "code": "e.error_code", "client": VERSION})
     found = await page.ask(
         totals=counted(
             since(filters),
@@ -92,7 +90,7 @@ async def errors(visit: Visit) -> Response:
             "totals",
             "At a glance",
             stats=[
-                total("API errors", row, "api_errors", better="down", href=page.choose("failures")),
+                total("API errors", row, "api_errors", better="down", href=page.choose("failures", kind="api_error")),
                 Stat("Share of API requests that failed", now, "percent", before, "down", page.choose("models")),
                 total("Retries exhausted", row, "exhausted", better="down", href=page.choose("after")),
                 total(
@@ -122,7 +120,10 @@ async def errors(visit: Visit) -> Response:
         codes = [row for row in rows if row["of_status"]]
         tables = [_code_table(page, codes), _model_table(page, [row for row in rows if not row["of_status"]])]
         return Section(
-            "api", "Errors of the API", charts=[drilled(chart, filters, page.path, "failures")], tables=tables
+            "api",
+            "Errors of the API",
+            charts=[drilled(chart, filters, page.path, "failures", kind="api_error")],
+            tables=tables,
         )
 
     def after() -> Section:
@@ -136,7 +137,7 @@ async def errors(visit: Visit) -> Response:
             "Retries exhausted: recovered or stalled",
             text,
             tables=[_after_table(page, rows), _failure_list(page, found["latest"].objects())],
-            chosen=[chip for chip in page.chips("failures") if not chip[0].startswith("Error")],
+            chosen=page.chips("failures", of_failures),
         )
 
     def inside() -> Section:
@@ -146,8 +147,7 @@ async def errors(visit: Visit) -> Response:
         ]
         if internal:
             tables.append(_internal_list(page, found["internals"].objects()))
-        chosen = [chip for chip in page.chips("internals") if chip[0].startswith("Error")]
-        return Section("inside", "Inside the client", tables=tables, chosen=chosen)
+        return Section("inside", "Inside the client", tables=tables, chosen=page.chips("internals", of_internals))
 
     return page.render(
         "reliability.html",
@@ -211,7 +211,8 @@ def _latest(page: Figures, chosen: Sequence[str]) -> str:
     error = ", e.error" if page.sees("error") else ""
     order = "ORDER BY happened DESC, event_id"
     if "after" in page.chosen:
-        found, shown = _failures(page.filters, *chosen, error=error), f"{_after(page)} {order} {page.limit}"
+        found = _failures(page.filters, *chosen, error=error)
+        shown = f"WHERE {is_value('after', page.chosen['after'])} {order} {page.limit}"
     else:
         found, shown = page.latest(f"{_OF_FAILURES}{error}", named(*_FAILED), *chosen), order
     return f"{_followed(page, found)} SELECT * FROM f {shown}"
@@ -241,14 +242,6 @@ def _followed(page: Figures, failures: str) -> str:
     )
 
 
-def _after(page: Figures) -> str:
-    conditions = []
-    if "after" in page.chosen:
-        kind, _, after = page.chosen["after"].partition(":")
-        conditions = [is_value("event_name", kind), is_value("after", after)]
-    return f"WHERE {joined(conditions)}"
-
-
 _DECIDED, _UNKNOWN = ("recovered", "stalled"), "unknown"
 _TONES = {"recovered": "good", "stalled": "bad"}
 _KINDS = {"api_retries_exhausted": "Retries exhausted", "api_error": "API error"}
@@ -261,10 +254,10 @@ def _after_table(page: Figures, rows: Sequence[Row]) -> Table:
         counts = {row["after"]: row for row in rows if row["event_name"] == kind}
         if not counts:
             continue
-        line = [Cell(title), Cell(sum(row["n"] for row in counts.values()), page.choose("failures", after=None))]
+        line = [Cell(title), Cell(sum(row["n"] for row in counts.values()), page.choose("failures", kind=kind))]
         for name in (*_DECIDED, "too early to say", *unknown):
             n = counts[name]["n"] if name in counts else 0
-            href = page.choose("failures", after=f"{kind}:{name}") if n else None
+            href = page.choose("failures", kind=kind, after=name) if n else None
             line.append(Cell(n, href, _TONES.get(name, "") if n else ""))
         decided = sum(counts[name]["n"] for name in _DECIDED if name in counts)
         line.append(Cell(counts["recovered"]["n"] / decided if "recovered" in counts else 0.0 if decided else None))
@@ -315,10 +308,10 @@ def _failure_list(page: Figures, rows: Sequence[Row]) -> Table:
 def _code_table(page: Figures, rows: Sequence[Row]) -> Table:
     cells = []
     for row in rows:
-        status = None if row["status_code"] is None else str(row["status_code"])
-        href = page.choose("failures", status=status or NONE)
+        status = "no HTTP status" if row["status_code"] is None else str(row["status_code"])
+        href = page.behind("failures", kind="api_error", status=row["status_code"])
         numbers = (Cell(row["failed"], href), Cell(row["sessions"]), Cell(row["users"]), Cell(row["last"]))
-        cells.append((Cell(status or "no HTTP status", href), *numbers))
+        cells.append((Cell(status, href), *numbers))
     columns = (
         Column("HTTP status"),
         *(Column(name, "count") for name in ("Errors", "Sessions", "Users")),
@@ -331,14 +324,15 @@ def _code_table(page: Figures, rows: Sequence[Row]) -> Table:
 def _model_table(page: Figures, rows: Sequence[Row]) -> Table:
     cells = []
     for row in rows:
-        href = page.choose("failures", failed=row["model"] or NONE) if row["failed"] or row["exhausted"] else None
+        failed, exhausted = (page.behind("failures", kind=kind, failed=row["model"]) for kind in _FAILED)
+        both = page.behind("failures", failed=row["model"]) if row["failed"] or row["exhausted"] else None
         cells.append(
             (
-                told(row["model"], href),
-                Cell(row["done"], page.filters.url("/sessions", model=row["model"] or NONE)),
-                Cell(row["failed"], href),
+                told(row["model"], both),
+                _sessions_of(row["done"], page, row["model"]),
+                Cell(row["failed"], failed if row["failed"] else None),
                 Cell(_share(row["failed"], row["done"])),
-                Cell(row["exhausted"], href if row["exhausted"] else None),
+                Cell(row["exhausted"], exhausted if row["exhausted"] else None),
                 Cell(row["sessions"]),
             )
         )
@@ -353,10 +347,15 @@ def _model_table(page: Figures, rows: Sequence[Row]) -> Table:
     return Table("models", "By model", columns, cells, "No API request in this time range.", of=there_are(rows))
 
 
+def _sessions_of(requests: int, page: Figures, model: str | None) -> Cell:
+    """How many requests a model had; they are not listed, the sessions are that used it."""
+    return Cell(requests, page.filters.url("/sessions", model=model or NONE), to="The sessions that used this model")
+
+
 def _internal_table(page: Figures, rows: Sequence[Row]) -> Table:
     cells = []
     for row in rows:
-        href = page.choose("internals", name=row["error_name"] or NONE)
+        href = page.behind("internals", name=row["error_name"], code=row["error_code"], client=row["version"])
         texts = (told(row["error_name"], href), Cell(row["error_code"]), Cell(row["version"]))
         cells.append((*texts, Cell(row["n"], href), Cell(row["sessions"]), Cell(row["users"]), Cell(row["last"])))
     columns = (
@@ -415,7 +414,7 @@ async def latency(visit: Visit) -> Response:
     page = await figures(visit, "/reliability/latency", tool="Tool")
     filters = page.filters
     quantiles = f"[{', '.join(map(str, _QUANTILES.values()))}]"
-    chosen = [is_value("e.tool_name", page.chosen["tool"])] if "tool" in page.chosen else []
+    chosen = page.narrowed({"tool": "e.tool_name"})
     error = ", e.error" if page.sees("error") else ""
     bucket = f"{usage.start(filters.bucket, WHEN)} AS start"
     told_first = "e.ttft_ms IS NOT NULL"
@@ -538,7 +537,7 @@ def lines(title: str, filters: Filters, rows: Sequence[tuple[str, Mapping[str, A
 def _tool_table(page: Figures, rows: Sequence[Row], users: Mapping[str | None, int]) -> Table:
     cells = []
     for row in rows:
-        href = page.choose("tool-failures", tool=row["tool_name"] or NONE) if row["failed"] else None
+        href = page.behind("tool-failures", tool=row["tool_name"]) if row["failed"] else None
         cells.append(
             (
                 told(row["tool_name"]),
@@ -576,8 +575,8 @@ def _request_table(page: Figures, rows: Sequence[Row]) -> Table:
     cells = []
     for place, row in enumerate(rows):
         name = Cell("all models") if row["model"] is None and place == 0 else told(row["model"])
-        href = page.filters.url("/sessions", model=row["model"]) if row["model"] else None
-        cells.append((name, Cell(row["n"], href), *map(Cell, row["q"] or [None] * 3)))
+        requests = _sessions_of(row["n"], page, row["model"]) if row["model"] else Cell(row["n"])
+        cells.append((name, requests, *map(Cell, row["q"] or [None] * 3)))
     columns = (Column("Model"), Column("Requests", "count"), *(Column(name, "ms") for name in _QUANTILES))
     empty, of = "No API request in this time range.", there_are(rows)
     # With the line of all models.

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from console import risks, shown, usage
 from console.charts import over_time
-from console.events import WHEN, grouped, is_value, named, of_range, since
+from console.events import WHEN, grouped, named, of_range, since
 from console.figures import (
     Figures,
     Row,
@@ -170,8 +170,7 @@ async def commands(visit: Visit) -> Response:
     if "risk" in page.chosen:
         name = chosen_from("risk", page.chosen["risk"], risks.BY_NAME)
         chosen.append(risks.is_a(risks.BY_NAME[name], "e.command_line"))
-    if "program" in page.chosen:
-        chosen.append(is_value("e.command_executable", page.chosen["program"]))
+    chosen += page.narrowed({"program": "e.command_executable"})
     now = since(page.filters)
     found = await page.ask(
         totals=counted(
@@ -309,8 +308,8 @@ def _risk_table(page: Figures, counts: dict[str, Row]) -> Table:
 def _program_table(page: Figures, rows: Sequence[Row]) -> Table:
     cells = []
     for row in rows:
-        href = page.choose("latest", program=row["program"] or NONE)
-        risky = page.choose("latest", program=row["program"] or NONE, only="risky") if row["risky"] else None
+        href = page.behind("latest", program=row["program"])
+        risky = page.behind("latest", program=row["program"], only="risky") if row["risky"] else None
         cells.append(
             (
                 told(row["program"], href),
@@ -328,11 +327,10 @@ def _program_table(page: Figures, rows: Sequence[Row]) -> Table:
 def _user_table(page: Figures, rows: Sequence[Row], seen: bool) -> Table:
     cells = []
     for row in rows:
-        user = row["user_key"] or NONE
-        href = page.url("latest", user=user)
-        cell = [page.user(row), Cell(row["runs"], href)]
+        user = {"tenant": row["tenant"], "user": row["user_key"]}
+        cell = [page.user(row), Cell(row["runs"], page.behind("latest", **user))]
         if seen:
-            risky = page.url("latest", user=user, only="risky") if row["risky"] else None
+            risky = page.behind("latest", **user, only="risky") if row["risky"] else None
             cell += [Cell(row["risky"], risky), Cell(row["programs"])]
         cells.append([*cell, Cell(row["failed"])])
     names = ("Runs", "Risky", "Programs", "Failed") if seen else ("Runs", "Failed")
@@ -355,8 +353,7 @@ async def permissions(visit: Visit) -> Response:
     """What was permitted, by whom: decisions by source and tool, approvals for ever, and changes of mode."""
     page = await figures(visit, "/security/permissions", tool="Tool", source="Source", decision="Decision")
     filters = page.filters
-    columns = {"tool": "e.tool_name", "source": "e.source", "decision": "e.decision"}
-    chosen = [is_value(columns[name], value) for name, value in page.chosen.items()]
+    chosen = page.narrowed({"tool": "e.tool_name", "source": "e.source", "decision": "e.decision"})
     changes = "e.event_name = 'permission_mode_changed'"
     line = ", e.command_line" if page.sees("command_line") else ""
     found = await page.ask(
@@ -518,7 +515,7 @@ def _source_table(page: Figures, rows: Sequence[Row]) -> Table:
     every = sum(row["n"] for row in rows)
     cells = []
     for row in sorted(rows, key=lambda row: (row["decision"] or "", -row["n"])):
-        href = page.choose("decisions", decision=row["decision"] or NONE, source=row["source"] or NONE)
+        href = page.behind("decisions", decision=row["decision"], source=row["source"])
         cells.append(
             (
                 _source(row["source"], href),
@@ -541,13 +538,8 @@ def _source_table(page: Figures, rows: Sequence[Row]) -> Table:
 def _permanent_table(page: Figures, rows: Sequence[Row]) -> Table:
     cells = []
     for row in rows:
-        href = page.url(
-            "decisions",
-            source="user_permanent",
-            decision=None,
-            tool=row["tool_name"] or NONE,
-            user=row["user_key"] or NONE,
-        )
+        user = {"tenant": row["tenant"], "user": row["user_key"]}
+        href = page.behind("decisions", source="user_permanent", tool=row["tool_name"], **user)
         cells.append((page.user(row), Cell(row["tool_name"]), Cell(row["n"], href), Cell(row["last"])))
     columns = (Column("User"), Column("Tool"), Column("Approvals", "count"), Column("Last", "time"))
     note = "user_permanent: the person chose never to be asked again for this tool; each use counts."
@@ -573,11 +565,10 @@ def _tool_table(page: Figures, rows: Sequence[Row]) -> Table:
     shown = [pair for pair in pairs if pair in said] + sorted(said - set(pairs), key=repr)
     cells = []
     for tool, counts in sorted(tools.items(), key=lambda item: -sum(item[1].values()))[:40]:
-        name = tool or NONE
-        line = [told(tool, page.choose("decisions", tool=name)), Cell(sum(counts.values()))]
+        line = [told(tool, page.behind("decisions", tool=tool)), Cell(sum(counts.values()))]
         for decision, source in shown:
             n = counts.get((decision, source))
-            href = page.choose("decisions", tool=name, decision=decision or NONE, source=source or NONE)
+            href = page.behind("decisions", tool=tool, decision=decision, source=source)
             line.append(Cell(n, href if n else None))
         cells.append(line)
     columns = [
@@ -594,14 +585,13 @@ def _tool_table(page: Figures, rows: Sequence[Row]) -> Table:
 
 async def refusals(visit: Visit) -> Response:
     """What the API refused to answer, and how people signed in."""
-    page = await figures(visit, "/security/refusals", category="Category", refused="Model", signin="Sign-in error")
+    of_refusal = {"category": "Category", "refused": "Model"}
+    of_signin = {"action": "Action", "method": "Method", "signin": "Sign-in error", "status": "HTTP status"}
+    page = await figures(visit, "/security/refusals", **of_refusal, **of_signin)
     filters = page.filters
-    refused = [
-        is_value(column, page.chosen[name])
-        for name, column in (("category", "e.category"), ("refused", "e.model"))
-        if name in page.chosen
-    ]
-    failed = [is_value("e.error_category", page.chosen["signin"])] if "signin" in page.chosen else []
+    refused = page.narrowed({"category": "e.category", "refused": "e.model"})
+    columns = {"action": "e.action", "method": "e.auth_method", "signin": "e.error_category"}
+    failed = page.narrowed({**columns, "status": "e.status_code::VARCHAR"})
     found = await page.ask(
         totals=counted(
             since(filters),
@@ -646,7 +636,7 @@ async def refusals(visit: Visit) -> Response:
 
         groups = []
         for row in found["groups"].objects():
-            href = page.choose("refused", category=row["category"] or NONE, refused=row["model"] or NONE)
+            href = page.behind("refused", category=row["category"], refused=row["model"])
             numbers = (Cell(row["n"], href), Cell(row["hops"]), Cell(row["sessions"]), Cell(row["users"]))
             groups.append((told(row["category"], href), Cell(row["model"]), *numbers))
         names = ("Refusals", "Answered by another model", "Sessions", "Users")
@@ -662,8 +652,7 @@ async def refusals(visit: Visit) -> Response:
         )
         of = there_are(found["groups"].objects())
         by = Table("categories", "By category and model", columns, groups, empty, key_cells=2, wide=True, of=of)
-        chosen = [chip for chip in page.chips("refused") if not chip[0].startswith("Sign-in")]
-        return Section("refusals", "Refusals", tables=[by, table], chosen=chosen)
+        return Section("refusals", "Refusals", tables=[by, table], chosen=page.chips("refused", of_refusal))
 
     def of_signins() -> Section:
         def cells(row: Row) -> list[Cell]:
@@ -672,7 +661,8 @@ async def refusals(visit: Visit) -> Response:
 
         groups = []
         for row in found["auth"].objects():
-            href = page.choose("failures", signin=row["error_category"] or NONE) if row["success"] is False else None
+            said = {"action": row["action"], "method": row["auth_method"], "signin": row["error_category"]}
+            href = page.behind("failures", **said, status=row["status_code"]) if row["success"] is False else None
             groups.append(
                 (
                     told(row["action"]),
@@ -697,7 +687,7 @@ async def refusals(visit: Visit) -> Response:
             cells,
             empty="No sign-in failed in this time range.",
         )
-        chosen = [chip for chip in page.chips("failures") if chip[0].startswith("Sign-in")]
+        chosen = page.chips("failures", of_signin)
         return Section("signins", "Sign-ins of the clients", tables=[by, table], chosen=chosen)
 
     return page.render(

@@ -87,12 +87,12 @@ def cookie_header(who: Person) -> dict[str, str]:
     return headers_of(SECRET, who)
 
 
-def console_over(sql_url: str, key: str, **settings: object) -> Console:
-    """A console whose control plane is empty and whose clock stands at NOW."""
+def console_over(sql_url: str, key: str, *, kept_s: float = 0.0, **settings: object) -> Console:
+    """A console whose control plane is empty and whose clock stands at NOW.  kept_s: of answers."""
     made = ConsoleSettings.model_validate({"key": key, "secret": SECRET, "sql_url": sql_url, **settings})
     return Console(
         made,
-        Ask(sql_url, key, timeout_s=made.sql_timeout_s, kept_s=0.0),
+        Ask(sql_url, key, timeout_s=made.sql_timeout_s, kept_s=kept_s),
         Cookies(SECRET, secure=made.base_url.startswith("https:"), idle_s=made.idle_s, absolute_s=made.absolute_s),
         Links(SECRET),
         Static(),

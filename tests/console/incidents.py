@@ -122,7 +122,10 @@ def _failures(diary: Diary) -> None:
         diary.add(-390 + number, "s1", "ada", **result, tool_name="Read", error=None if number < 9 else HOSTILE)
 
 
-def _sessions() -> list[dict[str, Any]]:
+CHAPTERS = (_commands, _permissions, _extensions, _refusals, _failures)
+
+
+def sessions() -> list[dict[str, Any]]:
     def session(id_: str, user: str, version: str | None, start_s: int, **fields: Any) -> dict[str, Any]:
         start = samples.T0 + start_s * samples.SECOND
         last = start + 600 * samples.SECOND
@@ -142,25 +145,40 @@ def _sessions() -> list[dict[str, Any]]:
 def incidents(folder: Path) -> AbstractAsyncContextManager[Pages]:
     """Pages over a store with one tenant with all of it, and another one with a command of its own."""
     diary = Diary()
-    for chapter in (_commands, _permissions, _extensions, _refusals, _failures):
+    for chapter in CHAPTERS:
         chapter(diary)
     other = Diary("globex")
     other.add(-100, "g1", "eve", **COMMAND, command_line="ls /globex", command_executable="ls")
-    hours = [hour for one in _sessions() for hour in hours_of(one)]
-    return pages_over(folder, events=[*diary.events, *other.events], sessions=_sessions(), session_hours=hours)
+    hours = [hour for one in sessions() for hour in hours_of(one)]
+    return pages_over(folder, events=[*diary.events, *other.events], sessions=sessions(), session_hours=hours)
 
 
 # Reading a page
 
 
+@dataclass(frozen=True)
+class Number:
+    """One in a table that leads somewhere.  table: its id.  to: what its link says that it leads to."""
+
+    table: str
+    column: str
+    value: str
+    href: str
+    to: str
+
+
 @dataclass
 class Shown:
-    """What a page says.  tables: id → rows of texts, the heading first.  stats: title → value.  links: all of them."""
+    """What a page says.  tables: id → rows of texts, the heading first.  stats: title → value.  links: all of them.
+
+    numbers: those in its tables that lead somewhere.
+    """
 
     tables: dict[str, list[list[str]]]
     stats: dict[str, tuple[str, str]]
     links: list[str]
     text: str
+    numbers: list[Number]
 
     def rows(self, id_: str) -> list[list[str]]:
         """The rows of a table without its heading; none, if it is empty."""
@@ -182,6 +200,8 @@ class _Reader(HTMLParser):
         self.tables: dict[str, list[list[str]]] = {}
         self.links: list[str] = []
         self.cards: list[dict[str, str]] = []
+        self.numbers: list[Number] = []
+        self._number: dict[str, str] | None = None
         self._table = self._in_table = ""
         self._card: str | None = None
         self._cell: list[str] | None = None
@@ -191,6 +211,8 @@ class _Reader(HTMLParser):
         classes = attributes.get("class", "").split()
         if tag == "a":
             self.links.append(attributes.get("href", ""))
+            if self._number is not None:
+                self._number = attributes
         if "listing" in classes:
             self._table = attributes["id"]
         elif tag == "table" and self._table:
@@ -200,6 +222,7 @@ class _Reader(HTMLParser):
             self.tables[self._in_table].append([])
         elif tag in ("td", "th") and self._in_table:
             self._cell = []
+            self._number = {} if "number" in classes else None
         if "stat" in classes:
             self.cards.append({})
         if tag == "h3" and self.cards and "value" not in self.cards[-1]:
@@ -211,8 +234,12 @@ class _Reader(HTMLParser):
         if tag == "table":
             self._in_table = ""
         elif tag in ("td", "th") and self._cell is not None:
-            self.tables[self._in_table][-1].append(" ".join("".join(self._cell).split()))
-            self._cell = None
+            rows, text = self.tables[self._in_table], " ".join("".join(self._cell).split())
+            if self._number:
+                link = (self._number["href"], self._number.get("title", ""))
+                self.numbers.append(Number(self._in_table, rows[0][len(rows[-1])], text, *link))
+            rows[-1].append(text)
+            self._cell = self._number = None
         if tag in ("h3", "p"):
             self._card = None
 
@@ -230,7 +257,7 @@ def read(text: str) -> Shown:
     reader.feed(text)
     cards = [{name: " ".join(text.split()) for name, text in card.items()} for card in reader.cards]
     stats = {card["title"]: (card["value"], card["change"]) for card in cards}
-    return Shown(reader.tables, stats, [html.unescape(link) for link in reader.links], text)
+    return Shown(reader.tables, stats, [html.unescape(link) for link in reader.links], text, reader.numbers)
 
 
 async def shown(pages: Pages, path: str, who: Person | None = None) -> Shown:

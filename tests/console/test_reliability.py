@@ -46,7 +46,7 @@ async def test_a_session_that_went_on_after_its_retries_recovered_and_one_that_d
         ["Retries exhausted", "3", "1", "1", "1", "50.0 %", "30.0 s"],
         ["API errors, all", "4", "2", "1", "1", "66.7 %", "27.5 s"],
     ]
-    stalled = await shown(watched, page.link("/reliability?after=api_retries_exhausted%3Astalled"))
+    stalled = await shown(watched, page.link("/reliability?kind=api_retries_exhausted&after=stalled"))
     assert [row[1:] for row in stalled.rows("failures")] == [
         ["bob@acme.example", "Retries exhausted", "529", "opus", HOSTILE, "11", "1 min 30 s", "stalled"]
     ]
@@ -61,14 +61,25 @@ async def test_errors_that_name_no_session_are_counted_as_unknown(tmp_path: Path
         assert page.tables["recovery"][0][1:6] == ["Times", "Recovered", "Stalled", "Too early to say", "Unknown"]
         assert page.rows("recovery") == [["API errors, all", "2", "0", "1", "0", "1", "0.0 %", "–"]]
         assert "Unknown: the error names no session." in page.text
-        unknown = await shown(pages, page.link("/reliability?after=api_error%3Aunknown"))
+        unknown = await shown(pages, page.link("/reliability?kind=api_error&after=unknown"))
         assert [row[-1] for row in unknown.rows("failures")] == ["unknown"]
 
 
 async def test_the_errors_of_one_status_or_model_can_be_listed(watched: Pages) -> None:
-    assert len((await shown(watched, "/reliability?status=400")).rows("failures")) == 1
-    assert len((await shown(watched, "/reliability?status=529")).rows("failures")) == 6
-    assert len((await shown(watched, "/reliability?failed=opus")).rows("failures")) == 6
+    """Those that ended a request, and those that ended all of its retries."""
+    assert (await shown(watched, "/reliability?status=400")).column("failures", "What") == ["API error"]
+    for chosen in ("status=529", "failed=opus"):
+        both = (await shown(watched, f"/reliability?{chosen}")).column("failures", "What")
+        assert sorted(both) == ["API error"] * 3 + ["Retries exhausted"] * 3
+        errors = (await shown(watched, f"/reliability?{chosen}&kind=api_error")).column("failures", "What")
+        assert errors == ["API error"] * 3
+
+
+async def test_totals_and_bars_of_api_errors_lead_to_these_alone(watched: Pages) -> None:
+    page = await shown(watched, "/reliability")
+    *_, bar = (link for link in page.links if link.startswith("/reliability?from="))
+    for link in (page.link("/reliability?kind=api_error"), bar):
+        assert set((await shown(watched, link)).column("failures", "What")) == {"API error"}, link
 
 
 async def test_who_may_not_see_the_texts_of_errors_sees_that_there_were_errors(watched: Pages) -> None:
