@@ -167,22 +167,23 @@ async def cost(visit: Visit) -> Response:
     by = _by(visit, choices)
     more = visit.request.query_params.get("more") == "1"
     most = _MORE_ROWS if more else _ROWS
+    now = visit.console.now()
     found = await visit.panels(
         totals=visit.ask(_totals(filters)),
-        rows=visit.ask(_rows(by, filters, visible, _MORE_ROWS + 2)),
-        cells=visit.ask(_cells(by, filters, visible)),
+        rows=visit.ask(_rows(by, filters, visible, now, _MORE_ROWS + 2)),
+        cells=visit.ask(_cells(by, filters, visible, now)),
         cells_total=visit.ask(_cells_total(filters)),
         top=visit.ask(_top(filters, visible, _TOP_SESSIONS + 1)),
         cache=visit.ask(_cache(filters, _CACHE_ROWS + 1)),
         check=visit.ask(_check(filters)),
     )
-    rows: Any = _fault(found, "rows", "totals") or lines_of(by, found["rows"], found["totals"], filters, most)
+    rows: Any = _fault(found, "rows", "totals") or lines_of(by, found["rows"], found["totals"], filters, now, most)
     listed = rows if isinstance(rows, list) else []
     names = {
         row.value: short(row.name, 16) if row.name == row.value and by.name == "user" else row.name for row in listed
     }
     over_time: Any = _fault(found, "cells", "cells_total") or _chart(
-        by, filters, found["cells"].objects(), found["cells_total"].objects(), names
+        by, filters, now, found["cells"].objects(), found["cells_total"].objects(), names
     )
     return visit.render(
         "cost.html",
@@ -197,14 +198,16 @@ async def cost(visit: Visit) -> Response:
         cache=_fault(found, "cache") or _cached(found["cache"]),
         cache_max=_CACHE_ROWS,
         check=_fault(found, "check") or found["check"].one(),
+        # The list of sessions goes back further than the hours that are counted here.
+        lists=usage.with_hours(filters, now),
         weights=prices,
         keep={"by": by.name, "more": "1" if more else None},
         more=more,
         cut=not isinstance(rows, AskFault) and bool(rows) and rows[-1].name == OTHERS and rows[-1].rest,
         many=_MORE_ROWS,
-        short_of_hours=usage.short_of_hours(filters, visit.console.now()),
+        short_of_hours=usage.short_of_hours(filters, now),
         emails=visible.has("people", "user_email"),
-        report_url=_report_url(filters, visit.console.now()),
+        report_url=_report_url(filters, now),
         session_url=session_url,
     )
 
@@ -223,15 +226,16 @@ async def _file(
     visit: Visit, table: str, by: By, filters: Filters, visible: Visible
 ) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
     """Columns and lines of a table. Raises: FilterFault, AskFault."""
+    now = visit.console.now()
     if table == "by":
-        found = await visit.ask(_rows(by, filters, visible, _FILE_ROWS_MAX), limit=_FILE_ROWS_MAX)
-        rows = lines_of(by, found, await visit.ask(_totals(filters)), filters, _FILE_ROWS_MAX)
+        found = await visit.ask(_rows(by, filters, visible, now, _FILE_ROWS_MAX), limit=_FILE_ROWS_MAX)
+        rows = lines_of(by, found, await visit.ask(_totals(filters)), filters, now, _FILE_ROWS_MAX)
         return (by.name, "key", "cost_usd", "before_usd", "share", "sessions", "tokens"), [
             (row.name, row.value, row.usd, row.before_usd, row.share, row.sessions, row.tokens) for row in rows
         ]
     if table == "time":
-        cells = (await visit.ask(_cells(by, filters, visible))).objects()
-        chart = _chart(by, filters, cells, (await visit.ask(_cells_total(filters))).objects(), {})
+        cells = (await visit.ask(_cells(by, filters, visible, now))).objects()
+        chart = _chart(by, filters, now, cells, (await visit.ask(_cells_total(filters))).objects(), {})
         drawn = zip(chart.labels, *(series.values for series in chart.series), strict=True)
         return ("time_utc", *(series.name for series in chart.series)), list(drawn)
     if table == "results":
@@ -318,27 +322,27 @@ def _totals(filters: Filters) -> str:
     return f"SELECT {', '.join(sums)} FROM ({each})"
 
 
-def _rows(by: By, filters: Filters, visible: Visible, limit: int) -> str:
+def _rows(by: By, filters: Filters, visible: Visible, now: datetime, limit: int) -> str:
     """name, tenant (of users), usd, before_usd, sessions, tokens; the largest first."""
     order = f"ORDER BY usd DESC NULLS LAST, before_usd DESC NULLS LAST, name LIMIT {limit}"
     user = by.name == "user"
     at = "told.at" if by.of == "requests" else "h.start"
-    now, before = filters.in_range(at), filters.before.in_range(at)
-    head, usd, tokens, here = "", "h.spend_usd", "h.input_tokens + h.output_tokens", f"bool_or({now} AND h.active)"
+    inside, before = filters.in_range(at), filters.before.in_range(at)
+    head, usd, tokens, here = "", "h.spend_usd", "h.input_tokens + h.output_tokens", f"bool_or({inside} AND h.active)"
     column, source = f"h.{by.column} AS name, h.tenant, h.session_id", hours(filters, before=True)
     if by.of == "sessions":
         column = f"s.{by.column} AS name, h.tenant, h.session_id"
         source = hours(filters, before=True, sessions=True)
     elif by.of == "requests":
-        head = f"{_told(by, usage.with_before(filters), visible)} "
-        usd, tokens, here = "usd", "tokens", f"bool_or({now})"
+        head = f"{_told(by, usage.with_hours(usage.with_before(filters), now), visible)} "
+        usd, tokens, here = "usd", "tokens", f"bool_or({inside})"
         column, source = "name, tenant, session_id", "FROM told"
     # By session first, not count(DISTINCT …): see `grouped` in events.py.
     grouped = (
         f"{head}SELECT name{', tenant' if user else ''}, sum(usd) AS usd, sum(before_usd) AS before_usd, "
         "count(*) FILTER (here) AS sessions, sum(tokens) AS tokens FROM "
-        f"(SELECT {column}, sum({usd}) FILTER ({now}) AS usd, sum({usd}) FILTER ({before}) AS before_usd, "
-        f"{here} AS here, sum({tokens}) FILTER ({now}) AS tokens {source} GROUP BY ALL) GROUP BY ALL {order}"
+        f"(SELECT {column}, sum({usd}) FILTER ({inside}) AS usd, sum({usd}) FILTER ({before}) AS before_usd, "
+        f"{here} AS here, sum({tokens}) FILTER ({inside}) AS tokens {source} GROUP BY ALL) GROUP BY ALL {order}"
     )
     if not user or not visible.has("people", "user_email"):
         return grouped
@@ -348,11 +352,11 @@ def _rows(by: By, filters: Filters, visible: Visible, limit: int) -> str:
     )
 
 
-def _cells(by: By, filters: Filters, visible: Visible) -> str:
+def _cells(by: By, filters: Filters, visible: Visible, now: datetime) -> str:
     """Cost by bucket and dimension: at, name, top (whether it is one of the largest; the others are one), usd."""
     bucket = filters.bucket
     if by.of == "requests":
-        head = _told(by, filters, visible) + ", cells AS ("
+        head = _told(by, usage.with_hours(filters, now), visible) + ", cells AS ("
         body = f"SELECT {usage.start(bucket, 'told.at')} AS at, name, sum(usd) AS usd FROM told GROUP BY ALL"
     else:
         column = f"{'s' if by.of == 'sessions' else 'h'}.{by.column}"
@@ -440,13 +444,13 @@ def _check(filters: Filters) -> str:
 # From answers to what is shown.
 
 
-def lines_of(by: By, found: Answer, totals: Answer, filters: Filters, most: int) -> list[Row]:
+def lines_of(by: By, found: Answer, totals: Answer, filters: Filters, now: datetime, most: int) -> list[Row]:
     """The lines of the table, with one for what they leave of the total, so that they add up to it."""
     total = totals.one()
     every, every_before = total["spend_usd"] or 0.0, total["before_spend_usd"] or 0.0
     # A request that names nothing is told with what no request tells at all; a session without one can be filtered for.
     named = [one for one in found.objects() if one["name"] is not None or by.of != "requests"]
-    rows = [_row(by, one, every, filters) for one in named[:most]]
+    rows = [_row(by, one, every, filters, now) for one in named[:most]]
     rest = every - sum(row.usd for row in rows)
     rest_before = every_before - sum(row.before_usd for row in rows)
     if abs(rest) > _NOTHING_USD or abs(rest_before) > _NOTHING_USD:
@@ -455,15 +459,15 @@ def lines_of(by: By, found: Answer, totals: Answer, filters: Filters, most: int)
     return [row for row in rows if row.usd or row.before_usd or row.sessions]
 
 
-def _row(by: By, one: Mapping[str, Any], every: float, filters: Filters) -> Row:
+def _row(by: By, one: Mapping[str, Any], every: float, filters: Filters, now: datetime) -> Row:
     value, usd = one["name"], one["usd"] or 0.0
     name = NONE if value is None else str(one.get("shown") or value)
-    only = None
+    only, lists = None, usage.with_hours(filters, now)
     if by.filter is not None:
         chosen = {by.filter: NONE if value is None else value}
-        url, only = filters.url("/sessions", **chosen), filters.url("/cost", by=by.name, **chosen)
+        url, only = lists.url("/sessions", **chosen), filters.url("/cost", by=by.name, **chosen)
     else:
-        url = _requests_url(by, value, filters)
+        url = _requests_url(by, value, lists)
     share = usd / every if every else None
     return Row(name, value, usd, one["before_usd"] or 0.0, share, one["sessions"], one["tokens"], url, only)
 
@@ -481,6 +485,7 @@ def _requests_url(by: By, value: str, filters: Filters) -> str:
 def _chart(
     by: By,
     filters: Filters,
+    now: datetime,
     cells: Sequence[Mapping[str, Any]],
     totals: Sequence[Mapping[str, Any]],
     names: Mapping[str | None, str],
@@ -507,7 +512,7 @@ def _chart(
         Series(
             NONE if value is None else names.get(value, value),
             usds,
-            _bucket_urls(filters, **{by.filter: NONE if value is None else value}) if by.filter else (),
+            _bucket_urls(filters, now, **{by.filter: NONE if value is None else value}) if by.filter else (),
         )
         for value, usds in sorted(values.items(), key=lambda item: -sum(item[1]))
     ]
@@ -515,7 +520,7 @@ def _chart(
         series.append(Series(OTHERS if cut else NOT_TOLD, [one if abs(one) > _NOTHING_USD else 0.0 for one in left]))
     labels = [spelled(start) for start in buckets]
     title = f"Cost over time by {by.label if by.name == 'mcp_server' else by.label.lower()}"
-    links = _bucket_urls(filters)
+    links = _bucket_urls(filters, now)
     return Chart(title, "bars", "usd", labels, series, times=True, bucket=filters.bucket, links=links)
 
 
@@ -523,10 +528,10 @@ def _at(row: Mapping[str, Any]) -> Any:
     return moment(row["at"])
 
 
-def _bucket_urls(filters: Filters, **chosen: str) -> list[str]:
+def _bucket_urls(filters: Filters, now: datetime, **chosen: str) -> list[str]:
     """The sessions of each bucket.  chosen: a further filter."""
-    spans = usage.spans(filters)
-    return [Filters(one.start, one.end, None, filters.values).url("/sessions", **chosen) for one in spans]
+    buckets = (Filters(one.start, one.end, None, filters.values) for one in usage.spans(filters))
+    return [usage.with_hours(one, now).url("/sessions", **chosen) for one in buckets]
 
 
 def _cached(answer: Answer) -> list[CacheRow]:

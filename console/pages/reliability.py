@@ -159,7 +159,18 @@ async def errors(visit: Visit) -> Response:
             part("after", "Retries exhausted: recovered or stalled", [found["after"], found["latest"]], after),
             part("inside", "Inside the client", [found["internal"], found["internals"], found["compactions"]], inside),
         ],
+        _short_of_hours(page, "Sessions with errors"),
         "" if page.sees("error") else hidden("the text of errors", "class detail"),
+    )
+
+
+def _short_of_hours(page: Figures, counted: str) -> str:
+    """What to say of a range that is longer than the hours that these are counted by; nothing of a shorter one."""
+    if not usage.short_of_hours(page.filters, page.visit.console.now()):
+        return ""
+    return (
+        f"{counted} are counted by their hours, which are kept for 60 days. What is older in this range, or in the one "
+        "before it, is not counted."
     )
 
 
@@ -618,6 +629,7 @@ async def versions(visit: Visit) -> Response:
     """Which versions of the clients are in use, newest first."""
     page = await figures(visit, "/reliability/versions")
     filters = page.filters
+    lists = usage.with_hours(filters, visit.console.now())
     found = await page.ask(now=_versions(filters), before=_versions(filters.before), client=_clients(filters))
 
     def totals() -> Section:
@@ -625,14 +637,14 @@ async def versions(visit: Visit) -> Response:
         known = [row["app_version"] for row in found["now"].objects() if not row["of_all"] and row["app_version"]]
         newest = max(known, key=version_order, default=None)
         on_newest = next((row for row in found["now"].objects() if newest and row["app_version"] == newest), None)
-        href = filters.url("/sessions", version=newest) if newest else None
+        href = lists.url("/sessions", version=newest) if newest else None
         share = on_newest["sessions"] / rows["sessions"] if on_newest and rows["sessions"] else None
         return Section(
             "totals",
             "At a glance",
             stats=[
                 Stat("Versions in use", len(known), note=f"newest: {newest}" if newest else ""),
-                Stat("Sessions", rows["sessions"], "count", before["sessions"], href=filters.url("/sessions")),
+                Stat("Sessions", rows["sessions"], "count", before["sessions"], href=lists.url("/sessions")),
                 Stat("Users", rows["users"], "count", before["users"]),
                 Stat("Sessions on the newest version", share, "percent", href=href, note=newest or "none is told"),
             ],
@@ -640,7 +652,7 @@ async def versions(visit: Visit) -> Response:
 
     def listed() -> Section:
         rows = [row for row in found["now"].objects() if not row["of_all"]]
-        tables = [_version_table(page, rows), _client_table(page, found["client"].objects())]
+        tables = [_version_table(lists, rows), _client_table(page, found["client"].objects())]
         return Section("versions", "Versions", tables=tables)
 
     return page.render(
@@ -651,6 +663,7 @@ async def versions(visit: Visit) -> Response:
             part("totals", "At a glance", [found["now"], found["before"]], totals),
             part("versions", "Versions", [found["now"], found["client"]], listed),
         ],
+        _short_of_hours(page, "Sessions"),
     )
 
 
@@ -704,16 +717,17 @@ def version_order(version: str | None) -> tuple[Any, ...]:
     return (parts, rest == "", rest)
 
 
-def _version_table(page: Figures, rows: Sequence[Row]) -> Table:
-    filters = page.filters
+def _version_table(lists: Filters, rows: Sequence[Row]) -> Table:
+    """lists: the filters of the sessions that its numbers lead to."""
     cells = []
     for row in sorted(rows, key=lambda row: version_order(row["app_version"]), reverse=True):
         version = row["app_version"] or NONE
-        failing = filters.url("/sessions", version=version, only="errors") if row["with_errors"] else None
+        sessions = lists.url("/sessions", version=version)
+        failing = lists.url("/sessions", version=version, only="errors") if row["with_errors"] else None
         cells.append(
             (
-                told(row["app_version"], filters.url("/sessions", version=version)),
-                Cell(row["sessions"], filters.url("/sessions", version=version)),
+                told(row["app_version"], sessions),
+                Cell(row["sessions"], sessions),
                 Cell(row["users"]),
                 Cell(row["first"]),
                 Cell(row["last"]),

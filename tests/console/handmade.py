@@ -40,6 +40,21 @@ def hours_of(session: Mapping[str, Any]) -> list[dict[str, Any]]:
     return hours
 
 
+def old_and_new() -> dict[str, list[dict[str, Any]]]:
+    """Topic → values: a session of today, and one of 70 days ago, of whose hours none is kept any more."""
+    said = {"user_key": "ada", "team": "core", "app_version": "2.1.100", "model": "opus", "models": {"opus": 1.0}}
+    sessions = [
+        samples.session(number, start_time=at, last_time=at + samples.SECOND, spend_usd=1.0, errors=1, **said)
+        for number, at in enumerate((samples.T0 - 70 * 24 * samples.HOUR, samples.T0))
+    ]
+    requests = [
+        samples.event(number, event_time=one["start_time"], received_time=one["last_time"], model="opus", cost_usd=1.0)
+        | {"session_id": one["session_id"], "user_key": "ada", "team": "core"}
+        for number, one in enumerate(sessions)
+    ]
+    return {"events": requests, "sessions": sessions, "session_hours": hours_of(sessions[-1])}
+
+
 def door_telling(told: list[Mapping[str, Any]], find_role: FindRole = DEFAULTS.get) -> Door:
     """A door whose audit is this list, but for which keys are used."""
 

@@ -24,7 +24,7 @@ from console.shown import usd
 from tests.console import spending
 from tests.console.browser import Window
 from tests.console.conftest import GONE, NOW, Fed, Pages, console_over, pages_of
-from tests.console.handmade import pages_over
+from tests.console.handmade import old_and_new, pages_over
 from tests.console.people import person
 from tests.console.spending import A_USD, B_USD, FORMULA, METRIC_USD, PDF_USD, SCRIPT, TOTAL_USD
 
@@ -249,13 +249,30 @@ def test_lines_that_are_left_out_are_one_line_together() -> None:
     totals = Answer(("spend_usd", "before_spend_usd"), [[55.0, 5.0]], False)
     rows: list[list[Any]] = [[f"team-{n}", float(n), 0.5, 1, 10] for n in range(10, 0, -1)]
     found = Answer(("name", "usd", "before_usd", "sessions", "tokens"), rows, False)
-    lines = lines_of(BYS["team"], found, totals, Filters(NOW - DAY, NOW), 3)
+    lines = lines_of(BYS["team"], found, totals, Filters(NOW - DAY, NOW), NOW, 3)
     assert [(line.name, line.usd) for line in lines] == [
         ("team-10", 10.0),
         ("team-9", 9.0),
         ("team-8", 8.0),
         ("(others)", 28.0),
     ]
+
+
+@quick
+@pytest.mark.parametrize("by", ["version", "team", "model"])
+async def test_of_a_range_longer_than_hours_are_kept_a_line_leads_to_the_sessions_that_it_counts(
+    tmp_path: Path, by: str
+) -> None:
+    async with pages_over(tmp_path, **old_and_new()) as pages:
+        (line,) = await table(pages, "by", f"&by={by}&range=90d")
+        assert (line["cost_usd"], line["share"], line["sessions"]) == ("1.0", "1.0", "1")
+        page = (await pages.get(f"/cost?by={by}&range=90d")).text
+        (link,) = re.findall(r'<th scope="row" class="name"><a href="([^"]+)">', page)
+        assert (await pages.get(unescape(link))).text.count("data-row>") == 1
+        # The list of a bar, too, leaves out the hours of its day that are not counted.
+        days = [unescape(one) for one in re.findall(r'<th scope="row"><a href="(/sessions[^"]+)">', page)]
+        assert len(days) == 90
+        assert "/sessions?from=2026-07-23T14%3A00%3A00Z&to=2026-07-24T00%3A00%3A00Z" in days
 
 
 # Prices

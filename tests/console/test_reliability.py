@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from tests.console.conftest import Pages
-from tests.console.handmade import pages_over
+from tests.console.handmade import old_and_new, pages_over
 from tests.console.incidents import HOSTILE, VIEWER, incidents, number, shown
 from tests.sinks.query import samples
 
@@ -150,6 +150,24 @@ async def test_versions_in_use_stand_newest_first(watched: Pages) -> None:
     ]
     assert page.stats["Sessions"] == ("3", "+200 % before: 1")
     assert "/sessions?version=2.1.100&only=errors" in page.links
+
+
+@pytest.mark.parametrize(
+    ("path", "counted"), [("/reliability", "Sessions with errors"), ("/reliability/versions", "Sessions")]
+)
+async def test_sessions_of_a_range_longer_than_hours_are_kept_lead_to_those_that_are_counted(
+    tmp_path: Path, path: str, counted: str
+) -> None:
+    note = f"{counted} are counted by their hours, which are kept for 60 days."
+    async with pages_over(tmp_path, **old_and_new()) as pages:
+        page = await shown(pages, f"{path}?range=90d")
+        assert note in page.text
+        assert number(page, counted) == "1"
+        assert page.links.count("/sessions?range=90d") == 1  # of the menu
+        of_requests = {one.href for one in page.numbers if one.to}
+        lists = {link for link in page.links if link.startswith("/sessions?")} - of_requests - {"/sessions?range=90d"}
+        assert {(await pages.get(link)).text.count("data-row>") for link in lists} == {1}
+        assert note not in (await shown(pages, f"{path}?range=30d")).text
 
 
 def drawn_tables(text: str) -> list[str]:
