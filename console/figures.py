@@ -110,12 +110,14 @@ class Figures:
         tall: bool = True,
     ) -> Table:
         """A list of events that can be paged; its question is `latest`."""
-        older = self.url(id_, page=str(self.page + 1)) if len(found) > ROWS and self.page < _PAGES_MAX else None
+        more, last = len(found) > ROWS, self.page == _PAGES_MAX
+        older = self.url(id_, page=str(self.page + 1)) if more and not last else None
         newer = self.url(id_, page=str(self.page - 1) if self.page > 1 else None) if self.page else None
         rows = [[Cell(row["happened"], events.session_url(row, self.filters)), *cells(row)] for row in found[:ROWS]]
         keys = [str(row["event_id"]) for row in found[:ROWS]]
         headed = (Column("When", "time"), *columns)
-        return Table(id_, title, headed, rows, empty, "", older, newer, wide=True, tall=tall, keys=keys)
+        note = "What is older is not listed. Choose a shorter time range." if more and last else ""
+        return Table(id_, title, headed, rows, empty, note, older, newer, wide=True, tall=tall, keys=keys)
 
     def render(
         self, template: str, title: str, tabs: Sequence[Tab], sections: Sequence[Section], *notes: str

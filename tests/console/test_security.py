@@ -326,6 +326,15 @@ async def test_a_list_can_be_paged_to_its_end(watched: Pages) -> None:
     assert "Newer" in (await shown(watched, "/security/commands?page=1")).text
 
 
+async def test_a_list_that_is_longer_than_all_of_its_pages_says_so(tmp_path: Path) -> None:
+    """It has 201 pages, of 50 rows."""
+    ran = [samples.event(-number, **COMMAND) for number in range(201 * 50 + 1)]
+    async with pages_over(tmp_path, events=ran) as pages:
+        assert "What is older is not listed." in (await shown(pages, "/security/commands?page=200")).text
+        for page in ("page=199", "page=200&user=acme-user-1"):
+            assert "is not listed" not in (await shown(pages, f"/security/commands?{page}")).text
+
+
 @pytest.mark.parametrize("path", PATHS)
 async def test_without_the_store_a_page_says_so(path: str) -> None:
     async with pages_of(console_over(GONE, "no key")) as pages:
