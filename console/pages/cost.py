@@ -39,6 +39,7 @@ class By:
 
     column: its column.  of: hours: of session_hours; sessions: of sessions; requests: of the events of API requests,
     and of the cost metric of sessions that sent no events.  filter: of console.filters.DIMENSIONS, if it is one.
+    leads: what the list of sessions is asked for: that, or what their requests in the range say.
     """
 
     name: str
@@ -46,6 +47,10 @@ class By:
     column: str
     of: Literal["hours", "sessions", "requests"]
     filter: str | None = None
+
+    @property
+    def leads(self) -> str | None:
+        return "asked" if self.filter == "model" else self.filter
 
 
 BYS: Mapping[str, By] = MappingProxyType(
@@ -335,7 +340,8 @@ def _rows(by: By, filters: Filters, visible: Visible, now: datetime, limit: int)
         source = hours(filters, before=True, sessions=True)
     elif by.of == "requests":
         head = f"{_told(by, usage.with_hours(usage.with_before(filters), now), visible)} "
-        usd, tokens, here = "usd", "tokens", f"bool_or({inside})"
+        # A session that only points tell of is a ghost, and in no list.
+        usd, tokens, here = "usd", "tokens", f"bool_or({inside} AND session_id IS NOT NULL AND tokens IS NOT NULL)"
         column, source = "name, tenant, session_id", "FROM told"
     # By session first, not count(DISTINCT …): see `grouped` in events.py.
     grouped = (
@@ -463,9 +469,12 @@ def _row(by: By, one: Mapping[str, Any], every: float, filters: Filters, now: da
     value, usd = one["name"], one["usd"] or 0.0
     name = NONE if value is None else str(one.get("shown") or value)
     only, lists = None, usage.with_hours(filters, now)
-    if by.filter is not None:
-        chosen = {by.filter: NONE if value is None else value}
-        url, only = lists.url("/sessions", **chosen), filters.url("/cost", by=by.name, **chosen)
+    if by.filter is not None and by.leads is not None:
+        chosen = NONE if value is None else value
+        url, only = (
+            lists.url("/sessions", **{by.leads: chosen}),
+            filters.url("/cost", by=by.name, **{by.filter: chosen}),
+        )
     else:
         url = _requests_url(by, value, lists)
     share = usd / every if every else None
@@ -512,7 +521,7 @@ def _chart(
         Series(
             NONE if value is None else names.get(value, value),
             usds,
-            _bucket_urls(filters, now, **{by.filter: NONE if value is None else value}) if by.filter else (),
+            _bucket_urls(filters, now, **{by.leads: NONE if value is None else value}) if by.leads else (),
         )
         for value, usds in sorted(values.items(), key=lambda item: -sum(item[1]))
     ]

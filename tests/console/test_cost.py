@@ -81,6 +81,18 @@ async def test_a_session_without_events_is_told_by_its_metric_and_no_other_is(sp
 
 
 @quick
+@pytest.mark.parametrize("by", ["team", "cost_center", "model", "version", "user"])
+async def test_a_line_has_as_many_sessions_as_its_link_lists(spent: Pages, by: str) -> None:
+    """Also a model that a session without events asked, which is in no list."""
+    text = (await spent.get(f"/cost?by={by}")).text
+    rows = re.findall(r'<tr id="by-\d+">(?:(?!</tr>).)*?href="(/sessions[^"]*)">', text, re.S)
+    said = await table(spent, "by", f"&by={by}")
+    listed = [await spent.get(unescape(url).replace("/sessions", "/sessions.csv", 1)) for url in rows]
+    assert rows
+    assert [one.text.count("\n") - 1 for one in listed] == [int(one["sessions"]) for one in said if one["sessions"]]
+
+
+@quick
 async def test_a_filter_holds_for_every_table(spent: Pages) -> None:
     core = TOTAL_USD - B_USD
     for by in ("team", "model", "skill"):

@@ -107,7 +107,7 @@ def by_requests(title: str, column: str, attribute: str, *tenants: str) -> Figur
             {
                 "Cost": usd,
                 "Share": lambda rows: usd(rows) / every,
-                "Sessions": lambda rows: len({one.session for one in rows}),
+                "Sessions": lambda rows: len({one.session for one in rows if one.name == "api_request"} - {None}),
                 "Tokens in + out": tokens,
             },
         )
@@ -117,7 +117,7 @@ def by_requests(title: str, column: str, attribute: str, *tenants: str) -> Figur
 
     named = (
         f"select e.{column} as name, {MICROS} as usd, e.session_id, e.input_tokens + e.output_tokens as tokens "
-        f"{REQUESTS} union all select m.{column}, m.value, m.session_id, null {POINTS}"
+        f"{REQUESTS} union all select m.{column}, m.value, null, null {POINTS}"
     )
     every = f"(select sum(h.spend_usd) {HOURS})"
     return Figure(
