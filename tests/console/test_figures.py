@@ -44,8 +44,10 @@ def test_what_an_event_does_not_say_is_asked_of_its_session() -> None:
 
 def test_an_event_is_shown_in_its_session_whatever_their_ids_are() -> None:
     row = {"tenant": "o'hare/x", "session_id": "a?b#c", "event_id": "e&f"}
-    assert session_url(row) == "/sessions/o%27hare%2Fx/a%3Fb%23c?event=e%26f"
-    assert session_url({**row, "session_id": None}) is None
+    assert session_url(row, asked()) == "/sessions/o%27hare%2Fx/a%3Fb%23c?event=e%26f"
+    filters = asked(range="7d", team="a&b")
+    assert session_url(row, filters) == "/sessions/o%27hare%2Fx/a%3Fb%23c?range=7d&team=a%26b&event=e%26f"
+    assert session_url({**row, "session_id": None}, filters) is None
 
 
 def test_a_bar_leads_to_its_own_time() -> None:
