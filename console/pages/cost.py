@@ -16,8 +16,8 @@ from console.ask import Answer, Visible, moment
 from console.charts import Chart, Series
 from console.download import csv_file, cut_after, lines
 from console.errors import AskFault
-from console.filters import HOUR, NONE, FilterFault, Filters, joined
-from console.pages import report
+from console.filters import NONE, FilterFault, Filters, joined
+from console.pages.report import report_url
 from console.shown import NOT_TOLD, short
 from console.turns import session_url
 from console.web import Page, Visit
@@ -212,7 +212,7 @@ async def cost(visit: Visit) -> Response:
         many=_MORE_ROWS,
         short_of_hours=usage.short_of_hours(filters, now),
         emails=visible.has("people", "user_email"),
-        report_url=_report_url(filters, now),
+        report_url=report_url(filters, now),
         session_url=session_url,
     )
 
@@ -268,11 +268,6 @@ def _cache_line(one: CacheRow) -> tuple[Any, ...]:
     price = None if one.price is None else one.price.input_usd
     tokens = (one.read, one.written, one.plain, one.hit)
     return (one.name, one.requests, *tokens, price, one.as_input_usd, one.read_usd, one.surcharge_usd, one.saved_usd)
-
-
-def _report_url(filters: Filters, now: datetime) -> str:
-    month = f"{min(filters.end - HOUR, now):%Y-%m}"
-    return f"/report?{urlencode({'month': month, **filters.only(*report.FILTERS).values})}"
 
 
 def _fault(found: Mapping[str, Any], *names: str) -> AskFault | None:

@@ -17,6 +17,7 @@ from console.charts import Chart, Series, Unit
 from console.errors import AskFault
 from console.filters import DAY, DIMENSIONS, HOUR, NONE, Filters, shown_dimensions
 from console.listing import ONLY
+from console.pages.report import report_url
 from console.told import Cell
 from console.usage import REPOSITORIES, SPEND, SPLIT, Question, number_of, spans
 from console.web import Page, Visit
@@ -131,6 +132,7 @@ async def overview(visit: Visit) -> Response:
         by=by,
         dimensions_shown=[(one.name, one.label) for one in shown_dimensions(visible)] + [(REPOSITORY, "Repository")],
         short_of_hours=usage.short_of_hours(filters, visit.console.now()),
+        report_url=report_url(filters, visit.console.now()),
         lists=lists,
         bare=filters.only(),
         **found,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.responses import Response
 
@@ -14,7 +15,7 @@ from console import clock, usage
 from console.ask import Answer, Visible, moment
 from console.download import csv_file
 from console.errors import AskFault
-from console.filters import DAY, DIMENSIONS, NONE, FilterFault, Filters, joined
+from console.filters import DAY, DIMENSIONS, HOUR, NONE, FilterFault, Filters, joined
 from console.shown import NOT_TOLD
 from console.web import Page, Visit
 from service.sql import timestamp
@@ -26,7 +27,7 @@ _ROWS_MAX = 1000
 _CENTERS_MAX = 500
 _FILE_ROWS_MAX = 100_000
 # The filters that days of users have; a report is of nothing else.
-FILTERS = ("tenant", "team", "department", "cost_center")
+_FILTERS = ("tenant", "team", "department", "cost_center")
 _SUMS = {
     "cost_usd": "sum(d.spend_usd)",
     "input_tokens": "sum(d.input_tokens)",
@@ -50,6 +51,12 @@ class Section:
     lines: Sequence[Mapping[str, Any]] | AskFault
     note: str = ""
     cut: bool = False
+
+
+def report_url(filters: Filters, now: datetime) -> str:
+    """The report of the last month of a range, with those of its filters that a report has."""
+    month = f"{min(filters.end - HOUR, now):%Y-%m}"
+    return f"/report?{urlencode({'month': month, **filters.only(*_FILTERS).values})}"
 
 
 async def report(visit: Visit) -> Response:
@@ -81,7 +88,7 @@ async def report(visit: Visit) -> Response:
         started=found["started"] if isinstance(found["started"], AskFault) else found["started"].one()["sessions"],
         sections=found["sections"],
         query=filters.query(month=month, **_NO_RANGE),
-        labels={name: DIMENSIONS[name].label for name in FILTERS},
+        labels={name: DIMENSIONS[name].label for name in _FILTERS},
         many=_ROWS_MAX,
         emails=visible.has("people", "user_email"),
     )
@@ -111,7 +118,7 @@ def _asked(visit: Visit) -> tuple[Filters, str]:
     if not _MONTH.fullmatch(month):
         raise FilterFault(f"{month[:20]!r} is no month; write 2026-11")
     start = datetime(int(month[:4]), int(month[5:]), 1, tzinfo=UTC)
-    values = {name: value for name, value in visit.filters.values.items() if name in FILTERS}
+    values = {name: value for name, value in visit.filters.values.items() if name in _FILTERS}
     return Filters(start, _next_month(start), None, values), month
 
 
