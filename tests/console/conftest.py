@@ -50,6 +50,8 @@ BASE = "http://console.test"
 ADDRESS = "192.0.2.7"
 # A page asks many questions at once, and the machine may be busy.
 PATIENCE_S = 60.0
+# Of answers over a store that does not change.
+KEPT_S = 3600.0
 # Where no SQL service is.
 GONE = "http://127.0.0.1:9"
 NO_KAFKA = {"bootstrap_servers": "127.0.0.1:1"}
@@ -115,11 +117,13 @@ async def pages_of(console: Console, sql: Sql | None = None, address: str = ADDR
 
 
 @asynccontextmanager
-async def pages_and_store(folder: Path, door: Door = DOOR) -> AsyncIterator[tuple[Pages, QueryStore]]:
-    """A console over a store of its own, which is empty."""
+async def pages_and_store(
+    folder: Path, door: Door = DOOR, *, kept_s: float = 0.0
+) -> AsyncIterator[tuple[Pages, QueryStore]]:
+    """A console over a store of its own, which is empty.  kept_s: of answers."""
     async with (
         served(folder, Limits(seconds=PATIENCE_S), door) as (store, sql),
-        pages_of(console_over(sql.base, "root-key", sql_timeout_s=PATIENCE_S), sql) as pages,
+        pages_of(console_over(sql.base, "root-key", kept_s=kept_s, sql_timeout_s=PATIENCE_S), sql) as pages,
     ):
         yield pages, store
 
@@ -128,7 +132,7 @@ async def pages_and_store(folder: Path, door: Door = DOOR) -> AsyncIterator[tupl
 async def pages(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages]:
     """For tests that only read: mark them with loop_scope="session". The clock stands at NOW. READER is a role."""
     door = Door(KEYS.get, {**DEFAULTS, READER.name: READER}.get, unheard)
-    async with pages_and_store(tmp_path_factory.mktemp("filled"), door) as (pages, store):
+    async with pages_and_store(tmp_path_factory.mktemp("filled"), door, kept_s=KEPT_S) as (pages, store):
         await fill(store)
         yield pages
 

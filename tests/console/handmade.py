@@ -11,7 +11,7 @@ from schemas.roles import DEFAULTS, FindRole
 from service.audit import KEY_USE
 from sinks.protocol import Batch
 from sinks.query.service import Door
-from tests.console.conftest import Pages, pages_and_store
+from tests.console.conftest import KEPT_S, Pages, pages_and_store
 from tests.sinks.query import samples
 from tests.sinks.query.conftest import DOOR, KEYS
 
@@ -72,6 +72,6 @@ def batches(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Batch]:
 @asynccontextmanager
 async def pages_over(folder: Path, door: Door = DOOR, **records: Sequence[Mapping[str, Any]]) -> AsyncIterator[Pages]:
     """A console over a store with these records, topic (with _ for -) → values."""
-    async with pages_and_store(folder, door) as (pages, store):
+    async with pages_and_store(folder, door, kept_s=KEPT_S) as (pages, store):
         await store.write(batches(records))
         yield pages
