@@ -9,9 +9,9 @@ not.
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from millrace.kafka import CHILD, Broker, cache_of
@@ -34,8 +34,11 @@ def make(directory: Path) -> None:
             return
         if cache.exists():
             return
-        with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
-            folder = Path(scratch)
+        # By one name, so that what a kill left of an earlier attempt goes.
+        folder = cache.with_suffix(".making")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
             made = folder / cache.name
             options = (f"-XX:AOTCacheOutput={made}",)
             broker = Broker(directory, folder / "kafka", log=folder / "kafka.log", port=0, java_options=options)
@@ -43,6 +46,8 @@ def make(directory: Path) -> None:
             broker.stop(_STOP_TIMEOUT_S)
             if made.exists():
                 made.replace(cache)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def make_apart(directory: Path) -> None:
