@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from console.errors import AskFault
 
-_MADE_MAX, _EACH_MAX = 2, 3
+_MADE_MAX, _EACH_MAX = 3, 3
 _IN_MEMORY_BYTES = 1 << 20
 _PIECE_BYTES = 1 << 18
 
@@ -29,6 +29,7 @@ class Downloads:
     def __init__(self, made_max: int = _MADE_MAX, each_max: int = _EACH_MAX) -> None:
         """made_max: files that are written at a time.  each_max: those of a person, from asking to the last byte."""
         self._making = asyncio.Semaphore(made_max)
+        self._of_each: dict[str, asyncio.Lock] = {}
         self._each_max = each_max
         self._open: Counter[str] = Counter()
 
@@ -40,7 +41,8 @@ class Downloads:
         with ExitStack() as held:
             held.enter_context(self._place(who))
             file = held.enter_context(tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES))
-            async with self._making:
+            # One at a time of each person: who asks slow questions holds up themselves.
+            async with self._of_each.setdefault(who, asyncio.Lock()), self._making:
                 made = await make()
                 if not isinstance(made, StreamingResponse):
                     return made
@@ -67,6 +69,7 @@ class Downloads:
             self._open[who] -= 1
             if not self._open[who]:
                 del self._open[who]
+                self._of_each.pop(who, None)
 
 
 class _Fetched(StreamingResponse):

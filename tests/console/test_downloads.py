@@ -105,6 +105,22 @@ async def test_few_files_are_made_at_a_time(pages: Pages) -> None:
     assert most == 1
 
 
+async def test_who_asks_slow_questions_holds_up_nobody_else(pages: Pages) -> None:
+    fresh, slow = pages.console.ask.fresh, asyncio.Event()
+
+    async def held(actor: Any, *arguments: Any, **named: Any) -> Answer:
+        if actor.id == ADA.id:
+            await slow.wait()
+        return await fresh(actor, *arguments, **named)
+
+    pages.console.ask.fresh = held  # type: ignore[method-assign]
+    waiting = [Browser(pages, ADA) for _ in range(3)]
+    await asyncio.sleep(0.1)
+    assert (await Browser(pages, BOB).fetched()).count(b"\n") == ROWS + 1
+    slow.set()
+    assert {(await one.fetched()).count(b"\n") for one in waiting} == {ROWS + 1}
+
+
 async def test_what_is_refused_gives_its_place_back(pages: Pages) -> None:
     for _ in range(5):
         one = Browser(pages, ADA, "/cost.csv?table=none")
