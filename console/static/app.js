@@ -111,11 +111,11 @@
   }
 
   // A page that cannot keep itself up to date must not look as if it did. The box is always there, as that of say().
-  let since = null;
+  let answered = new Date();
   function stale(failed) {
     const box = document.getElementById("stale");
-    since = failed ? since ?? new Date() : null;
-    const text = failed ? `No answer since ${said(since, "second")}: what you see is of then. It is asked again by itself.` : "";
+    if (!failed) answered = new Date();
+    const text = failed ? `No answer since ${said(answered, "second")}: what you see is of then. It is asked again by itself.` : "";
     if (box.textContent !== text) box.textContent = text;
   }
   document.addEventListener("htmx:sendError", () => stale(true));

@@ -7,7 +7,9 @@
   let shown = null;
   let pushed = 0;
 
-  const load = (url, target, select) => window.htmx.ajax("GET", url, { source: target, target, select, swap: "innerHTML" });
+  // Also where no answer came: who asked looks at what is there.
+  const load = (url, target, select) =>
+    window.htmx.ajax("GET", url, { source: target, target, select, swap: "innerHTML" }).catch(() => {});
 
   // The drawer. Its history is kept here: back closes it, and the list stays as it was.
   function show(url) {
@@ -98,6 +100,7 @@
   });
   // What keeps itself up to date in a turn is its end, or the link to what follows; not what is followed by more.
   document.addEventListener("htmx:beforeRequest", (event) => {
+    if (!event.detail.requestConfig?.headers["X-Millrace-Tick"]) return;
     if (event.target instanceof Element && event.target.querySelector(":scope > .more[data-filled]")) event.preventDefault();
   });
 

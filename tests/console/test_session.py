@@ -801,6 +801,30 @@ def test_a_prompt_is_read_in_its_place_and_the_audit_has_who_read_it(fed: Fed, w
 
 
 @pytest.mark.slow
+def test_a_drawer_and_an_event_without_an_answer_say_so_and_can_be_opened_again(
+    fed: Fed, window: Callable[..., Window]
+) -> None:
+    one = window(viewport=WIDE)
+    page = one.go("/sessions?tenant=captures&range=30d")
+    page.get_by_role("button", name="Pause").click()
+    page.route("**/sessions/captures/**", lambda route: route.abort())
+    page.locator("a[data-drawer]").first.click()
+    page.locator("#drawer").get_by_text("This session cannot be shown now").wait_for()
+    page.unroute("**/sessions/captures/**")
+    page.locator("#drawer").get_by_role("link", name="Close").click()
+    page.locator("a[data-drawer]").first.click()
+    entry = page.locator("#drawer .entry > details:visible").first
+    page.route("**/events/**", lambda route: route.abort())
+    entry.locator("summary").first.click()
+    page.wait_for_timeout(500)
+    page.unroute("**/events/**")
+    entry.locator("summary").first.click()
+    entry.locator("summary").first.click()
+    entry.locator("pre").first.wait_for()
+    one.complaints.clear()
+
+
+@pytest.mark.slow
 def test_a_session_appears_and_grows_by_itself_and_keeps_what_is_open(
     fed: Fed, window: Callable[..., Window], tmp_path: Path
 ) -> None:
