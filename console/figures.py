@@ -65,8 +65,10 @@ class Figures:
 
     def behind(self, anchor: str, **values: Any) -> str | None:
         """The list of exactly the rows with these values, of which None is one.  None: no address can say them."""
-        said = {name: NONE if value is None else str(value) for name, value in values.items()}
-        return self.choose(anchor, **said) if all(_sayable(value) for value in said.values()) else None
+        said = {name: None if value is None else str(value) for name, value in values.items()}
+        if self.filters.link(self.path, **said) is None:
+            return None
+        return self.choose(anchor, **{name: NONE if value is None else value for name, value in said.items()})
 
     def narrowed(self, columns: Mapping[str, str]) -> list[str]:
         """Conditions: what is chosen of these.  columns: choice → what of an event it is the value of."""
@@ -108,11 +110,12 @@ class Figures:
         *,
         empty: str,
         tall: bool = True,
+        paged: bool = True,
     ) -> Table:
-        """A list of events that can be paged; its question is `latest`."""
-        more, last = len(found) > ROWS, self.page == _PAGES_MAX
+        """A list of events; its question is `latest`.  paged: the one of a page that the page's number is about."""
+        more, last = len(found) > ROWS, not paged or self.page == _PAGES_MAX
         older = self.url(id_, page=str(self.page + 1)) if more and not last else None
-        newer = self.url(id_, page=str(self.page - 1) if self.page > 1 else None) if self.page else None
+        newer = self.url(id_, page=str(self.page - 1) if self.page > 1 else None) if paged and self.page else None
         rows = [[Cell(row["happened"], events.session_url(row, self.filters)), *cells(row)] for row in found[:ROWS]]
         keys = [str(row["event_id"]) for row in found[:ROWS]]
         headed = (Column("When", "time"), *columns)
@@ -219,11 +222,6 @@ def _text(visit: Visit, name: str) -> str:
     if len(value) > _TEXT_MAX or "\0" in value:
         raise FilterFault(f"{name} is longer than {_TEXT_MAX} characters, or not a text")
     return value
-
-
-def _sayable(value: str) -> bool:
-    """Whether `_text` reads a value as it was written."""
-    return 0 < len(value) <= _TEXT_MAX and value == value.strip() and "\0" not in value
 
 
 def _page(visit: Visit) -> int:

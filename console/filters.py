@@ -113,6 +113,15 @@ class Filters:
         query = self.query(**changes)
         return f"{path}?{query}" if query else path
 
+    def link(self, path: str, /, **values: str | None) -> str | None:
+        """A page with these filters, and others that are exactly these values, of which None is one.
+
+        Returns: None: no address can say one of them.
+        """
+        if all(value is None or (value != NONE and sayable(value)) for value in values.values()):
+            return self.url(path, **{name: NONE if value is None else value for name, value in values.items()})
+        return None
+
     def in_range(self, column: str) -> str:
         """Condition: a time lies in the range."""
         return f"{column} >= {timestamp(self.start)} AND {column} < {timestamp(self.end)}"
@@ -159,6 +168,11 @@ def parse(query: Mapping[str, str], now: datetime) -> Filters:
     if preset not in PRESETS:
         raise FilterFault(f"there is no time range {preset[:20]!r}; there are {', '.join(PRESETS)}, or from and to")
     return Filters(*preset_range(preset, now), preset, values)
+
+
+def sayable(value: str) -> bool:
+    """Whether a parameter of a URL is read as it was written."""
+    return 0 < len(value) <= _TEXT_MAX and value == value.strip() and "\0" not in value
 
 
 def page_number(text: str, *, first: int, most: int, cure: str) -> int:

@@ -236,7 +236,7 @@ class _Spans:
         for one in spans:
             if (use := one.get("tool_use_id")) and (use not in self._by_use or one["name"] == "claude_code.tool"):
                 self._by_use[use] = one
-        self._texts: dict[tuple[str, str], set[str]] = {}
+        self._texts: dict[tuple[str, Any], set[str]] = {}
         for one in spans:
             kept = {what for column, what in KEPT.items() if one.get(column)}
             for join in JOINS:
@@ -254,7 +254,7 @@ class _Spans:
 
     def texts(self, row: Row) -> set[str]:
         """What all spans of an event have of class content, as `words` calls it."""
-        return set().union(*(self._texts.get((join, str(row.get(join))), ()) for join in JOINS))
+        return set().union(*(self._texts.get((join, row.get(join)), ()) for join in JOINS))
 
     def starter(self, span: Row) -> Row | None:
         """The nearest tool call above a span that started a subagent."""

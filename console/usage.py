@@ -78,6 +78,11 @@ def kept_from(now: datetime) -> datetime:
     return (now - _HOURS_KEPT).replace(minute=0, second=0, microsecond=0)
 
 
+def kept(filters: Filters, now: datetime) -> Filters:
+    """The same, of which nothing is left where all of the range is older."""
+    return replace(filters, start=max(filters.start, kept_from(now)), preset=None)
+
+
 def with_hours(filters: Filters, now: datetime) -> Filters:
     """The part of the range that there are hours of, which is what sums over it have counted."""
     first = kept_from(now)

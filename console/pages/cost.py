@@ -334,7 +334,7 @@ def _rows(by: By, filters: Filters, visible: Visible, now: datetime, limit: int)
         column = f"s.{by.column} AS name, h.tenant, h.session_id"
         source = hours(filters, before=True, sessions=True)
     elif by.of == "requests":
-        head = f"{_told(by, usage.with_hours(usage.with_before(filters), now), visible)} "
+        head = f"{_told(by, usage.kept(usage.with_before(filters), now), visible)} "
         # A session that only points tell of is a ghost, and in no list.
         usd, tokens, here = "usd", "tokens", f"bool_or({inside} AND session_id IS NOT NULL AND tokens IS NOT NULL)"
         column, source = "name, tenant, session_id", "FROM told"
@@ -357,7 +357,7 @@ def _cells(by: By, filters: Filters, visible: Visible, now: datetime) -> str:
     """Cost by bucket and dimension: at, name, top (whether it is one of the largest; the others are one), usd."""
     bucket = filters.bucket
     if by.of == "requests":
-        head = _told(by, usage.with_hours(filters, now), visible) + ", cells AS ("
+        head = _told(by, usage.kept(filters, now), visible) + ", cells AS ("
         body = f"SELECT {usage.start(bucket, 'told.at')} AS at, name, sum(usd) AS usd FROM told GROUP BY ALL"
     else:
         column = f"{'s' if by.of == 'sessions' else 'h'}.{by.column}"
@@ -465,11 +465,8 @@ def _row(by: By, one: Mapping[str, Any], every: float, filters: Filters, now: da
     name = NONE if value is None else str(one.get("shown") or value)
     only, lists = None, usage.with_hours(filters, now)
     if by.filter is not None and by.leads is not None:
-        chosen = NONE if value is None else value
-        url, only = (
-            lists.url("/sessions", **{by.leads: chosen}),
-            filters.url("/cost", by=by.name, **{by.filter: chosen}),
-        )
+        url = lists.link("/sessions", **{by.leads: value})
+        only = filters.link("/cost", by=by.name, **{by.filter: value})
     else:
         url = _requests_url(by, value, lists)
     share = usd / every if every else None
@@ -516,7 +513,7 @@ def _chart(
         Series(
             NONE if value is None else names.get(value, value),
             usds,
-            _bucket_urls(filters, now, **{by.leads: NONE if value is None else value}) if by.leads else (),
+            _bucket_urls(filters, now, **{by.leads: value}) if by.leads else (),
         )
         for value, usds in sorted(values.items(), key=lambda item: -sum(item[1]))
     ]
@@ -532,10 +529,10 @@ def _at(row: Mapping[str, Any]) -> Any:
     return moment(row["at"])
 
 
-def _bucket_urls(filters: Filters, now: datetime, **chosen: str) -> list[str]:
+def _bucket_urls(filters: Filters, now: datetime, **chosen: str | None) -> list[str | None]:
     """The sessions of each bucket.  chosen: a further filter."""
     buckets = (Filters(one.start, one.end, None, filters.values) for one in usage.spans(filters))
-    return [usage.with_hours(one, now).url("/sessions", **chosen) for one in buckets]
+    return [usage.with_hours(one, now).link("/sessions", **chosen) for one in buckets]
 
 
 def _cached(answer: Answer) -> list[CacheRow]:

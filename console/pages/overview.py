@@ -15,7 +15,7 @@ from console import shown, usage
 from console.ask import Answer, Visible, moment
 from console.charts import Chart, Series, Unit
 from console.errors import AskFault
-from console.filters import DAY, DIMENSIONS, HOUR, NONE, Filters, shown_dimensions
+from console.filters import DAY, DIMENSIONS, HOUR, NONE, Filters, sayable, shown_dimensions
 from console.listing import ONLY
 from console.pages.report import report_url
 from console.told import Cell
@@ -33,7 +33,6 @@ _BY = "team"
 _RANKED = 15
 _CHOICES = 200
 _SERIES_MOST = 8
-_LINKED_MAX = 256
 _SUMS: Mapping[str, str] = {
     name: f"h.{name}"
     for name in (
@@ -148,7 +147,7 @@ async def choices(visit: Visit) -> Response:
     names = await _emails(visit, visible, [row[1] for row in rows if row[0] == "user" and row[1]])
     for dimension, value, count in rows:
         key = NONE if value is None else value
-        if _linked(key):
+        if sayable(key):
             values[dimension].append((key, names.get(key, shown.short(key, 60)), count))
     # What else the page was asked for stays as it is.
     said = visit.request.query_params
@@ -333,7 +332,7 @@ class _Drawing:
     def _series(self, called: str, values: Sequence[float], choice: tuple[str, str]) -> Series:
         """choice: what its bars lead to beside their time: a parameter of the list and its value."""
         rounded = [round(value, 9) for value in values]
-        if not _linked(choice[1]):
+        if not sayable(choice[1]):
             return Series(called, rounded)
         whole = self._lists.url(SESSIONS, **dict([choice]))
         return Series(called, rounded, more=f"&{urlencode([choice])}", whole=whole)
@@ -478,7 +477,7 @@ def _row(
     value = one["value"]
     key = NONE if value is None else str(value)
     whole = totals.now["spend_usd"] or 0
-    linked = by in DIMENSIONS and _linked(key)
+    linked = by in DIMENSIONS and sayable(key)
     label = names.get(key) or (shown.short(key) if by == "user" else key)
     return Row(
         f"by-{by}-{key}",
@@ -490,7 +489,7 @@ def _row(
         one["tokens_before"],
         one["sessions"],
         one["sessions_before"],
-        lists.url(SESSIONS, **{by: key}) if linked or (by == REPOSITORY and _linked(key)) else None,
+        lists.url(SESSIONS, **{by: key}) if linked or (by == REPOSITORY and sayable(key)) else None,
         filters.url(PATH, **{"by": None if by == _BY else by, by: key}) if linked else None,
     )
 
@@ -504,11 +503,6 @@ async def _emails(visit: Visit, visible: Visible, keys: Sequence[str]) -> dict[s
 
 def _addresses(visible: Visible) -> bool:
     return visible.has("people", "user_key", "user_email")
-
-
-def _linked(value: str) -> bool:
-    """Whether a value can be a filter of a URL."""
-    return 0 < len(value) <= _LINKED_MAX and value == value.strip() and "\0" not in value
 
 
 PAGES = (Page(PATH, overview), Page("/overview/choices", choices))

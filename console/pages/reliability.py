@@ -71,7 +71,7 @@ async def errors(visit: Visit) -> Response:
         f"max({WHEN}) AS last, count(*) OVER () AS of {of_range(filters, named('internal_error'))} "
         f"GROUP BY ALL ORDER BY n DESC LIMIT {ROWS}",
         internals=page.latest(
-            f"e.error_name, e.error_code, {VERSION} AS version", named("internal_error"), *internal, most=ROWS
+            f"e.error_name, e.error_code, {VERSION} AS version", named("internal_error"), *internal, most=ROWS + 1
         )
         if internal
         else None,
@@ -360,7 +360,7 @@ def _model_table(page: Figures, rows: Sequence[Row]) -> Table:
 
 def _sessions_of(requests: int, page: Figures, model: str | None) -> Cell:
     """How many requests a model had; they are not listed, the sessions are that used it."""
-    return Cell(requests, page.filters.url("/sessions", model=model or NONE), to="The sessions that used this model")
+    return Cell(requests, page.filters.link("/sessions", model=model), to="The sessions that used this model")
 
 
 def _internal_table(page: Figures, rows: Sequence[Row]) -> Table:
@@ -386,6 +386,7 @@ def _internal_list(page: Figures, rows: Sequence[Row]) -> Table:
         rows,
         lambda row: [page.user(row), told(row["error_name"]), Cell(row["error_code"]), Cell(row["version"])],
         empty="No such error in this time range.",
+        paged=False,
     )
 
 
@@ -721,9 +722,9 @@ def _version_table(lists: Filters, rows: Sequence[Row]) -> Table:
     """lists: the filters of the sessions that its numbers lead to."""
     cells = []
     for row in sorted(rows, key=lambda row: version_order(row["app_version"]), reverse=True):
-        version = row["app_version"] or NONE
-        sessions = lists.url("/sessions", version=version)
-        failing = lists.url("/sessions", version=version, only="errors") if row["with_errors"] else None
+        version = row["app_version"]
+        sessions = lists.link("/sessions", version=version)
+        failing = lists.link("/sessions", version=version, only="errors") if row["with_errors"] else None
         cells.append(
             (
                 told(row["app_version"], sessions),
@@ -760,7 +761,7 @@ def _client_table(page: Figures, rows: Sequence[Row]) -> Table:
             told(row["service_name"]),
             told(
                 row["app_entrypoint"],
-                page.filters.url("/reliability/versions", entrypoint=row["app_entrypoint"] or NONE),
+                page.filters.link("/reliability/versions", entrypoint=row["app_entrypoint"]),
             ),
             Cell(row["terminal_type"]),
             Cell(row["sessions"]),

@@ -12,6 +12,7 @@ from console import risks, shown, usage
 from console.charts import over_time
 from console.events import WHEN, grouped, named, of_range, since
 from console.figures import (
+    ROWS,
     Figures,
     Row,
     chosen_from,
@@ -335,7 +336,7 @@ def _user_table(page: Figures, rows: Sequence[Row], seen: bool) -> Table:
         cells.append([*cell, Cell(row["failed"])])
     names = ("Runs", "Risky", "Programs", "Failed") if seen else ("Runs", "Failed")
     columns = [Column("User"), *(Column(name, "count") for name in names)]
-    keys = [repr(row["user_key"]) for row in rows]
+    keys = [repr((row["tenant"], row["user_key"])) for row in rows]
     return Table("by-user", "By user", columns, cells, _NO_COMMANDS, keys=keys, of=there_are(rows))
 
 
@@ -482,7 +483,7 @@ def _mode_table(page: Figures, id_: str, rows: Sequence[Row], title: str) -> Tab
 
     columns = (Column("User"), Column("From"), Column("To", "tag"), Column("By"))
     empty = "Nobody changed the permission mode in this time range."
-    table = page.listing(id_, title, columns, rows, cells, empty=empty, tall=False)
+    table = page.listing(id_, title, columns, rows, cells, empty=empty, tall=False, paged=False)
     return replace(table, of=there_are(rows))
 
 
@@ -550,7 +551,7 @@ def _permanent_table(page: Figures, rows: Sequence[Row]) -> Table:
         cells,
         "Nobody approved a tool for ever in this time range.",
         note,
-        keys=[repr((row["user_key"], row["tool_name"])) for row in rows],
+        keys=[repr((row["tenant"], row["user_key"], row["tool_name"])) for row in rows],
         of=there_are(rows),
     )
 
@@ -611,7 +612,11 @@ async def refusals(visit: Visit) -> Response:
         f"count(DISTINCT (e.tenant, e.user_key)) AS users, max({WHEN}) AS last, count(*) OVER () AS of "
         f"{of_range(filters, named('auth'))} GROUP BY ALL ORDER BY e.success, n DESC LIMIT 100",
         failures=page.latest(
-            "e.action, e.auth_method, e.error_category, e.status_code", named("auth"), "NOT e.success", *failed
+            "e.action, e.auth_method, e.error_category, e.status_code",
+            named("auth"),
+            "NOT e.success",
+            *failed,
+            most=ROWS + 1,
         ),
     )
 
@@ -686,6 +691,7 @@ async def refusals(visit: Visit) -> Response:
             found["failures"].objects(),
             cells,
             empty="No sign-in failed in this time range.",
+            paged=False,
         )
         chosen = page.chips("failures", of_signin)
         return Section("signins", "Sign-ins of the clients", tables=[by, table], chosen=chosen)

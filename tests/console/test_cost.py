@@ -287,6 +287,14 @@ async def test_of_a_range_longer_than_hours_are_kept_a_line_leads_to_the_session
         assert "/sessions?from=2026-07-23T14%3A00%3A00Z&to=2026-07-24T00%3A00%3A00Z" in days
 
 
+@quick
+@pytest.mark.parametrize("by", ["model", "version"])
+async def test_a_range_that_is_older_than_all_hours_has_no_line(tmp_path: Path, by: str) -> None:
+    """Not the cost of requests that the total does not have, and as much less than nothing."""
+    async with pages_over(tmp_path, **old_and_new()) as pages:
+        assert await table(pages, "by", f"&by={by}&from=2026-07-03T00:00Z&to=2026-07-20T00:00Z") == []
+
+
 # Prices
 
 

@@ -87,6 +87,13 @@ def test_a_page_that_names_the_range_keeps_one_of_ones_own() -> None:
     assert "from" not in parse({"from": "2026-09-10"}, NOW).query(range="7d")
 
 
+@pytest.mark.parametrize("value", [" padded ", "x" * 257, "", "a\0b", NONE])
+def test_what_no_address_can_say_has_no_link(value: str) -> None:
+    assert read("").link("/sessions", model=value) is None
+    assert read("").link("/sessions", model=None) == "/sessions?model=%28none%29"
+    assert read("team=x").link("/sessions", model="opus") == "/sessions?team=x&model=opus"
+
+
 def test_a_text_in_a_filter_stays_a_text_in_sql() -> None:
     (condition,) = read("team=x' OR true --").conditions("s")
     assert condition == "s.team = 'x'' OR true --'"

@@ -326,6 +326,12 @@ async def test_a_list_can_be_paged_to_its_end(watched: Pages) -> None:
     assert "Newer" in (await shown(watched, "/security/commands?page=1")).text
 
 
+async def test_the_page_of_one_list_is_not_that_of_another(watched: Pages) -> None:
+    first, second = [await shown(watched, f"/security/refusals{page}") for page in ("", "?page=1")]
+    assert first.rows("failures") == second.rows("failures") != []
+    assert "Newer" not in (await watched.get("/security/permissions?page=1")).text.partition('id="decisions"')[0]
+
+
 async def test_a_list_that_is_longer_than_all_of_its_pages_says_so(tmp_path: Path) -> None:
     """It has 201 pages, of 50 rows."""
     ran = [samples.event(-number, **COMMAND) for number in range(201 * 50 + 1)]
