@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import IO
+from weakref import WeakValueDictionary
 
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from console.errors import AskFault
+from console.places import Places
 
 _MADE_MAX, _EACH_MAX = 3, 3
+_REFUSAL = "{most} of your downloads are not done: wait for one, or cancel it, and try again"
 _IN_MEMORY_BYTES = 1 << 20
 _PIECE_BYTES = 1 << 18
 
@@ -29,9 +31,8 @@ class Downloads:
     def __init__(self, made_max: int = _MADE_MAX, each_max: int = _EACH_MAX) -> None:
         """made_max: files that are written at a time.  each_max: those of a person, from asking to the last byte."""
         self._making = asyncio.Semaphore(made_max)
-        self._of_each: dict[str, asyncio.Lock] = {}
-        self._each_max = each_max
-        self._open: Counter[str] = Counter()
+        self._of_each: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._open = Places(each_max, _REFUSAL)
 
     async def made(self, who: str, make: Callable[[], Awaitable[Response]]) -> Response:
         """A file for somebody, written; or whatever else is made.
@@ -39,7 +40,7 @@ class Downloads:
         Raises: AskFault (429: they have too many; 507: there is no room for it); what `make` does.
         """
         with ExitStack() as held:
-            held.enter_context(self._place(who))
+            held.enter_context(self._open.taken(who))
             file = held.enter_context(tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES))
             # One at a time of each person: who asks slow questions holds up themselves.
             async with self._of_each.setdefault(who, asyncio.Lock()), self._making:
@@ -53,23 +54,6 @@ class Downloads:
                 except OSError as error:
                     raise AskFault(f"there is no room for the file: {error}", reason="disk", status=507) from error
             return _Fetched(made, file, held.pop_all())
-
-    @contextmanager
-    def _place(self, who: str) -> Iterator[None]:
-        if self._open[who] >= self._each_max:
-            raise AskFault(
-                f"{self._each_max} of your downloads are not done: wait for one, or cancel it, and try again",
-                reason="busy",
-                status=429,
-            )
-        self._open[who] += 1
-        try:
-            yield
-        finally:
-            self._open[who] -= 1
-            if not self._open[who]:
-                del self._open[who]
-                self._of_each.pop(who, None)
 
 
 class _Fetched(StreamingResponse):

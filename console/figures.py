@@ -14,7 +14,7 @@ from console import events, shown
 from console.ask import Answer, Visible
 from console.charts import Chart
 from console.errors import AskFault
-from console.filters import NONE, FilterFault, Filters, page_number
+from console.filters import FilterFault, Filters, exactly, page_number
 from console.sections import Cell, Column, Section, Stat, Tab, Table
 from console.web import Visit
 from service.sql import literal
@@ -65,10 +65,8 @@ class Figures:
 
     def behind(self, anchor: str, **values: Any) -> str | None:
         """The list of exactly the rows with these values, of which None is one.  None: no address can say them."""
-        said = {name: None if value is None else str(value) for name, value in values.items()}
-        if self.filters.link(self.path, **said) is None:
-            return None
-        return self.choose(anchor, **{name: NONE if value is None else value for name, value in said.items()})
+        said = exactly({name: None if value is None else str(value) for name, value in values.items()})
+        return None if said is None else self.choose(anchor, **said)
 
     def narrowed(self, columns: Mapping[str, str]) -> list[str]:
         """Conditions: what is chosen of these.  columns: choice → what of an event it is the value of."""

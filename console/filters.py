@@ -118,9 +118,8 @@ class Filters:
 
         Returns: None: no address can say one of them.
         """
-        if all(value is None or (value != NONE and sayable(value)) for value in values.values()):
-            return self.url(path, **{name: NONE if value is None else value for name, value in values.items()})
-        return None
+        said = exactly(values)
+        return None if said is None else self.url(path, **said)
 
     def in_range(self, column: str) -> str:
         """Condition: a time lies in the range."""
@@ -173,6 +172,13 @@ def parse(query: Mapping[str, str], now: datetime) -> Filters:
 def sayable(value: str) -> bool:
     """Whether a parameter of a URL is read as it was written."""
     return 0 < len(value) <= _TEXT_MAX and value == value.strip() and "\0" not in value
+
+
+def exactly(values: Mapping[str, str | None]) -> dict[str, str] | None:
+    """As parameters of a URL, null as NONE. None: no URL can say one of them."""
+    if all(value is None or (value != NONE and sayable(value)) for value in values.values()):
+        return {name: NONE if value is None else value for name, value in values.items()}
+    return None
 
 
 def page_number(text: str, *, first: int, most: int, cure: str) -> int:

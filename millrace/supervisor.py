@@ -22,11 +22,11 @@ from typing import Any, Protocol
 import httpx
 
 from millrace import notes
+from millrace.child import bound
 from millrace.errors import ProcessFault
 from millrace.kafka import Broker
 from millrace.notes import Note
 
-_CHILD = Path(__file__).with_name("child.py")
 _POLL_S = 0.1
 _HEALTH_EVERY_S = 1.0
 _BACKOFF_FIRST_S = 0.5
@@ -88,7 +88,7 @@ class PythonProgram:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-IS", str(_CHILD), str(os.getpid()), sys.executable, *self.arguments],
+                bound(sys.executable, *self.arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

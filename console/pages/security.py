@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from console import risks, shown, usage
+from console import risks, usage
 from console.charts import over_time
 from console.events import WHEN, grouped, named, of_range, since
 from console.figures import (
@@ -28,6 +28,7 @@ from console.figures import (
 )
 from console.filters import NONE
 from console.sections import Cell, Column, Section, Stat, Tab, Table
+from console.shown import NOT_TOLD
 from console.web import Page, Visit
 
 TITLE = "Security"
@@ -247,7 +248,7 @@ def _command_table(page: Figures, id_: str, title: str, rows: Sequence[Row]) -> 
     def cells(row: Row) -> list[Cell]:
         line = row.get("command_line")
         marks = [(name, risks.BY_NAME[name].why) for name in row.get("risks") or ()]
-        command = [Cell(shown.NOT_TOLD if line is None else line, marks=marks)] if "risks" in row else []
+        command = [Cell(NOT_TOLD if line is None else line, marks=marks)] if "risks" in row else []
         return [*command, page.user(row), Cell(row["tool_name"]), Cell(row["decision_source"]), outcome(row["success"])]
 
     command = [Column("Command", "code")] if page.sees("command_line") else []

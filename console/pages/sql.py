@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlencode
@@ -27,7 +26,6 @@ _FILE_ROWS_MAX = 100_000
 # The service itself ends a query before, as it is set by default, and then says so; this only keeps a page from waiting
 # for good.
 _TIMEOUT_S = 40.0
-_RUNNING_MAX = 2
 _SQL_MAX = 100_000
 # What all servers and proxies take as an address.
 _SHARED_MAX = 6000
@@ -102,7 +100,7 @@ async def run(visit: Visit) -> Response:
     sql, limit, choice = _clean(_said(visit, "q")), _limit(_said(visit, "limit")), _choice(visit.form)
     began = time.perf_counter()
     try:
-        with _place(visit):
+        with visit.console.asking.taken(visit.person.id):
             answer = await while_there(visit.request, visit.ask_now(_checked(sql), limit=limit, timeout_s=_TIMEOUT_S))
     except AskFault as fault:
         return await _page(visit, sql, limit, choice, fault=fault)
@@ -117,23 +115,6 @@ async def as_csv(visit: Visit) -> Response:
 async def as_json(visit: Visit) -> Response:
     """The same as JSON."""
     return await _download(visit, json_file)
-
-
-@contextmanager
-def _place(visit: Visit) -> Iterator[None]:
-    """One of the few places that a person has, so that nobody takes all of the store. Raises: AskFault(busy)."""
-    running, id_ = visit.console.asking, visit.person.id
-    if running[id_] >= _RUNNING_MAX:
-        raise AskFault(
-            f"{_RUNNING_MAX} queries of yours still run: cancel one, or wait for it", reason="busy", status=429
-        )
-    running[id_] += 1
-    try:
-        yield
-    finally:
-        running[id_] -= 1
-        if not running[id_]:
-            del running[id_]
 
 
 def shown(answer: Answer, seconds: float, choice: Choice) -> Result:
@@ -227,7 +208,7 @@ async def _page(
 async def _download(visit: Visit, file: Any) -> Response:
     sql = _clean(_said(visit, "q"))
     try:
-        with _place(visit):
+        with visit.console.asking.taken(visit.person.id):
             answer = await visit.ask_now(_checked(sql), limit=_FILE_ROWS_MAX, timeout_s=_TIMEOUT_S)
     except AskFault as fault:
         return await _page(visit, sql, _LIMIT, Choice(), status=400, fault=fault)

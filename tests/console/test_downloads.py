@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from console.app import application
@@ -85,7 +86,7 @@ async def test_a_file_that_nobody_fetches_holds_a_place_of_its_person_and_no_row
     await waiting[2].fetched()
 
 
-async def test_few_files_are_made_at_a_time(pages: Pages) -> None:
+async def test_few_files_are_made_at_a_time(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
     pages.console.downloads = Downloads(made_max=1)
     most = now = 0
     fresh = pages.console.ask.fresh
@@ -99,23 +100,24 @@ async def test_few_files_are_made_at_a_time(pages: Pages) -> None:
         finally:
             now -= 1
 
-    pages.console.ask.fresh = counted  # type: ignore[method-assign]
+    monkeypatch.setattr(pages.console.ask, "fresh", counted)
     found = await asyncio.gather(*(Browser(pages, who).fetched() for who in (ADA, BOB, ADA, BOB)))
     assert {body.count(b"\n") for body in found} == {ROWS + 1}
     assert most == 1
 
 
-async def test_who_asks_slow_questions_holds_up_nobody_else(pages: Pages) -> None:
-    fresh, slow = pages.console.ask.fresh, asyncio.Event()
+async def test_who_asks_slow_questions_holds_up_nobody_else(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh, asked, slow = pages.console.ask.fresh, asyncio.Event(), asyncio.Event()
 
     async def held(actor: Any, *arguments: Any, **named: Any) -> Answer:
         if actor.id == ADA.id:
+            asked.set()
             await slow.wait()
         return await fresh(actor, *arguments, **named)
 
-    pages.console.ask.fresh = held  # type: ignore[method-assign]
+    monkeypatch.setattr(pages.console.ask, "fresh", held)
     waiting = [Browser(pages, ADA) for _ in range(3)]
-    await asyncio.sleep(0.1)
+    await asked.wait()
     assert (await Browser(pages, BOB).fetched()).count(b"\n") == ROWS + 1
     slow.set()
     assert {(await one.fetched()).count(b"\n") for one in waiting} == {ROWS + 1}
