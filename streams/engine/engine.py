@@ -150,7 +150,7 @@ class Engine:
         self._sizes: dict[str, tuple[int, int]] = {}
         self._sized_at: float | None = None
         self._internal: dict[str, Source] = {}
-        self._app.background += [self._audit.run, self._audit.watch]
+        self._app.background += [self._audit.run, self._audit.watch, self._flush]
         if not settings.shadow:
             self._app.background.append(Publication(self._app, self._internal).run)
         self._app.on_partitions_assigned.connect(self._on_assigned)
@@ -331,6 +331,13 @@ class Engine:
     async def settle(self) -> None:
         """Wait until everything sent so far is acknowledged."""
         await self._app.outbox.settle()
+
+    async def _flush(self) -> None:
+        """Have rows written to files now and then that nothing else drives there: a trickle fills no buffer."""
+        while True:
+            await asyncio.sleep(self.settings.flush_interval_s)
+            for table in self._app.stage_tables:
+                table.store.flush()
 
     # -- status -------------------------------------------------------------------
     def _on_assigned(self, *_args: object, **_kwargs: object) -> None:

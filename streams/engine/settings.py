@@ -81,6 +81,8 @@ class EngineSettings:
     compression: Literal["gzip", "snappy", "lz4", "zstd"] | None = "snappy"
     # On the disk a zombie's older copy must not be the only one left before its owner has noticed.
     compaction_lag_ms: int = 3_600_000
+    # A crash takes what is not in files; the changelog is read on from there as long as compaction leaves that record.
+    flush_interval_s: float = 900.0
     # Rows written last, without a read from RocksDB; each partition of each table has its share.
     row_cache_bytes: int = 96 * 1024 * 1024
     # Of all tables and partitions together; what is written and not yet on disk counts against the write buffers.

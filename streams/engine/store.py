@@ -1,4 +1,9 @@
-"""The rows of one table in RocksDB, one database a partition: a prefix of its changelog, stored with its offset."""
+"""The rows of one table in RocksDB, one database a partition: a prefix of its changelog, stored with its offset.
+
+RocksDB's own log is for those who look at a database while its worker runs. A start does not read it: RocksDB puts it
+on whatever files it finds, also where a disk that forgot has taken them back to an older list, and nothing would tell
+of the hole. What stood in it alone is read back from the changelog.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +59,9 @@ class RocksOptions:
         self._write_buffer_bytes = settings.write_buffers_bytes // 4
 
     def open(self, path: Path) -> Any:
-        """The database in this folder, made where there is none."""
+        """The database in this folder as its files are, made where there is none."""
+        for log in path.glob("*.log"):
+            log.unlink()
         options = rocksdict.Options(raw_mode=True)
         options.create_if_missing(True)
         options.set_max_open_files(_OPEN_FILES_MAX)
@@ -184,8 +191,8 @@ class Store(faust_rocksdb.Store):
     def reading_back(self, partitions: Iterable[int]) -> Iterator[None]:
         """Many rows of these partitions come from their changelogs, and nothing else is written to them.
 
-        Without a log of RocksDB's own: what a kill takes are the last rows with the offset that covers them, and the
-        changelog still has them. All is in files before the first write that counts on it. Raises: StateUnwritable.
+        Without RocksDB's log. All is in files before the first write that is logged again, for who looks meanwhile.
+        Raises: StateUnwritable.
         """
         databases: dict[int, Any] = {partition: self._db_for_partition(partition) for partition in partitions}
         unlogged = rocksdict.WriteOptions()
@@ -247,6 +254,13 @@ class Store(faust_rocksdb.Store):
             self.apply_changelog(message.partition, rows.changelog_records((message,)), upto=None)
 
     # -- life cycle ---------------------------------------------------------------
+    def flush(self) -> None:
+        """Have what is in memory written to files, soon. Raises: StateUnwritable."""
+        for partition, database in list(self._dbs.items()):
+            if database.property_int_value("rocksdb.num-entries-active-mem-table"):
+                with self._writing(partition):
+                    database.flush(wait=False)
+
     @contextmanager
     def _watching(self, partition: int) -> Iterator[None]:
         """Raises: StateDamaged for what RocksDB finds damaged only now; the database is made anew when it is opened."""
@@ -324,9 +338,12 @@ class Store(faust_rocksdb.Store):
         self.stale.pop(partition, None)
         self._highest.pop(partition, None)
         if database is not None:
-            # The stock store leaves the LOCK file to the garbage collector.
-            database.flush()
-            database.close()
+            try:
+                with self._writing(partition):
+                    database.flush()
+            except StateUnwritable as error:
+                logger.warning("%s; what is not in files will be read back from the changelog", error)
+            database.close()  # the stock store leaves the LOCK file to the garbage collector
 
     def revoke_partitions(self, table: Any, tps: set[TP]) -> None:
         for tp in tps:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -293,6 +294,21 @@ async def test_a_database_that_is_damaged_in_use_ends_the_worker_and_is_recovere
     assert (await counting.committed())["a"] < 2_000
     worker.start()
     await counting.drain()
+    assert await worker.stop() == 0
+    await counting.check()
+
+
+async def test_rows_of_a_trickle_are_in_files_while_the_worker_runs(pipeline: MakePipeline) -> None:
+    """What is not in files is read back after a kill, as long as Kafka has not compacted where that begins."""
+    counting = pipeline()
+    worker = await ran_once(counting, records=100)
+    worker.wipe()
+    worker.start(flush_interval_s=0.1)
+    await worker.ready()
+    deadline = time.monotonic() + 60
+    while not list(worker.folder.glob("data/**/tables/a-*.db/*.sst")) and time.monotonic() < deadline:
+        await asyncio.sleep(0.05)
+    assert list(worker.folder.glob("data/**/tables/a-*.db/*.sst"))
     assert await worker.stop() == 0
     await counting.check()
 

@@ -53,6 +53,7 @@ def settings_of(options: dict[str, Any]) -> EngineSettings:
         request_timeout_s=max(30.0, options.get("session_timeout_s", 6.0)),
         audit_interval_s=3.0,
         commit_interval_s=options.get("commit_interval_s", 1.0),
+        flush_interval_s=options.get("flush_interval_s", 900.0),
         rebalance_timeout_s=20.0,
     )
 
