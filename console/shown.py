@@ -88,10 +88,10 @@ def change(now: float | None, before: float | None) -> str:
     return f"{'+' if share > 0 else '−'}{abs(share) * 100:.{0 if abs(share) >= 0.1 else 1}f} %"
 
 
-def time(value: str | datetime | None, form: str = "minute") -> Markup:
+def time(value: str | datetime | None, form: str = "minute", *, whole: bool = False) -> Markup:
     """A time as <time>: UTC here, the viewer's zone once app.js has run, UTC on hover.
 
-    form: minute, second; day: a day of UTC, which it is in every zone.
+    form: minute, second; day: a day of UTC, which it is in every zone.  whole: on hover to the last microsecond.
     """
     at = moment(value) if isinstance(value, str) else value
     if at is None:
@@ -100,7 +100,7 @@ def time(value: str | datetime | None, form: str = "minute") -> Markup:
     day, second = at.strftime("%Y-%m-%d"), at.strftime("%Y-%m-%d %H:%M:%S")
     text = {"minute": second[:-3], "second": second, "day": day}[form]
     iso = day if form == "day" else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    title = day if form == "day" else second
+    title = day if form == "day" else at.replace(tzinfo=None).isoformat(" ") if whole else second
     return Markup('<time datetime="{}" data-form="{}" title="{} UTC">{}</time>').format(iso, form, title, text)
 
 

@@ -33,13 +33,14 @@ _CELL_MAX = 2000
 _POINTS_MAX = 500
 _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+_MIDNIGHT = re.compile(r"\d{4}-\d\d-\d\dT00:00:00(\.0+)?Z")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A value as the table shows it.  kind: null, number, bool, text or json; cut: characters that are left out."""
+    """A value as the table shows it.  kind: of it; day: of UTC; cut: characters that are left out."""
 
-    kind: Literal["null", "number", "bool", "text", "json"]
+    kind: Literal["null", "number", "bool", "time", "day", "text", "json"]
     text: str
     cut: int = 0
 
@@ -126,12 +127,13 @@ def shown(answer: Answer, seconds: float, choice: Choice) -> Result:
     if chart is not None:
         rows = [[_scalar(value) for value in row] for row in answer.rows[:_POINTS_MAX]]
         data = {"columns": columns, "numeric": numeric, "rows": rows}
-    cells = [[cell(value) for value in row] for row in answer.rows]
+    days = [_days([row[place] for row in answer.rows]) for place in range(len(columns))]
+    cells = [[cell(value, day=day) for value, day in zip(row, days, strict=True)] for row in answer.rows]
     return Result(columns, numeric, cells, answer.truncated, seconds, chart, x, data)
 
 
-def cell(value: Any) -> Cell:
-    """A JSON value for a table."""
+def cell(value: Any, *, day: bool = False) -> Cell:
+    """A JSON value for a table.  day: a time in it begins one."""
     if value is None:
         return Cell("null", "null")
     if isinstance(value, bool):
@@ -139,6 +141,8 @@ def cell(value: Any) -> Cell:
     if isinstance(value, int | float):
         return Cell("number", str(value))
     text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    if isinstance(value, str) and _TIME.fullmatch(value):
+        return Cell("day" if day else "time", value)
     kind: Literal["text", "json"] = "text" if isinstance(value, str) else "json"
     return Cell(kind, text[:_CELL_MAX], max(0, len(text) - _CELL_MAX))
 
@@ -248,6 +252,11 @@ def _numeric(values: Sequence[Any]) -> bool:
     return bool(there) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in there)
 
 
+def _days(values: Sequence[Any]) -> bool:
+    """Whether all of a column that is there begins a day of UTC."""
+    return all(isinstance(value, str) and _MIDNIGHT.fullmatch(value) for value in values if value is not None)
+
+
 def _scalar(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float) else cell(value).text[:100]
 
@@ -271,7 +280,7 @@ def _chart(answer: Answer, numeric: Sequence[bool], choice: Choice) -> tuple[str
         points.sort(key=lambda point: str(point[0]))
     kind: Literal["bars", "lines"] = "lines" if choice.kind == "lines" or (times and not choice.kind) else "bars"
     labels = ["null" if label is None else str(label) for label, _ in points]
-    whole = times and all("T00:00:00" in label for label in labels)
+    whole = times and _days(labels)
     series = [Series(y, [value for _, value in points])]
     bucket = "day" if whole else "hour"
     return x, Chart(f"{y} by {x}", kind, "count", labels, series, times=times, bucket=bucket)

@@ -219,6 +219,13 @@ def test_a_long_text_is_cut_in_the_table_and_says_so() -> None:
     assert (len(cell("x" * 5000).text), cell("x" * 5000).cut) == (2000, 3000)
 
 
+def test_a_column_of_midnights_is_one_of_days_and_one_with_another_time_is_not() -> None:
+    first, later = "2026-11-02T00:00:00.000000Z", "2026-11-02T00:00:01Z"
+    answer = Answer(("day", "at"), [[first, first], [None, later]], False)
+    kinds = [[one.kind for one in row] for row in shown(answer, 0.1, Choice()).rows]
+    assert kinds == [["day", "time"], ["null", "time"]]
+
+
 def test_a_mark_stands_below_a_fault_in_a_long_line() -> None:
     fault = AskFault("no", reason="bind_error", status=400, line=1, column=101)
     line, mark = excerpt("x" * 100 + "!" + "y" * 100, fault).split("\n")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -106,6 +106,18 @@ def test_every_time_on_every_page_is_of_the_viewers_zone_and_of_utc_on_hover(win
         page = one.go(path)
         assert wrong_times(page) == [], path
         assert re.findall(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d|Time \(UTC\)", page.evaluate(WRITTEN)) == [], path
+
+
+def test_times_in_rows_of_sql_are_of_the_viewers_zone_and_whole_on_hover(window: Callable[..., Window]) -> None:
+    """Files keep what the service said. What begins a day is one of UTC, where a whole column does."""
+    moment = "timestamptz '2026-09-21 14:13:10.000005+00'"
+    sql = f"select {moment} as at, date_trunc('day', {moment}) as day from (select 1)"
+    page = window(**IN_INDIA).go(f"/sql?q={quote(sql)}")
+    page.get_by_role("button", name="Run").click()
+    times = page.locator("#result td time")
+    expect(times).to_have_text(["21 Sept 2026, 19:43:10", "21 Sept 2026"])
+    titles = [one.get_attribute("title") for one in times.all()]
+    assert titles == ["2026-09-21 14:13:10.000005 UTC", "2026-09-21 UTC"]
 
 
 def test_what_keeps_itself_current_never_turns_back_to_utc_nor_takes_away_what_is_typed(
