@@ -55,7 +55,8 @@ def test_the_readme_sums_up_the_runs_of_chaos() -> None:
         return sum(run["faults"].get(name, 0) for run in runs for name in names)
 
     found = re.search(
-        r"The exact runs together: ([\d,]+) records, (\d+) kills, (\d+) zombies and\s+rebalances, (\d+) broker", README
+        r"The exact runs together: ([\d,]+) records, (\d+) kills, (\d+) zombies and\s+rebalances, (\d+)\s+broker",
+        README,
     )
     assert found
     assert [int(number.replace(",", "")) for number in found.groups()] == [
