@@ -15,7 +15,7 @@ from console.charts import Chart, Series, over_time
 from console.download import csv_file, cut_after, lines
 from console.errors import AskFault
 from console.figures import there_are
-from console.filters import DAY, DIMENSIONS, NONE, FilterFault, Filters, joined
+from console.filters import DAY, DIMENSIONS, NONE, FilterFault, Filters, exactly, joined
 from console.shown import count
 from console.web import Page, Visit
 from service.sql import literal, spelled, timestamp
@@ -63,17 +63,19 @@ class Span:
 
 @dataclass(frozen=True)
 class Group:
-    """A team or department.  known: users who were ever active in it, as far as the store goes back."""
+    """A team or department.
+
+    known: users who were ever active in it, as far as the store goes back.  url, only: None: no address can say it.
+    """
 
     name: str
-    value: str | None
     active: int
     known: int
     new: int
     prompts: int
     active_user_s: float
-    url: str
-    only: str
+    url: str | None
+    only: str | None
 
     @property
     def share(self) -> float | None:
@@ -507,12 +509,13 @@ def _spread_chart(answer: Answer) -> Chart:
 def _grouped(answer: Answer, by: str, filters: Filters) -> list[Group]:
     groups = []
     for one in answer.objects():
-        chosen = {by: NONE if one["name"] is None else one["name"]}
+        said = exactly({by: one["name"]})
         groups.append(
             Group(
-                NONE if one["name"] is None else one["name"], one["name"], one["active_users"], one["known_users"],
-                one["new_users"], one["prompts"], one["active_user_s"], filters.url("/sessions", **chosen),
-                filters.url("/adoption", by=by, **{"range": filters.preset, **chosen}),
+                NONE if one["name"] is None else one["name"], one["active_users"], one["known_users"],
+                one["new_users"], one["prompts"], one["active_user_s"],
+                None if said is None else filters.url("/sessions", **said),
+                None if said is None else filters.url("/adoption", by=by, range=filters.preset, **said),
             )
         )  # fmt: skip
     return groups
@@ -529,7 +532,7 @@ def _clients_charts(answer: Answer, filters: Filters) -> list[Chart]:
         rows = [one for one in answer.objects() if one["kind"] == kind]
         note = f"The first {len(rows)} of {count(there_are(rows))}." if there_are(rows) > len(rows) else ""
         labels = [NONE if one["name"] is None else one["name"] for one in rows]
-        links = [filters.url("/sessions", **{kind: label}) for label in labels] if kind in DIMENSIONS else []
+        links = [filters.link("/sessions", **{kind: one["name"]}) for one in rows] if kind in DIMENSIONS else []
         users = [Series("users", [one["users"] for one in rows], links)]
         charts.append(Chart(title, "rank", "count", labels, users, note=note))
     return charts

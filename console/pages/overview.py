@@ -15,10 +15,11 @@ from console import shown, usage
 from console.ask import Answer, Visible, moment
 from console.charts import Chart, Series, Unit
 from console.errors import AskFault
-from console.filters import DAY, DIMENSIONS, HOUR, NONE, Filters, sayable, shown_dimensions
+from console.filters import DAY, DIMENSIONS, HOUR, NONE, Filters, exactly, shown_dimensions
 from console.listing import ONLY
 from console.pages.report import report_url
 from console.told import Cell
+from console.turns import mark
 from console.usage import REPOSITORIES, SPEND, SPLIT, Question, number_of, spans
 from console.web import Page, Visit
 from service.sql import spelled
@@ -146,13 +147,13 @@ async def choices(visit: Visit) -> Response:
     values: dict[str, list[tuple[str, str, int]]] = {one.name: [] for one in dimensions}
     names = await _emails(visit, visible, [row[1] for row in rows if row[0] == "user" and row[1]])
     for dimension, value, count in rows:
-        key = NONE if value is None else value
-        if sayable(key):
+        if said := exactly({dimension: value}):
+            key = said[dimension]
             values[dimension].append((key, names.get(key, shown.short(key, 60)), count))
     # What else the page was asked for stays as it is.
-    said = visit.request.query_params
-    kept = {name: value for name, value in said.items() if name not in {*DIMENSIONS, "range", "from", "to", "of"}}
-    page = said.get("of", "/")
+    query = visit.request.query_params
+    kept = {name: value for name, value in query.items() if name not in {*DIMENSIONS, "range", "from", "to", "of"}}
+    page = query.get("of", "/")
     return visit.render(
         "overview_choices.html",
         dimensions_shown=dimensions,
@@ -289,7 +290,7 @@ class _Drawing:
         """A chart of sums.  names: of ONLY, which says what is summed and leads to the sessions → its series' name."""
         sums = {name: ONLY[name].counts[0] for name in names}
         series = [
-            self._series(called, [float(row.get(sums[name]) or 0) for row in self._rows], ("only", name))
+            self._series(called, [float(row.get(sums[name]) or 0) for row in self._rows], only=name)
             for name, called in names.items()
         ]
         return self._chart(title, unit, series, tuple(sums.values()))
@@ -305,22 +306,23 @@ class _Drawing:
     ) -> Chart:
         """A chart of what events told, which with what they did not tell adds up to the sums of `names`."""
         places = len(self._spans)
-        parts: dict[tuple[str, str | None], list[float]] = {}
+        parts: dict[tuple[str | None, str | None], list[float]] = {}
         for place, told in enumerate(cells):
             for cell in told:
                 if cell.event == event or (unit == "usd" and cell.event in _MONEY):
                     value = cell.cost_usd if unit == "usd" else cell.n
-                    values = parts.setdefault((cell.name or NONE, cell.source), [0.0] * places)
+                    # A source that is empty is none, as DECISION has it.
+                    values = parts.setdefault((cell.name, cell.source or None), [0.0] * places)
                     values[place] += value
         totals = [sum(float(row.get(name) or 0) for name in names) for row in self._rows]
         missing = [max(0.0, total - sum(v[place] for v in parts.values())) for place, total in enumerate(totals)]
-        ordered = sorted(parts, key=lambda key: (-sum(parts[key]), key[0], key[1] or ""))
+        ordered = sorted(parts, key=lambda key: (-sum(parts[key]), key[0] or "", key[1] or ""))
         room = _SERIES_MOST - (1 if any(_matters(value) for value in missing) else 0)
         shown_parts, rest = (ordered, []) if len(ordered) <= room else (ordered[: room - 1], ordered[room - 1 :])
         series = [
-            self._series(called, parts[name, source], (_LEADS_BY[event], called))
+            self._series(NONE if said is None else said, parts[name, source], **{_LEADS_BY[event]: said})
             for name, source in shown_parts
-            for called in (f"{name}: {source}" if source else name,)
+            for said in (f"{name}: {source}" if source else name,)
         ]
         if rest:
             sums = [round(sum(values), 9) for values in zip(*(parts[key] for key in rest), strict=True)]
@@ -329,13 +331,13 @@ class _Drawing:
             series.append(Series(shown.NOT_TOLD, [value if _matters(value) else 0.0 for value in missing]))
         return self._chart(title, unit, series, names, hidden)
 
-    def _series(self, called: str, values: Sequence[float], choice: tuple[str, str]) -> Series:
+    def _series(self, called: str, values: Sequence[float], **choice: str | None) -> Series:
         """choice: what its bars lead to beside their time: a parameter of the list and its value."""
         rounded = [round(value, 9) for value in values]
-        if not sayable(choice[1]):
+        said = exactly(choice)
+        if said is None:
             return Series(called, rounded)
-        whole = self._lists.url(SESSIONS, **dict([choice]))
-        return Series(called, rounded, more=f"&{urlencode([choice])}", whole=whole)
+        return Series(called, rounded, more=f"&{urlencode(said)}", whole=self._lists.url(SESSIONS, **said))
 
     def _chart(self, title: str, unit: Unit, series: Sequence[Series], names: tuple[str, ...], more: str = "") -> Chart:
         now = sum(self._totals.now[name] or 0 for name in names)
@@ -392,7 +394,7 @@ async def _models(visit: Visit, visible: Visible, filters: Filters, totals: Tota
     )
     if cells is None or before is None:
         return None
-    used = {NONE if one["value"] is None else one["value"]: one for one in answer.objects()}
+    used = {one["value"]: one for one in answer.objects()}
     note = "Cost and tokens are of the requests of a model; a session counts for every model that it used."
     return _of_cells(filters, "model", totals, _by_name(cells), _by_name(before), used, note, lists)
 
@@ -406,7 +408,7 @@ async def _repositories(visit: Visit, visible: Visible, filters: Filters, totals
     if cells is None or before is None:
         return None
     now = _by_name(cells)
-    if not now.keys() - {NONE}:
+    if not any(now):
         return Ranking([], 0, "No client told its repository (vcs.repository.name) in this time range.")
     note = (
         "By requests whose client told its repository. Hours do not know it, so it is a filter of the list of sessions "
@@ -422,14 +424,14 @@ async def _before(
     return await _told(visit, visible, earlier, question, await _totals(visit, earlier))
 
 
-def _by_name(cells: Sequence[tuple[Cell, ...]]) -> dict[str, tuple[float, int]]:
+def _by_name(cells: Sequence[tuple[Cell, ...]]) -> dict[str | None, tuple[float, int]]:
     """Cost and tokens of requests, by model or repository."""
-    found: dict[str, tuple[float, int]] = {}
+    found: dict[str | None, tuple[float, int]] = {}
     for told in cells:
         for cell in told:
             if cell.event in _MONEY:
-                cost, tokens = found.get(cell.name or NONE, (0.0, 0))
-                found[cell.name or NONE] = (cost + cell.cost_usd, tokens + cell.tokens)
+                cost, tokens = found.get(cell.name, (0.0, 0))
+                found[cell.name] = (cost + cell.cost_usd, tokens + cell.tokens)
     return found
 
 
@@ -437,14 +439,14 @@ def _of_cells(
     filters: Filters,
     by: str,
     totals: Totals,
-    now: Mapping[str, tuple[float, int]],
-    before: Mapping[str, tuple[float, int]],
-    sessions: Mapping[str, Mapping[str, Any]],
+    now: Mapping[str | None, tuple[float, int]],
+    before: Mapping[str | None, tuple[float, int]],
+    sessions: Mapping[str | None, Mapping[str, Any]],
     note: str,
     lists: Filters,
 ) -> Ranking:
     found = []
-    for name in sorted(now.keys() | before.keys(), key=lambda name: (-now.get(name, (0.0, 0))[0], name)):
+    for name in sorted(now.keys() | before.keys(), key=lambda name: (-now.get(name, (0.0, 0))[0], name or "")):
         cost, tokens = now.get(name, (None, None))
         cost_before, tokens_before = before.get(name, (None, None))
         found.append(
@@ -475,12 +477,12 @@ def _row(
     lists: Filters,
 ) -> Row:
     value = one["value"]
-    key = NONE if value is None else str(value)
+    called = NONE if value is None else value
     whole = totals.now["spend_usd"] or 0
-    linked = by in DIMENSIONS and sayable(key)
-    label = names.get(key) or (shown.short(key) if by == "user" else key)
+    label = names.get(value) or (shown.short(called) if by == "user" else called)
+    said = exactly({by: value})
     return Row(
-        f"by-{by}-{key}",
+        f"by-{by}-{mark(repr(value))}",
         label,
         one["spend_usd"],
         one["spend_usd_before"],
@@ -489,8 +491,8 @@ def _row(
         one["tokens_before"],
         one["sessions"],
         one["sessions_before"],
-        lists.url(SESSIONS, **{by: key}) if linked or (by == REPOSITORY and sayable(key)) else None,
-        filters.url(PATH, **{"by": None if by == _BY else by, by: key}) if linked else None,
+        None if said is None else lists.url(SESSIONS, **said),
+        None if said is None or by not in DIMENSIONS else filters.url(PATH, by=None if by == _BY else by, **said),
     )
 
 

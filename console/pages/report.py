@@ -15,7 +15,7 @@ from console import clock, usage
 from console.ask import Answer, Visible, moment
 from console.download import csv_file
 from console.errors import AskFault
-from console.filters import DAY, DIMENSIONS, HOUR, NONE, FilterFault, Filters, joined
+from console.filters import DAY, DIMENSIONS, HOUR, NONE, FilterFault, Filters, exactly, joined
 from console.shown import NOT_TOLD
 from console.web import Page, Visit
 from service.sql import timestamp
@@ -76,7 +76,7 @@ async def report(visit: Visit) -> Response:
         filters=filters,
         month=month,
         months=_months(now, month),
-        centers=[(NONE, NONE) if name is None else (name, name) for name in centers[:_CENTERS_MAX]],
+        centers=[one["name"] for name in centers[:_CENTERS_MAX] if (one := exactly({"name": name}))],
         centers_max=_CENTERS_MAX if len(centers) > _CENTERS_MAX else None,
         center=filters.values.get("cost_center"),
         last=filters.end - DAY,

@@ -1,17 +1,22 @@
-"""A number in a table of security or reliability leads to as many rows as it says."""
+"""A number leads to as many rows as it says, and nowhere where no address can say what it is of."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
+from html import unescape
 from pathlib import Path
+from urllib.parse import parse_qs, urlencode
 
 import pytest
 import pytest_asyncio
 
+from console.filters import NONE
 from tests.console.conftest import PATIENCE_S, Pages, console_over, pages_of
 from tests.console.handmade import hours_of, pages_over
 from tests.console.incidents import CHAPTERS, HOUR_S, Diary, sessions, shown
 from tests.console.people import person
+from tests.console.test_overview import charts, sums
 from tests.console.test_security import PATHS, kind
 from tests.sinks.query import samples
 
@@ -114,3 +119,101 @@ async def test_a_name_that_no_address_can_say_leads_nowhere(tmp_path: Path) -> N
         assert len(page.rows("skills")) == 4
         (number,) = page.numbers
         assert (await shown(pages, number.href, ROOT)).column("latest", "Name") == ["pdf"]
+
+
+# What teams, models and tools may be called; only of the last two an address can say which of them it is about.
+NAMES = ("x" * 300, " padded ", NONE, "", None, "good")
+SAID = {NONE, "good"}
+NAMED = ("team", "department", "cost_center", "model", "version", "entrypoint")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def named(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages]:
+    """A session of each name, of which everything that has a name has it; with one request, tool call and decision."""
+    records: dict[str, list[dict[str, object]]] = {
+        "sessions": [],
+        "session_hours": [],
+        "user_windows": [],
+        "events": [],
+    }
+    for place, name in enumerate(NAMES):
+        start = samples.T0 - place * samples.HOUR
+        who = {"user_key": f"user-{place}", "team": name, "department": name, "cost_center": name}
+        told = {"model": name, "models": {} if name is None else {name: 1.0}, "app_version": name}
+        told |= {"app_entrypoint": name, "spend_usd": 1.0, "tools": 1, "start_time": start, "last_time": start}
+        session = samples.session(place, **who, **told)
+        records["sessions"].append(session)
+        records["session_hours"] += [{**hour, "api_requests": 1, "accepts": 1} for hour in hours_of(session)]
+        day = samples.T0 - samples.T0 % (24 * samples.HOUR)
+        records["user_windows"].append(samples.user_window(place, grain="day", start=day, **who))
+        said = {"api_request": {"model": name, "cost_usd": 1.0, "vcs_repository_name": name}}
+        said |= {"tool_result": {"tool_name": name}, "tool_decision": {"decision": "accept", "source": name}}
+        for number, (event_name, fields) in enumerate(said.items()):
+            at = {"event_time": start + number, "received_time": start + number, "session_id": session["session_id"]}
+            id_ = f"{place}-{number}"
+            records["events"].append(samples.event(0, event_id=id_, event_name=event_name, **at, **who, **fields))
+    async with pages_over(tmp_path_factory.mktemp("named"), **records) as pages:
+        yield pages
+
+
+def hrefs_with(text: str, *names: str) -> dict[str, set[str]]:
+    """The links of a page that say one of these parameters → the values of these."""
+    links = map(unescape, re.findall(r'href="([^"]+)"', text))
+    said = {link: parse_qs(link.partition("?")[2].partition("#")[0]) for link in links}
+    return {
+        link: {one[name][0] for name in names if name in one} for link, one in said.items() if set(names) & set(one)
+    }
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(f"/?range=7d&by={by}" for by in (*NAMED, "repository")),
+        *(f"/adoption?range=7d&by={by}" for by in ("team", "department", "cost_center")),
+        *(f"/cost?range=7d&by={by}" for by in ("team", "department", "cost_center", "version", "entrypoint")),
+    ],
+)
+async def test_each_value_has_a_line_of_its_own_and_a_link_only_if_an_address_can_say_it(
+    named: Pages, path: str
+) -> None:
+    text = (await named.get(path, ROOT)).text
+    ids = re.findall(r'\sid="([^"]*)"', text)
+    assert len(ids) == len(set(ids))
+    lines = re.findall(r'<tr id="(?:by|group)-[^"]*">\s*<th[^>]*>(?:<(?:a|span)[^>]*>)?([^<]*)', text)
+    assert sorted(map(unescape, lines)) == sorted(name or (NONE if name is None else "") for name in NAMES)
+    links = hrefs_with(text, *NAMED, "repository", "asked", "tool")
+    assert set().union(*links.values()) == SAID
+    for link in links:
+        answer = await named.get(link, ROOT)
+        assert answer.status_code == 200
+        assert not link.startswith("/sessions") or answer.text.count("data-row>") == 1, link
+
+
+async def test_a_decision_of_an_empty_source_is_one_of_none(named: Pages) -> None:
+    """As the list of sessions has it."""
+    text = (await named.get("/?range=7d", ROOT)).text
+    found = sums(charts(text)["Accept and reject decisions"])
+    assert found == {"accept": 2, **{f"accept: {name}": 1 for name in NAMES if name}}
+    (link,) = [link for link, said in hrefs_with(text, "decision").items() if said == {"accept"} and "range=7d" in link]
+    assert (await named.get(link, ROOT)).text.count("data-row>") == 2
+
+
+async def test_only_what_an_address_can_say_is_offered_as_a_filter(named: Pages) -> None:
+    text = (await named.get("/overview/choices?range=7d", ROOT)).text
+    for name in NAMED:
+        (select,) = re.findall(rf'<select name="{name}">(.*?)</select>', text, re.DOTALL)
+        offered = re.findall(r'<option value="([^"]+)">[^<]* \(1\)</option>', select)
+        assert sorted(offered) == sorted(SAID)
+        for value in offered:
+            listed = await named.get(f"/sessions?{urlencode({'range': '7d', name: value})}", ROOT)
+            assert listed.text.count("data-row>") == 1
+
+
+async def test_a_report_is_offered_of_the_cost_centers_that_it_finds(named: Pages) -> None:
+    text = (await named.get("/report?month=2026-09", ROOT)).text
+    (select,) = re.findall(r'<select name="cost_center">(.*?)</select>', text, re.DOTALL)
+    offered = re.findall(r'<option value="([^"]+)">', select)
+    assert sorted(offered) == sorted(SAID)
+    for center in offered:
+        file = await named.get(f"/report.csv?{urlencode({'month': '2026-09', 'cost_center': center})}", ROOT)
+        assert len(re.findall(r"^user,", file.text, re.MULTILINE)) == 1
