@@ -114,13 +114,17 @@ def column(name: str) -> str:
 
 
 def line_columns(visible: Visible) -> str:
-    """What `timeline.items` takes of `events e` in SELECT, so far as the person may see it."""
+    """What `timeline.items` takes of `events e` in SELECT, so far as the person may see it.
+
+    other_texts: whether an event has texts of class content that its name does not tell of; null: not theirs to know.
+    """
     columns = [column(one) for one in COLUMNS if visible.has("events", one)]
     if visible.has("events", "attributes"):
         columns += [f"attributes['{one}'] AS {one}" for one in ("agent_id", "parent_agent_id")]
     told = f"event_name IN ({', '.join(map(literal, sorted(TOLD)))})"
     named = f"(NOT {told} AND {_marked(visible, 'events', _NAMED)})"
-    columns.append(f"{_marked(visible, 'events', _MARKED, 'attributes')} OR {named} AS other_texts")
+    hidden = "false" if visible.has("events", *_MARKED, "attributes") else "NULL::BOOLEAN"
+    columns.append(f"{_marked(visible, 'events', _MARKED, 'attributes')} OR {named} OR {hidden} AS other_texts")
     return ", ".join(columns)
 
 

@@ -282,6 +282,8 @@ def _held(row: Row, beside: Collection[str]) -> tuple[tuple[str, str], ...]:
         # What the event was sent without its span may have.
         if (what in beside or (not column and row.get("other_texts"))) and held.get(what, HELD_BACK) == HELD_BACK:
             held[what] = _length(row, column, "bytes")
+    if row.get("other_texts", False) is None and "other texts" not in held:
+        held["other texts, if there are any"] = _length(row, "", "bytes")
     return tuple(held.items())
 
 

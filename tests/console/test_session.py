@@ -19,6 +19,7 @@ from playwright.sync_api import Page
 from console.pages.session import EVENTS, TURNS, first_text, pretty
 from console.shown import usd
 from schemas import codec, otlp
+from schemas.otlp.content import CONTENT_MARK
 from schemas.roles import DEFAULTS, Condition, Grant, Role
 from schemas.topics import CATALOGUE
 from tests.console.arrivals import request
@@ -568,6 +569,34 @@ async def test_the_texts_of_an_events_spans_are_told_to_all_and_read_by_a_click_
         assert (await pages.post(url, {}, person("analyst", tenant="acme"))).status_code == 403
         assert PRINTED not in (await pages.post(url, {}, person("lead", tenant="acme"))).text
         assert "of the span claude_code.tool" in flat((await pages.post(url, {})).text)
+
+
+@over_sql
+async def test_who_may_not_know_of_other_texts_is_told_of_every_event_that_it_may_have_some(tmp_path: Path) -> None:
+    """And of none that it has: with and without, an event says the same."""
+    notes = ({"note": CONTENT_MARK}, {"note": "short"}, {})
+    events = [event("noted", n, "at_mention", prompt_id="p", attributes=note) for n, note in enumerate(notes)]
+    known, unsure = "Other texts: length not said. To read", "Other texts, if there are any: length not said. To read"
+    reader = Role("reader", (Grant("usage", ("sessions", "events")), Grant("content", ("content",))))
+    records = {"events": events, "sessions": [session("noted", 3)]}
+    async with pages_over(tmp_path, door_telling([], {**DEFAULTS, "reader": reader}.get), **records) as pages:
+
+        async def said(role: str) -> list[tuple[bool, bool]]:
+            """Of each event, in its session and on its own page."""
+            who, path = person(role, tenant="acme"), "/sessions/acme/noted"
+            whole = flat(await text_of(pages, path, who))
+            alone = [flat(await text_of(pages, f"{path}/events/noted-{n}", who)) for n in range(len(notes))]
+            found = [(known in one, unsure in one) for one in alone]
+            assert [whole.count(known), whole.count(unsure)] == [sum(column) for column in zip(*found, strict=True)]
+            return found
+
+        assert await said("viewer") == [(False, True)] * 3
+        assert await said("analyst") == [(True, False), (False, False), (False, False)]
+        page = flat(await text_of(pages, "/sessions/acme/noted", person("reader", tenant="acme")))
+        assert page.count("Read the other texts, if there are any (written to the audit)") == 3
+        page = flat(await text_of(pages, "/sessions/acme/noted"))
+        assert page.count("Read the other texts (written to the audit)") == 1
+        assert "if there are any" not in page
 
 
 @over_sql
