@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -225,6 +225,22 @@ class Page:
     def method(self) -> str:
         """Of HTTP."""
         return "POST" if self.changes else "GET"
+
+
+async def way_back(visit: Visit) -> Response:
+    """To the page above, which has the form: who comes back to the address of one that was refused has none to send."""
+    path, _, query = visit.here.partition("?")
+    above = path.rpartition("/")[0] or "/"
+    return visit.go(f"{above}?{query}" if query else above)
+
+
+def with_ways_back(pages: Sequence[Page]) -> Iterator[Page]:
+    """These, and a way back from each address that only a form has, for whom the page above is for."""
+    yield from pages
+    shown = {page.path: page for page in pages if not page.changes}
+    for page in pages:
+        if page.changes and page.path not in shown:
+            yield replace(shown[page.path.rpartition("/")[0] or "/"], path=page.path, handler=way_back)
 
 
 def _templates(static: Static) -> jinja2.Environment:

@@ -16,9 +16,9 @@ from console.pages import (
     sql,
     start,
 )
-from console.web import Page
+from console.web import Page, with_ways_back
 
-PAGES: tuple[Page, ...] = (
+_PAGES = (
     *signin.PAGES,
     *admin.PAGES,
     *adoption.PAGES,
@@ -34,3 +34,4 @@ PAGES: tuple[Page, ...] = (
     *sql.PAGES,
     *start.PAGES,
 )
+PAGES: tuple[Page, ...] = (*with_ways_back(_PAGES),)

@@ -33,7 +33,7 @@ from console.filters import FilterFault
 from console.listing import listing, state
 from console.timeline import Turn
 from console.turns import NEEDED, Session, line_columns, mark, numbered_sql, outline_sql, parts, spans_sql, texts_sql
-from console.web import SELDOM, TICK, Page, Visit
+from console.web import SELDOM, TICK, Page, Visit, way_back
 from console.wording import HELD_BACK
 from service.sql import literal
 
@@ -374,6 +374,8 @@ async def read(visit: Visit) -> Response:
             return await turn(visit)
         case [_, _, "events", _]:
             return await event(visit)
+        case [_, _, "events", _, "content"]:
+            return await way_back(visit)
     return _unknown(visit)
 
 

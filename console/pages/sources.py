@@ -113,11 +113,6 @@ async def sources(visit: Visit) -> Response:
     )
 
 
-async def rejected_again(visit: Visit) -> Response:
-    """Who comes back to the address of what was rejected has no form to send again, and reads nothing of it."""
-    return visit.go(f"{PATH}?silent={_silent_days(visit.request.query_params.get('silent'))}")
-
-
 def _asked(
     visit: Visit, visible: Visible, now: datetime, days: int, part: str | None
 ) -> dict[str, Coroutine[Any, Any, Any]]:
@@ -313,5 +308,4 @@ def _silent_days(text: str | None) -> int:
 PAGES = (
     Page(PATH, sources),
     Page(f"{PATH}/rejected", sources, changes=True),
-    Page(f"{PATH}/rejected", rejected_again),
 )

@@ -168,11 +168,6 @@ async def make_key(visit: Visit) -> Response:
     return await _page(visit, choice.with_key(text), made=True)
 
 
-async def start_again(visit: Visit) -> Response:
-    """Who comes back to the address of a key that was made has no form to send again."""
-    return visit.go(PATH)
-
-
 async def download(visit: Visit) -> Response:
     """One of the files for a fleet, with the key that the form brings."""
     choice = _with_key(visit)
@@ -325,6 +320,5 @@ PAGES = (
     Page(PATH, start),
     Page(PATH, start_with_key, changes=True),
     Page(f"{PATH}/key", make_key, need="admin", changes=True),
-    Page(f"{PATH}/key", start_again),
     Page(f"{PATH}/file", download, changes=True),
 )

@@ -259,26 +259,26 @@ async def test_without_an_answer_no_use_of_a_key_is_said_to_be_none(plane: Pages
 
 
 async def test_a_role_is_made_granted_revoked_and_deleted(plane: Pages) -> None:
-    answer = await plane.post("/admin/roles/create", {"name": "auditor"}, ROOT)
+    answer = await plane.post("/admin/roles", {"name": "auditor"}, ROOT)
     assert (answer.status_code, answer.headers["location"]) == (303, "/admin/roles/auditor")
     assert "This role gives nothing yet" in (await plane.get("/admin/roles/auditor", ROOT)).text
     rule = "team = 'plat''form' AND cost_center IN ('a', 'b')"
-    form = {"name": "auditor", "class": "content", "dataset": "content", "where": rule}
-    answer = await plane.post("/admin/roles/grant", {**form, "seen": seen(plane, "role", "auditor")}, ROOT)
+    form = {"class": "content", "dataset": "content", "where": rule}
+    answer = await plane.post("/admin/roles/auditor/grant", {**form, "seen": seen(plane, "role", "auditor")}, ROOT)
     assert answer.status_code == 409 or answer.status_code == 400  # content has no cost_center
     assert "no dataset here has such a column" in answer.text
     assert "team = &#39;plat&#39;&#39;form&#39;" in answer.text
     form["where"] = "team = 'plat''form'"
-    answer = await plane.post("/admin/roles/grant", {**form, "seen": seen(plane, "role", "auditor")}, ROOT)
+    answer = await plane.post("/admin/roles/auditor/grant", {**form, "seen": seen(plane, "role", "auditor")}, ROOT)
     assert answer.status_code == 303
     page = (await plane.get("/admin/roles/auditor", ROOT)).text
     assert "<code>team = &#39;plat&#39;&#39;form&#39;</code>" in page
     (spelled,) = (str(one) for one in (await role_of(plane, "auditor")).grants)
-    taken = {"name": "auditor", "grant": spelled, "seen": seen(plane, "role", "auditor")}
-    assert (await plane.post("/admin/roles/revoke", taken, ROOT)).status_code == 303
+    taken = {"grant": spelled, "seen": seen(plane, "role", "auditor")}
+    assert (await plane.post("/admin/roles/auditor/revoke", taken, ROOT)).status_code == 303
     assert (await role_of(plane, "auditor")).grants == ()
-    gone = {"name": "auditor", "seen": seen(plane, "role", "auditor")}
-    answer = await plane.post("/admin/roles/delete", gone, ROOT)
+    gone = {"seen": seen(plane, "role", "auditor")}
+    answer = await plane.post("/admin/roles/auditor/delete", gone, ROOT)
     assert (answer.status_code, answer.headers["location"]) == (303, "/admin/roles")
     assert (await plane.get("/admin/roles/auditor", ROOT)).status_code == 404
     found = await told(plane, "auditor")
@@ -293,35 +293,36 @@ async def role_of(plane: Pages, name: str) -> Role:
 
 
 async def test_a_default_role_is_changed_and_put_back(plane: Pages) -> None:
-    form = {"name": "viewer", "class": "person", "seen": seen(plane, "role", "viewer")}
-    assert (await plane.post("/admin/roles/grant", form, ROOT)).status_code == 303
+    form = {"class": "person", "seen": seen(plane, "role", "viewer")}
+    assert (await plane.post("/admin/roles/viewer/grant", form, ROOT)).status_code == 303
     assert "changed" in (await plane.get("/admin/roles/viewer", ROOT)).text
-    form = {"name": "viewer", "seen": seen(plane, "role", "viewer")}
-    assert (await plane.post("/admin/roles/delete", form, ROOT)).headers["location"] == "/admin/roles/viewer"
+    form = {"seen": seen(plane, "role", "viewer")}
+    assert (await plane.post("/admin/roles/viewer/delete", form, ROOT)).headers["location"] == "/admin/roles/viewer"
     assert await role_of(plane, "viewer") == DEFAULTS["viewer"]
 
 
 @pytest.mark.parametrize(
-    ("action", "form", "words"),
+    ("path", "form", "words"),
     [
-        ("create", {"name": "Auditor"}, "a small letter, then small letters"),
-        ("create", {"name": ""}, "a small letter, then small letters"),
-        ("create", {"name": HOSTILE}, "a small letter, then small letters"),
-        ("create", {"name": "viewer"}, "there is a role viewer already"),
-        ("grant", {"name": "viewer", "class": "secrets"}, "there is no class &#39;secrets&#39;"),
-        ("grant", {"name": "viewer", "class": "usage", "dataset": "nothing"}, "there is no dataset &#39;nothing&#39;"),
-        ("grant", {"name": "viewer", "class": "usage", "where": "1 = 1"}, "where a column was expected"),
-        ("grant", {"name": "viewer", "class": "usage", "where": HOSTILE}, "cannot be read at character 1"),
-        ("grant", {"name": "viewer", "class": "usage"}, "has this grant already"),
-        ("grant", {"name": "admin", "class": "usage"}, "the role admin cannot be changed"),
-        ("revoke", {"name": "viewer", "grant": "content on every open dataset"}, "there is no such grant any more"),
-        ("delete", {"name": "analyst"}, "there is no role analyst to delete"),
+        ("", {"name": "Auditor"}, "a small letter, then small letters"),
+        ("", {"name": ""}, "a small letter, then small letters"),
+        ("", {"name": HOSTILE}, "a small letter, then small letters"),
+        ("", {"name": "viewer"}, "there is a role viewer already"),
+        ("/viewer/grant", {"class": "secrets"}, "there is no class &#39;secrets&#39;"),
+        ("/viewer/grant", {"class": "usage", "dataset": "nothing"}, "there is no dataset &#39;nothing&#39;"),
+        ("/viewer/grant", {"class": "usage", "where": "1 = 1"}, "where a column was expected"),
+        ("/viewer/grant", {"class": "usage", "where": HOSTILE}, "cannot be read at character 1"),
+        ("/viewer/grant", {"class": "usage"}, "has this grant already"),
+        ("/admin/grant", {"class": "usage"}, "the role admin cannot be changed"),
+        ("/viewer/revoke", {"grant": "content on every open dataset"}, "there is no such grant any more"),
+        ("/analyst/delete", {}, "there is no role analyst to delete"),
     ],
 )
 async def test_a_change_that_makes_no_sense_says_why_at_its_form(
-    plane: Pages, action: str, form: dict[str, str], words: str
+    plane: Pages, path: str, form: dict[str, str], words: str
 ) -> None:
-    answer = await plane.post(f"/admin/roles/{action}", {"seen": seen(plane, "role", form["name"]), **form}, ROOT)
+    role = path.split("/")[1] if path else form["name"]
+    answer = await plane.post(f"/admin/roles{path}", {"seen": seen(plane, "role", role), **form}, ROOT)
     assert answer.status_code == 400
     assert words in answer.text
     assert 'role="alert"' in answer.text
@@ -329,10 +330,10 @@ async def test_a_change_that_makes_no_sense_says_why_at_its_form(
 
 
 async def test_two_admins_do_not_undo_each_others_change_of_a_role(plane: Pages) -> None:
-    await plane.post("/admin/roles/create", {"name": "shared"}, ROOT)
+    await plane.post("/admin/roles", {"name": "shared"}, ROOT)
     stale = seen(plane, "role", "shared")
-    grants = [{"name": "shared", "class": cls, "seen": stale} for cls in ("usage", "person", "detail")]
-    answers = await asyncio.gather(*(plane.post("/admin/roles/grant", one, ROOT) for one in grants))
+    grants = [{"class": cls, "seen": stale} for cls in ("usage", "person", "detail")]
+    answers = await asyncio.gather(*(plane.post("/admin/roles/shared/grant", one, ROOT) for one in grants))
     assert sorted(one.status_code for one in answers) == [303, 409, 409]
     lost = next(one for one in answers if one.status_code == 409)
     assert "role shared was changed meanwhile" in lost.text
@@ -343,21 +344,21 @@ async def test_two_admins_do_not_undo_each_others_change_of_a_role(plane: Pages)
     stale = seen(plane, "role", "shared")
     await role_changes.delete(*where(plane), ELSEWHERE, "shared")
     await role_changes.create(*where(plane), ELSEWHERE, "shared")
-    answer = await plane.post("/admin/roles/grant", {"name": "shared", "class": "content", "seen": stale}, ROOT)
+    answer = await plane.post("/admin/roles/shared/grant", {"class": "content", "seen": stale}, ROOT)
     assert answer.status_code == 409
     assert "by somebody else" in answer.text
     for value in ("", "x", "-1", "9" * 30):
-        form = {"name": "shared", "class": "content", "seen": value}
-        assert (await plane.post("/admin/roles/grant", form, ROOT)).status_code == 409
+        form = {"class": "content", "seen": value}
+        assert (await plane.post("/admin/roles/shared/grant", form, ROOT)).status_code == 409
     await eventually(lambda: role_changes.all_of(plane.console.control)["shared"] == Role("shared", (), 1))
 
 
 async def test_an_admin_of_one_tenant_sees_roles_and_changes_none(plane: Pages) -> None:
     page = (await plane.get("/admin/roles/viewer", ACME)).text
     assert "only an admin of all changes them" in page
-    assert "/admin/roles/grant" not in page
-    for action in ("create", "grant", "revoke", "delete"):
-        assert (await plane.post(f"/admin/roles/{action}", {"name": "mine"}, ACME)).status_code == 403
+    assert "/admin/roles/viewer/grant" not in page
+    for path in ("", "/mine/grant", "/mine/revoke", "/mine/delete"):
+        assert (await plane.post(f"/admin/roles{path}", {"name": "mine"}, ACME)).status_code == 403
     assert "mine" not in role_changes.all_of(plane.console.control)
 
 
@@ -627,8 +628,8 @@ async def test_what_kafka_does_not_take_is_not_done_and_says_so(plane: Pages, ka
             assert answer.status_code == 502
             assert "Nothing is changed: topic" in answer.text
             assert not KEY.search(answer.text)
-            form = {"name": "viewer", "class": "person", "seen": "0"}
-            assert (await there.post("/admin/roles/grant", form, ROOT)).status_code == 502
+            form = {"class": "person", "seen": "0"}
+            assert (await there.post("/admin/roles/viewer/grant", form, ROOT)).status_code == 502
         assert console.control.keys() == []
     finally:
         await console.control.stop()

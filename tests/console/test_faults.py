@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from console.pages import PAGES
+from console.web import way_back
 from sinks.query.runner import Limits
 from tests.console.conftest import GONE, Pages, console_over, pages_of
 from tests.sinks.query.conftest import served
@@ -18,13 +19,14 @@ from tests.sinks.query.conftest import served
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TEMPLATES = Path(__file__).parents[2] / "console" / "templates"
-# Files, parts of pages, pages of who is not signed in; and those that ask nothing, show nothing without an answer or
-# only lead to others.
+# Files, parts of pages, pages of who is not signed in; and those that ask nothing or show nothing without an answer.
 OTHERS = re.compile(
-    r".*\.csv|/signin.*|/overview/choices|/start/key|/sources/rejected|/sql|/sessions/.*"
+    r".*\.csv|/signin.*|/overview/choices|/sql|/sessions/.*"
     r"|/admin|/admin/(keys.*|roles.*|policies)"
 )
-PATHS = sorted({one.path for one in PAGES if one.method == "GET" and not OTHERS.fullmatch(one.path)})
+PATHS = sorted(
+    one.path for one in PAGES if one.method == "GET" and one.handler is not way_back and not OTHERS.fullmatch(one.path)
+)
 BY_ITSELF, BY_HAND = "asked again by itself", "Reload the page"
 VOID = frozenset(("input", "meta", "link", "br", "hr", "img"))
 

@@ -146,7 +146,7 @@ async def test_the_address_of_rejected_records_leads_back_to_the_sources_and_rea
     HEARD.clear()
     answer = await health.get("/sources/rejected?silent=14")
     assert (answer.status_code, answer.headers["location"]) == (303, "/sources?silent=14")
-    assert (await health.get("/sources/rejected?silent=2")).status_code == 400
+    assert (await health.get("/sources?silent=2")).status_code == 400
     assert HEARD == []
 
 

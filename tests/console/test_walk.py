@@ -18,6 +18,7 @@ from playwright.sync_api import Error as BrowserError
 
 from console.pages import PAGES
 from console.people import Person
+from console.web import way_back
 from tests.console.browser import Window
 from tests.console.conftest import Fed
 from tests.console.hostile import HOSTILE
@@ -49,12 +50,14 @@ CHOSEN = {
         "event": f"{SESSION}/events/{{event}}",
     },
 }
-ROUTES = sorted({page.path for page in PAGES if not page.changes and page.need != "nobody"})
+ROUTES = sorted(
+    {page.path for page in PAGES if not page.changes and page.need != "nobody" and page.handler is not way_back}
+)
 # Each with a time in which something happened.
 PLACES = {
     path.strip("/").replace("/", "-") or "overview": f"{path}?range=30d" for path in ROUTES if "{" not in path
 } | {name: path for route in ROUTES if "{" in route for name, path in CHOSEN[route].items()}
-LEADS_ON = {"/admin", "/admin/keys/create", "/admin/keys/rotate", "/sources/rejected", "/start/key"}
+LEADS_ON = {"/admin"}
 """Those that lead to another page."""
 ADMIN, VIEWER = person("admin"), person("viewer", tenant="hostile")
 PUSH = "() => { const box = document.createElement('div'); box.style.height = '500px'; document.body.prepend(box); }"

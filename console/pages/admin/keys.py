@@ -118,11 +118,6 @@ async def revoke(visit: Visit) -> Response:
     return await or_again(make(), lambda fault, status: _page(visit, fault=fault, status=status))
 
 
-async def show_again(visit: Visit) -> Response:
-    """Who comes back to the address of a key that was made has no form to send again."""
-    return visit.go("/admin/keys")
-
-
 def _chosen(visit: Visit) -> KeyRecord:
     key = keyring.found(plane(visit), text(visit, "id"))
     if not visit.mine(key.tenant):  # whose it is, is not theirs to know
@@ -215,8 +210,6 @@ async def _used(visit: Visit, listed: Iterable[KeyRecord]) -> dict[str, datetime
 PAGES = (
     Page("/admin/keys", show, need="admin"),
     Page("/admin/keys/create", create, need="admin", changes=True),
-    Page("/admin/keys/create", show_again, need="admin"),
     Page("/admin/keys/rotate", rotate, need="admin", changes=True),
-    Page("/admin/keys/rotate", show_again, need="admin"),
     Page("/admin/keys/revoke", revoke, need="admin", changes=True),
 )

@@ -104,7 +104,7 @@ async def revoke(visit: Visit) -> Response:
 
 async def _regranted(visit: Visit, change: Callable[..., Awaitable[Role]], which: Callable[[str], Grant]) -> Response:
     """One grant of a role is changed.  which: of a role's name, it."""
-    name = text(visit, "name")
+    name = visit.request.path_params["name"]
 
     async def make() -> Response:
         one, seen = which(name), stamp(visit)
@@ -118,7 +118,7 @@ async def _regranted(visit: Visit, change: Callable[..., Awaitable[Role]], which
 
 async def delete(visit: Visit) -> Response:
     """A role ends, or is again as it comes."""
-    name = text(visit, "name")
+    name = visit.request.path_params["name"]
 
     async def make() -> Response:
         seen = stamp(visit)
@@ -199,9 +199,9 @@ async def _one(visit: Visit, name: str, fault: str = "", status: int = 200) -> R
 
 PAGES = (
     Page("/admin/roles", show, need="admin"),
-    Page("/admin/roles/create", create, need="root", changes=True),
-    Page("/admin/roles/grant", grant, need="root", changes=True),
-    Page("/admin/roles/revoke", revoke, need="root", changes=True),
-    Page("/admin/roles/delete", delete, need="root", changes=True),
+    Page("/admin/roles", create, need="root", changes=True),
     Page("/admin/roles/{name}", show_one, need="admin"),
+    Page("/admin/roles/{name}/grant", grant, need="root", changes=True),
+    Page("/admin/roles/{name}/revoke", revoke, need="root", changes=True),
+    Page("/admin/roles/{name}/delete", delete, need="root", changes=True),
 )
