@@ -253,9 +253,9 @@ def _command_table(page: Figures, id_: str, title: str, rows: Sequence[Row]) -> 
 
     command = [Column("Command", "code")] if page.sees("command_line") else []
     columns = (*command, Column("User"), Column("Tool"), Column("Permitted by"), Column("Outcome"))
-    chosen = bool(page.chosen) or id_ == "risky"
-    empty = "No such command ran in this time range." if chosen else _NO_COMMANDS
-    return page.listing(id_, title, columns, rows, cells, empty=empty)
+    first = id_ == "risky"  # of the overview, which has the first ones alone
+    empty = "No such command ran in this time range." if page.chosen or first else _NO_COMMANDS
+    return page.listing(id_, title, columns, rows, cells, empty=empty, paged=not first)
 
 
 def _groups(page: Figures, seen: bool) -> str:

@@ -330,6 +330,9 @@ async def test_the_page_of_one_list_is_not_that_of_another(watched: Pages) -> No
     first, second = [await shown(watched, f"/security/refusals{page}") for page in ("", "?page=1")]
     assert first.rows("failures") == second.rows("failures") != []
     assert "Newer" not in (await watched.get("/security/permissions?page=1")).text.partition('id="decisions"')[0]
+    for path in PATHS:
+        paged = (await watched.get(f"{path}?page=1")).text.count(">Newer<")
+        assert paged == (path not in ("/security", "/reliability/versions")), path  # which have no list of pages
 
 
 async def test_a_list_that_is_longer_than_all_of_its_pages_says_so(tmp_path: Path) -> None:
