@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -29,7 +30,7 @@ from tests.console.handmade import HOSTILE, door_telling, hours_of, pages_over
 from tests.console.people import person
 from tests.console.proof.truth import Truth
 from tests.e2e import truth
-from tests.e2e.requests import Sender, dated, load
+from tests.e2e.requests import Recorded, Sender, dated, load
 from tests.e2e.stack import eventually
 from tests.schemas.otlp import requests as otlps
 from tests.sinks.query import samples
@@ -888,6 +889,33 @@ def test_a_session_appears_and_grows_by_itself_and_keeps_what_is_open(
     assert id_ in page.url
     assert shown.inner_text() == text
     assert page.locator("#drawer .entry > details[open]").count() == 1
+
+
+@pytest.mark.slow
+def test_json_that_was_opened_stays_below_content_that_came_later_with_a_span(
+    fed: Fed, window: Callable[..., Window]
+) -> None:
+    tenant, id_, ports, now_ns = "belated", str(uuid.uuid4()), fed.stack.ports, time.time_ns()
+    ids = {"session.id": id_, "user.id": "u", "request_id": "r1"}
+    log = otlps.log(ids | {"event.name": "api_request", "model": "opus"}, timeUnixNano=str(now_ns))
+    times = {"startTimeUnixNano": str(now_ns), "endTimeUnixNano": str(now_ns + 10**6)}
+    span = otlps.span(ids | {"an.unknown.note": NOTE}, "claude_code.llm_request", **times)
+    resource = {"service.name": "claude-code"}
+    with Sender(ports["GATEWAY_GRPC"], ports["GATEWAY_HTTP"], fed.stack.key(tenant)) as sender:
+        sender.send(Recorded("http", "logs", "json", otlps.as_json(otlps.logs(log, resource=resource))))
+        page = window().go(f"/sessions?tenant={tenant}")
+        page.locator("tr[data-row] a").first.click()
+        entry = page.locator("#drawer .entry").first
+        entry.locator("summary").first.click()
+        shown = entry.locator(".json code")
+        shown.wait_for()
+        text = shown.inner_text()
+        assert entry.locator(".content").count() == 0
+        sender.send(Recorded("http", "traces", "json", otlps.as_json(otlps.spans(span, resource=resource))))
+    entry.get_by_role("button", name="Read the other texts (written to the audit)").wait_for()
+    assert shown.all_inner_texts() == [text]
+    places = "one => [...one.querySelectorAll('.content, .json')].map(place => place.className)"
+    assert entry.locator(".entry-body").evaluate(places) == ["content", "json"]
 
 
 # Whether just the events with these numbers are shown, in their order.
