@@ -111,6 +111,12 @@ async def test_a_number_leads_to_as_many_rows_as_it_says(alike: Pages, path: str
     assert bool(behind) == (path not in WITHOUT)
 
 
+@pytest.mark.parametrize("path", [*PATHS, "/?by=user", "/cost?by=user"])
+async def test_no_two_rows_have_one_id_though_two_tenants_name_their_users_alike(alike: Pages, path: str) -> None:
+    ids = re.findall(r'\sid="([^"]*)"', (await alike.get(path, ROOT)).text)
+    assert sorted(ids) == sorted(set(ids))
+
+
 async def test_a_name_that_no_address_can_say_leads_nowhere(tmp_path: Path) -> None:
     names = ("", " padded ", "x" * 300, "pdf")
     events = [samples.event(-place, event_name="skill_activated", skill_name=name) for place, name in enumerate(names)]
