@@ -489,13 +489,13 @@ async def latency(visit: Visit) -> Response:
 
     def first_tokens() -> Section:
         rows = traced["first"].objects() if traced else first_by_time
-        models = list(dict.fromkeys(row["model"] or NONE for row in rows))
+        models = list(dict.fromkeys(row["model"] for row in rows))
         cut = f"The first {len(models)} of {count(there_are(rows))} models." if there_are(rows) > len(models) else ""
         charts = []
         for place, title in enumerate(("Time to first token, median", "Time to first token, 95 % within")):
-            at: dict[str, dict[str, float]] = {}
+            at: dict[str, dict[str | None, float]] = {}
             for row in rows:
-                at.setdefault(row["start"], {})[row["model"] or NONE] = row["first"][place]
+                at.setdefault(row["start"], {})[row["model"]] = row["first"][place]
             charts.append(replace(lines(title, filters, list(at.items()), models), note=cut))
         by_model = traced["models"].objects() if traced else found["requests"].objects()
         of_model = [row for row in by_model if row["first_n"] and row["model"] is not None]
@@ -530,7 +530,9 @@ _NO_FIRST = (
 )
 
 
-def lines(title: str, filters: Filters, rows: Sequence[tuple[str, Mapping[str, Any]]], names: Sequence[str]) -> Chart:
+def lines(
+    title: str, filters: Filters, rows: Sequence[tuple[str, Mapping[Any, Any]]], names: Sequence[str | None]
+) -> Chart:
     """A chart of times in ms, a line for each name; where nothing was measured there is a gap, no zero.
 
     Args: rows: ISO time of a bucket, name → ms.
@@ -541,7 +543,9 @@ def lines(title: str, filters: Filters, rows: Sequence[tuple[str, Mapping[str, A
         assert start is not None, "a bucket has a start"
         at[start.astimezone(UTC)] = values
     buckets: Sequence[datetime] = filters.buckets()
-    series = [Series(name, [at.get(start, {}).get(name) for start in buckets]) for name in names]
+    series = [
+        Series(NONE if name is None else name, [at.get(start, {}).get(name) for start in buckets]) for name in names
+    ]
     labels = [spelled(start) for start in buckets]
     return Chart(title, "lines", "ms", labels, series, times=True, bucket=filters.bucket)
 

@@ -133,6 +133,18 @@ async def test_requests_and_the_time_to_their_first_token_have_percentiles_by_mo
     assert "Time to first token, median" in page.text
 
 
+async def test_requests_without_a_model_share_no_line_with_one_that_is_called_so(tmp_path: Path) -> None:
+    request = {"event_name": "api_request", "duration_ms": 1000}
+    events = [
+        samples.event(-450, model=None, ttft_ms=100, **request),
+        samples.event(-440, model="(none)", ttft_ms=900, **request),
+    ]
+    async with pages_over(tmp_path, events=events) as pages:
+        text = (await shown(pages, "/reliability/latency")).text
+    found = re.findall(r'"name": "\(none\)", "values": \[[^]]*?(\d+)\.0', text)
+    assert sorted(found) == ["100", "100", "900", "900"], "two lines in each of two charts"
+
+
 async def test_without_times_to_the_first_token_it_says_how_to_get_them(watched: Pages) -> None:
     page = await shown(watched, "/reliability/latency?from=2020-01-01&to=2020-01-02")
     assert "CLAUDE_CODE_ENHANCED_TELEMETRY_BETA=1" in page.text
