@@ -85,7 +85,7 @@ async def session(visit: Visit) -> Response:
         chosen=chosen,
         not_here=bool(chosen) and isinstance(outline, list) and all(one.numbers["chosen"] is None for one in turns),
         chosen_json=await _chosen_json(visit, found, chosen, turns),
-        drawer=visit.request.headers.get("hx-target") == "drawer",
+        drawer=visit.request.headers.get("hx-target") == "in-drawer",
         **_for_events(visible, found),
     )
 

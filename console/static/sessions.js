@@ -11,19 +11,22 @@
   const load = (url, target, select) =>
     window.htmx.ajax("GET", url, { source: target, target, select, swap: "innerHTML" }).catch(() => {});
 
-  // The drawer. Its history is kept here: back closes it, and the list stays as it was.
+  // The drawer. Its history is kept here: back closes it, and the list stays as it was. Each answer has a place of its
+  // own, which goes when another is asked for or the drawer is closed: nothing waits for an answer that nobody wants.
   function show(url) {
     const box = drawer();
     shown = url;
     box.hidden = false;
     markRow();
-    box.innerHTML = '<p class="faint" role="status">Loading…</p>';
-    return load(url, box, "#session").then(() => {
-      if (box.hidden || shown !== url) return;
-      if (!box.querySelector("#session")) box.innerHTML = '<p class="fault" role="alert"><strong>No answer.</strong> This session cannot be shown now; close it and try again.</p><p><a class="button quiet small" href="/sessions" data-close>Close</a></p>';
-      (box.querySelector("[data-focus]") || box).focus({ preventScroll: true });
+    box.innerHTML = '<div id="in-drawer"><p class="faint" role="status">Loading…</p></div>';
+    const place = box.firstElementChild;
+    place.addEventListener("htmx:beforeSwap", (event) => { if (!place.isConnected) event.preventDefault(); });
+    load(url, place, "#session").then(() => {
+      if (!place.isConnected) return;
+      if (!place.querySelector("#session")) place.innerHTML = '<p class="fault" role="alert"><strong>No answer.</strong> This session cannot be shown now; close it and try again.</p><p><a class="button quiet small" href="/sessions" data-close>Close</a></p>';
+      (place.querySelector("[data-focus]") || box).focus({ preventScroll: true });
       box.scrollTop = 0;
-      seen(box);
+      seen(place);
     });
   }
 
@@ -81,9 +84,11 @@
       event.preventDefault();
       if (link) opener = row?.id ?? null;
       const to = (link || inside).href;
-      pushed += 1;
-      history.pushState({ drawer: pushed }, "", to);
-      at = page();
+      if (to !== location.href) {
+        pushed += 1;
+        history.pushState({ drawer: pushed }, "", to);
+        at = page();
+      }
       show(to);
       return;
     }

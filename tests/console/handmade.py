@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import uvicorn
+
+from console.app import application
 from schemas.roles import DEFAULTS, FindRole
 from service.audit import KEY_USE
 from sinks.protocol import Batch
@@ -15,6 +21,7 @@ from tests.console.conftest import KEPT_S, Pages, pages_and_store
 from tests.sinks.query import samples
 from tests.sinks.query.conftest import DOOR, KEYS
 
+START_S = 60.0
 # Tried in every field that comes from outside.
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)></script>&lt;"
 
@@ -75,3 +82,24 @@ async def pages_over(folder: Path, door: Door = DOOR, **records: Sequence[Mappin
     async with pages_and_store(folder, door, kept_s=KEPT_S) as (pages, store):
         await store.write(batches(records))
         yield pages
+
+
+@contextmanager
+def listening(folder: Path, **records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The address of such a console, for browsers: it runs in a thread of its own."""
+    told: Future[uvicorn.Server] = Future()
+
+    async def serve(listener: socket.socket) -> None:
+        async with pages_over(folder, **records) as pages:
+            server = uvicorn.Server(uvicorn.Config(application(pages.console), log_level="warning", ws="none"))
+            told.set_result(server)
+            await server.serve(sockets=[listener])
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        served = pool.submit(asyncio.run, serve(listener))
+        server = told.result(timeout=START_S)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            served.result()

@@ -1,0 +1,130 @@
+"""What a page says while its answer is on the way, when it was refused one, and when it gets none any more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect
+
+from tests.console.browser import Window
+from tests.console.conftest import SECRET
+from tests.console.handmade import hours_of, listening
+from tests.console.people import person
+from tests.console.well import TWO_FRAMES
+from tests.sinks.query import samples
+
+pytestmark = pytest.mark.slow
+
+ADMIN = person("admin")
+WIDE = {"width": 1280, "height": 900}
+FIRST, SECOND, LONG = "the first", "the second", "the long one"
+"""Sessions, as the list shows them: the latest first."""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a console over three sessions that are open; the prompt of each can be read."""
+    sessions, events, content = [], [], []
+    for place, (id_, count) in enumerate({FIRST: 2, SECOND: 2, LONG: 450}.items()):
+        at = samples.T0 - (place + 1) * samples.HOUR
+        sessions.append(
+            samples.session(0, session_id=id_, start_time=at, last_time=samples.T0 - samples.SECOND, spend_usd=1.0)
+        )
+        for number in range(count):
+            name = "api_request" if number else "user_prompt"
+            events.append(
+                samples.event(0, event_id=f"{id_} {number}", session_id=id_, prompt_id="p", event_name=name)
+                | {"event_time": at + number * samples.SECOND, "event_sequence": number, "prompt_length": 9}
+            )
+        content.append(samples.content(0, event_id=f"{id_} 0", session_id=id_, event_time=at, text=f"do {id_}"))
+    hours = [hour for one in sessions for hour in hours_of(one)]
+    folder = tmp_path_factory.mktemp("waiting")
+    with listening(folder, sessions=sessions, session_hours=hours, events=events, content=content) as base:
+        yield base
+
+
+@pytest.fixture
+def window(base: str, browser: Browser) -> Iterator[Callable[..., Window]]:
+    """As that of the running stack."""
+    opened: list[Window] = []
+
+    def open_(**options: object) -> Window:
+        opened.append(Window(browser, base, SECRET, ADMIN, **{"viewport": WIDE, **options}))
+        return opened[-1]
+
+    yield open_
+    for one in opened:
+        one.context.close()
+        assert one.complaints == []
+
+
+def held(page: Page, url: str) -> list[Route]:
+    """Requests for such addresses from now on: they wait until the test lets them go on."""
+    waiting: list[Route] = []
+    page.route(url, lambda route: waiting.append(route))
+    return waiting
+
+
+# The drawer
+
+
+def listed(window: Callable[..., Window]) -> Page:
+    """The list of sessions, paused."""
+    page = window().go("/sessions?range=7d")
+    page.get_by_role("button", name="Pause").click()
+    return page
+
+
+def shows(page: Page, id_: str) -> None:
+    """The drawer shows this session, and who uses a keyboard is in it."""
+    title = page.locator("#drawer").get_by_role("heading", name=f"Session {id_}", level=2)
+    expect(title).to_be_focused()
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+@pytest.mark.parametrize("first_answer", [0, 1])
+def test_of_two_sessions_that_are_asked_for_the_drawer_shows_the_last(
+    window: Callable[..., Window], first_answer: int
+) -> None:
+    page = listed(window)
+    waiting = held(page, "**/sessions/acme/**")
+    for row in (0, 1):
+        page.locator("a[data-drawer]").nth(row).click()
+        expect(page.locator("tr[data-row]").nth(row)).to_have_class("chosen")
+    expect(page.locator("#drawer")).to_have_text("Loading…")
+    for place in (first_answer, 1 - first_answer):
+        with page.expect_response(lambda answer: "/sessions/acme/" in answer.url) as answer:
+            waiting[place].continue_()
+        answer.value.finished()
+        page.evaluate(TWO_FRAMES)
+        expect(page.locator("#drawer")).not_to_contain_text("No answer")
+    shows(page, SECOND)
+    expect(page).to_have_title(f"Session {SECOND} · Millrace")
+
+
+def test_a_double_click_opens_one_session_which_one_step_back_closes(window: Callable[..., Window]) -> None:
+    page = listed(window)
+    waiting = held(page, "**/sessions/acme/**")
+    page.locator("a[data-drawer]").first.dblclick()
+    expect(page.locator("#drawer")).to_have_text("Loading…")
+    for one in waiting:
+        one.continue_()
+    shows(page, FIRST)
+    page.go_back()
+    expect(page.locator("#drawer")).to_be_hidden()
+    assert page.url.endswith("/sessions?range=7d")
+
+
+def test_an_answer_for_a_drawer_that_was_closed_is_not_put_into_it(window: Callable[..., Window]) -> None:
+    page = listed(window)
+    waiting = held(page, "**/sessions/acme/**")
+    page.locator("a[data-drawer]").first.click()
+    expect(page.locator("#drawer")).to_have_text("Loading…")
+    page.keyboard.press("Escape")
+    expect(page.locator("#drawer")).to_be_hidden()
+    with page.expect_response(lambda answer: "/sessions/acme/" in answer.url) as answer:
+        waiting[0].continue_()
+    answer.value.finished()
+    page.evaluate(TWO_FRAMES)
+    expect(page.locator("#drawer")).to_be_empty()
