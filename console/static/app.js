@@ -110,6 +110,10 @@
       !(node instanceof Element && node.closest("[data-chart]") && node.closest("[data-chart]") !== node);
   }
 
+  // What is said of a request of a person's that has no answer; status: 0 where none came.
+  window.millraceUnanswered = (status) =>
+    status ? `The console refused this (${status}); reload the page` : "The console cannot be reached; try again";
+
   // A page that cannot keep itself up to date must not look as if it did. The box is always there, as that of say().
   let answered = new Date();
   function stale(failed) {

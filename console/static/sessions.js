@@ -131,8 +131,13 @@
       });
     }
   }, true);
-  document.addEventListener("htmx:afterSwap", (event) => {
-    if (event.target instanceof Element && event.target.matches(".texts")) event.target.dataset.filled = "";
+  // Content that was asked for, or why it is not shown.
+  document.addEventListener("htmx:afterRequest", ({ target, detail }) => {
+    if (!(target instanceof Element) || !target.matches("[data-content]")) return;
+    detail.target.dataset.filled = "";
+    if (detail.successful) return;
+    detail.target.innerHTML = '<p class="fault" role="alert"><strong>Not read.</strong> <span></span></p>';
+    detail.target.querySelector("span").textContent = window.millraceUnanswered(detail.xhr.status);
   });
 
   // A live part is asked again as it was first; what was loaded into it since stays.

@@ -42,10 +42,9 @@
   form.addEventListener("htmx:afterRequest", (event) => {
     if (event.target !== form) return;
     running(false);
-    const answered = event.detail.xhr?.status;
     if (cancelled) status.textContent = "Cancelled; the query was stopped";
     else if (event.detail.successful) { status.textContent = ""; share(true); }
-    else status.textContent = answered ? `The console refused this (${answered}); reload the page` : "The console cannot be reached; try again";
+    else status.textContent = window.millraceUnanswered(event.detail.xhr.status);
   });
 
   // What was run stays behind the browser's button Back, as a link to it: it is shown again, and not run.

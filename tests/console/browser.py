@@ -76,10 +76,9 @@ class Window:
         self.base = base
         self.complaints: list[str] = []
         self.context: BrowserContext = browser.new_context(**options)  # type: ignore[arg-type]
+        self._secret = secret
         if who is not None:
-            self.context.add_cookies(
-                [{"name": name, "value": value, "url": base} for name, value in cookie(secret, who).items()]
-            )
+            self.sign_in(who)
         self.page: Page = self.context.new_page()
         self.page.set_default_timeout(WAIT_MS)
         self.page.on("dialog", lambda dialog: self.complaints.append(f"a script asked: {dialog.message}"))
@@ -93,6 +92,11 @@ class Window:
                 None if request.url.startswith((base, "data:")) else self.complaints.append(f"outside: {request.url}")
             ),
         )
+
+    def sign_in(self, who: Person) -> None:
+        """As somebody, whoever was signed in before; pages that are open stay as they are."""
+        said = cookie(self._secret, who)
+        self.context.add_cookies([{"name": name, "value": value, "url": self.base} for name, value in said.items()])
 
     def go(self, path: str) -> Page:
         """Open a page of the console; it is loaded when this returns."""

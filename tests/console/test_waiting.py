@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
-from tests.console.browser import Window
+from console.people import Person
+from tests.console.browser import Window, refreshed
 from tests.console.conftest import SECRET
 from tests.console.handmade import hours_of, listening
 from tests.console.people import person
@@ -128,3 +130,42 @@ def test_an_answer_for_a_drawer_that_was_closed_is_not_put_into_it(window: Calla
     answer.value.finished()
     page.evaluate(TWO_FRAMES)
     expect(page.locator("#drawer")).to_be_empty()
+
+
+# Content
+
+
+REFUSED, UNREACHED = "The console refused this (403); reload the page", "The console cannot be reached; try again"
+
+
+def asked_to_read(page: Page) -> Locator:
+    """The place of a prompt's text, once it was asked for."""
+    page.get_by_role("button", name="Read the prompt").click()
+    return page.locator(".turn > details > .content .texts")
+
+
+@pytest.mark.parametrize("who", [person("admin", ago_s=-1), replace(ADMIN, roles=("viewer",), tenant="acme")])
+def test_content_that_is_refused_says_so_where_it_would_be(window: Callable[..., Window], who: Person) -> None:
+    """To who signed in again in another tab, and to who may not read it any more."""
+    one = window()
+    page = one.go(f"/sessions/acme/{FIRST}")
+    page.get_by_role("button", name="Pause").click()
+    one.sign_in(who)
+    told = asked_to_read(page).get_by_role("alert")
+    expect(told).to_have_text(f"Not read. {REFUSED}")
+    one.complaints.clear()
+
+
+def test_content_without_an_answer_says_so_until_it_is_read(window: Callable[..., Window]) -> None:
+    one = window()
+    page = one.go(f"/sessions/acme/{FIRST}")
+    page.route("**/content", lambda route: route.abort())
+    place = asked_to_read(page)
+    expect(place.get_by_role("alert")).to_have_text(f"Not read. {UNREACHED}")
+    refreshed(page)
+    expect(place.get_by_role("alert")).to_be_visible()
+    page.unroute("**/content")
+    asked_to_read(page)
+    expect(place.locator("pre")).to_have_text(f"do {FIRST}")
+    expect(place.get_by_role("alert")).to_have_count(0)
+    one.complaints.clear()
