@@ -69,6 +69,7 @@
   }
 
   function fresh(root) {
+    for (const part of [root, ...root.querySelectorAll(LIVE)]) if (!answered.has(part)) answered.set(part, new Date());
     locals(root);
     charts(root);
     root.dispatchEvent(new CustomEvent("millrace:fresh", { bubbles: true }));
@@ -115,20 +116,28 @@
     status ? `The console refused this (${status}); reload the page` : "The console cannot be reached; try again";
 
   // A page that cannot keep itself up to date must not look as if it did. The box is always there, as that of say().
-  let answered = new Date();
-  function stale(failed) {
+  // Of each live part: when it came, or was answered since. Beside a part that fails, others may have their answers.
+  const LIVE = '[hx-trigger^="tick"]';
+  const answered = new WeakMap(), failing = new Set();
+  function stale() {
+    for (const part of failing) if (!part.isConnected) failing.delete(part);
+    const since = Math.min(...[...failing].map((part) => answered.get(part)));
+    const again = paused() ? "Nothing is asked while paused." : "It is asked again by itself.";
+    const text = failing.size ? `No answer since ${said(since, "second")}: what you see is of then. ${again}` : "";
     const box = document.getElementById("stale");
-    if (!failed) answered = new Date();
-    const text = failed ? `No answer since ${said(answered, "second")}: what you see is of then. It is asked again by itself.` : "";
     if (box.textContent !== text) box.textContent = text;
   }
-  document.addEventListener("htmx:sendError", () => stale(true));
-  document.addEventListener("htmx:timeout", () => stale(true));
-  // Of every answer, also of one that is an error.
-  document.addEventListener("htmx:afterOnLoad", ({ detail }) => {
-    const asked = detail.requestConfig.headers["X-Millrace-Tick"]; // a form has its own way to say what is wrong with it
-    stale(detail.xhr.status >= 429 || (asked && detail.xhr.status >= 402));
-  });
+  // What has a place of its own for such words.
+  const TELLS = "#sql-form, [data-content], #drawer > *";
+  function came({ detail: { xhr, requestConfig: { elt, headers } } }) {
+    const good = xhr.status > 0 && xhr.status < 402; // who is to sign in again is led there
+    if (headers["X-Millrace-Tick"]) {
+      if (good) answered.set(elt, new Date());
+      if (good) failing.delete(elt); else failing.add(elt);
+      stale();
+    } else if (!good && !elt.matches(TELLS)) say(window.millraceUnanswered(xhr.status));
+  }
+  for (const name of ["htmx:afterOnLoad", "htmx:sendError", "htmx:timeout"]) document.addEventListener(name, came);
 
   // Who reads may have all stand still: for as long as this tab is open, or until it is to go on.
   const paused = () => document.body.hasAttribute("data-paused");
@@ -136,9 +145,10 @@
     document.body.toggleAttribute("data-paused", on);
     document.querySelector("[data-pause]")?.setAttribute("aria-pressed", String(on));
     try { sessionStorage.setItem("paused", on ? "1" : ""); } catch { /* storage may be off */ }
-    if (!on) tick();
+    tick();
   }
   function tick() {
+    stale();
     if (document.visibilityState === "visible" && !paused()) document.body.dispatchEvent(new CustomEvent("tick"));
   }
   document.addEventListener("DOMContentLoaded", () => {

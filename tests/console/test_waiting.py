@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from console.people import Person
-from tests.console.browser import Window, refreshed
+from tests.console.browser import AT_REST, Window, refreshed
 from tests.console.conftest import SECRET
 from tests.console.handmade import hours_of, listening
 from tests.console.people import person
@@ -135,7 +135,8 @@ def test_an_answer_for_a_drawer_that_was_closed_is_not_put_into_it(window: Calla
 # Content
 
 
-REFUSED, UNREACHED = "The console refused this (403); reload the page", "The console cannot be reached; try again"
+REFUSED, UNAVAILABLE = (f"The console refused this ({status}); reload the page" for status in (403, 503))
+UNREACHED = "The console cannot be reached; try again"
 
 
 def asked_to_read(page: Page) -> Locator:
@@ -169,3 +170,106 @@ def test_content_without_an_answer_says_so_until_it_is_read(window: Callable[...
     expect(place.locator("pre")).to_have_text(f"do {FIRST}")
     expect(place.get_by_role("alert")).to_have_count(0)
     one.complaints.clear()
+
+
+# What keeps itself up to date
+
+
+LIST, SESSION = "**/sessions?*", "**/sessions/acme/**"
+WATCH = """() => {
+  window.said = [];
+  const box = document.getElementById("stale");
+  const all = { childList: true, characterData: true, subtree: true };
+  new MutationObserver(() => window.said.push(box.textContent)).observe(box, all);
+}"""
+
+
+def at(page: Page, time: str) -> None:
+    """The browser's clock stands at a time of a day; what it does every few seconds goes on."""
+    page.clock.set_fixed_time(f"2026-09-21T{time}:00Z")
+
+
+def stale(page: Page) -> Locator:
+    return page.locator("#stale")
+
+
+def fail(route: Route) -> None:
+    route.fulfill(status=503, body="")
+
+
+@pytest.fixture
+def opened(window: Callable[..., Window]) -> Iterator[Page]:
+    """The list of sessions, opened at ten; what its browser says of answers that do not come is no complaint."""
+    one = window(timezone_id="UTC", locale="en-GB")
+    at(one.page, "10:00")
+    yield one.go("/sessions?range=7d")
+    one.complaints.clear()
+
+
+def test_a_part_without_an_answer_says_so_once_while_others_have_theirs(opened: Page) -> None:
+    opened.locator("a[data-drawer]").first.click()
+    opened.locator("#drawer #session").wait_for()
+    opened.evaluate(WATCH)
+    opened.route(SESSION, fail)
+    for time in ("10:10", "10:20", "10:30"):
+        at(opened, time)
+        for url in (SESSION, LIST):
+            with opened.expect_response(url):
+                pass
+    said = opened.evaluate("window.said")
+    assert ["10:00:00" in text for text in said] == [True]
+    opened.unroute(SESSION)
+    expect(stale(opened)).to_be_empty()
+
+
+def test_a_part_without_an_answer_is_forgotten_once_it_is_gone(opened: Page) -> None:
+    opened.locator("a[data-drawer]").first.click()
+    opened.locator("#drawer #session").wait_for()
+    opened.route(SESSION, fail)
+    expect(stale(opened)).not_to_be_empty()
+    opened.keyboard.press("Escape")
+    expect(stale(opened)).to_be_empty()
+
+
+def test_of_parts_without_answers_the_oldest_is_told(opened: Page) -> None:
+    """What a person asks for meanwhile makes the others no younger."""
+    pause = opened.get_by_role("button", name="Pause")
+    pause.click()
+    at(opened, "10:10")
+    opened.locator("a[data-drawer]").first.click()
+    opened.locator("#drawer #session").wait_for()
+    for url in (LIST, SESSION):
+        opened.route(url, fail)
+    with opened.expect_response(SESSION), opened.expect_response(LIST):
+        pause.click()
+    expect(stale(opened)).to_contain_text("10:00:00")
+    opened.unroute(LIST)
+    expect(stale(opened)).to_contain_text("10:10:00")
+
+
+def test_who_has_paused_a_page_is_not_told_that_it_is_asked_again(opened: Page) -> None:
+    opened.route(LIST, fail)
+    expect(stale(opened)).to_contain_text("It is asked again by itself.")
+    pause = opened.get_by_role("button", name="Pause")
+    pause.click()
+    expect(stale(opened)).to_contain_text("what you see is of then. Nothing is asked while paused.")
+    pause.click()
+    expect(stale(opened)).to_contain_text("what you see is of then. It is asked again by itself.")
+
+
+@pytest.mark.parametrize(("status", "words"), [(503, UNAVAILABLE), (0, UNREACHED)])
+def test_a_menu_without_an_answer_says_so_and_is_asked_when_it_is_opened_again(
+    opened: Page, status: int, words: str
+) -> None:
+    choices = "**/overview/choices?*"
+    opened.route(choices, lambda route: route.fulfill(status=status, body="") if status else route.abort())
+    menu = opened.locator("#choose summary")
+    menu.click()
+    expect(opened.locator("#tooltip")).to_have_text(words)
+    expect(stale(opened)).to_be_empty()
+    with opened.expect_request(choices):
+        menu.click()
+    opened.wait_for_function(AT_REST)
+    opened.unroute(choices)
+    menu.click()
+    expect(opened.locator("#choices select").first).to_be_visible()
