@@ -41,6 +41,8 @@ _PROMPT_FOR = timedelta(days=7)
 _RUNNING_MAX = 2
 _STILL_RUN = "{most} queries of yours still run: cancel one, or wait for it"
 TICK, SELDOM = "tick", "tick throttle:30s"
+# An event is to be on an open page within 5 s: 2 are left to store it, and to answer.
+TICK_MS = 3000
 
 
 @dataclass(frozen=True)
@@ -255,6 +257,7 @@ def _templates(static: Static) -> jinja2.Environment:
         "static": static.url,
         "presets": filters.PRESETS,
         "dimensions": filters.DIMENSIONS,
+        "tick_ms": TICK_MS,
     }
     environment.filters |= {**shown.UNITS, "unit": shown.by_unit, "short": shown.short, "time": shown.time}
     environment.globals["change"] = shown.change

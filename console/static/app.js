@@ -1,8 +1,6 @@
 // What all pages do: times in the viewer's zone, the theme, the menu, keeping live parts up to date, drawing charts.
 (() => {
   "use strict";
-  const TICK_MS = 3000;
-
   // Every time on a page is written here, those of its charts too: in the viewer's zone, but days as what they are, UTC's.
   const forms = {
     minute: { dateStyle: "medium", timeStyle: "short" },
@@ -154,7 +152,7 @@
   document.addEventListener("DOMContentLoaded", () => {
     try { if (sessionStorage.getItem("paused")) pause(true); } catch { /* storage may be off */ }
   });
-  setInterval(tick, TICK_MS);
+  setInterval(tick, Number(document.body.dataset.tick));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
     document.dispatchEvent(new CustomEvent("millrace:theme"));
   });

@@ -24,6 +24,7 @@ from collections.abc import Awaitable
 import httpx
 from playwright.async_api import Page, async_playwright
 
+from console.web import TICK_MS
 from tests.bench.own import own_stack
 from tests.console.arrivals import PLACES, request
 from tests.console.browser import ARGUMENTS, chromium
@@ -33,7 +34,7 @@ from tests.e2e.stack import Stack, eventually
 
 TENANT = "live"
 POLL_S = 0.05
-TICK_S = 3.0
+TICK_S = TICK_MS / 1000
 TIMEOUT_S = 60.0
 
 

@@ -50,6 +50,13 @@ async def test_the_first_page_is_small_and_the_charts_come_after_it(pages: Pages
     assert not any("echarts" in url for url in urls)
 
 
+async def test_a_page_keeps_itself_current_so_often_that_an_event_is_there_within_five_seconds(pages: Pages) -> None:
+    """Two seconds are left until it is stored and asked for. How long it takes: tests/bench/live.py."""
+    every = re.search(r'data-tick="(\d+)"', (await pages.get("/")).text)
+    assert every is not None
+    assert int(every[1]) <= 3000
+
+
 async def test_an_address_that_makes_no_sense_says_why(pages: Pages) -> None:
     answer = await pages.get("/?range=yesterday")
     assert answer.status_code == 400

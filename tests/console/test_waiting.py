@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from console.people import Person
-from tests.console.browser import AT_REST, Window, refreshed
+from tests.console.browser import AT_REST, WAIT_MS, Window, refreshed
 from tests.console.conftest import SECRET
 from tests.console.handmade import hours_of, listening
 from tests.console.people import person
@@ -132,6 +133,18 @@ def test_an_answer_for_a_drawer_that_was_closed_is_not_put_into_it(window: Calla
     expect(page.locator("#drawer")).to_be_empty()
 
 
+def test_more_of_a_turn_can_be_asked_for_on_both_sides(window: Callable[..., Window]) -> None:
+    """Also beside what was asked for before, which is all that keeping itself up to date must leave alone."""
+    page = window().go(f"/sessions/acme/{LONG}?event={LONG} 225")
+    before = page.get_by_role("link", name="From the first event of this turn")
+    after = page.get_by_role("link", name=re.compile("^The next .* more events$"))
+    after.click()
+    expect(after).to_have_count(0)
+    before.click()
+    expect(before).to_have_count(0)
+    expect(page.locator(".entry").first).to_contain_text("user_prompt")
+
+
 # Content
 
 
@@ -206,6 +219,28 @@ def opened(window: Callable[..., Window]) -> Iterator[Page]:
     one.complaints.clear()
 
 
+def test_a_page_keeps_itself_current_as_often_as_it_says(window: Callable[..., Window]) -> None:
+    one = window()
+    one.page.clock.install(time="2026-09-21T10:00:00Z")
+    page = one.go("/sessions?range=7d")
+    with page.expect_response(LIST):
+        page.clock.pause_at("2026-09-21T10:10:00Z")
+    with page.expect_response(LIST):
+        page.clock.run_for(int(page.locator("body").get_attribute("data-tick") or 0))
+
+
+def test_a_page_without_an_answer_says_when_it_had_the_last(opened: Page) -> None:
+    at(opened, "10:10")
+    refreshed(opened)
+    opened.route(LIST, fail)
+    at(opened, "10:20")
+    expect(stale(opened)).to_contain_text(
+        "No answer since 21 Sept 2026, 10:10:00: what you see is of then.", timeout=WAIT_MS
+    )
+    opened.unroute(LIST)
+    expect(stale(opened)).to_be_empty(timeout=WAIT_MS)
+
+
 def test_a_part_without_an_answer_says_so_once_while_others_have_theirs(opened: Page) -> None:
     opened.locator("a[data-drawer]").first.click()
     opened.locator("#drawer #session").wait_for()
@@ -219,16 +254,16 @@ def test_a_part_without_an_answer_says_so_once_while_others_have_theirs(opened: 
     said = opened.evaluate("window.said")
     assert ["10:00:00" in text for text in said] == [True]
     opened.unroute(SESSION)
-    expect(stale(opened)).to_be_empty()
+    expect(stale(opened)).to_be_empty(timeout=WAIT_MS)
 
 
 def test_a_part_without_an_answer_is_forgotten_once_it_is_gone(opened: Page) -> None:
     opened.locator("a[data-drawer]").first.click()
     opened.locator("#drawer #session").wait_for()
     opened.route(SESSION, fail)
-    expect(stale(opened)).not_to_be_empty()
+    expect(stale(opened)).not_to_be_empty(timeout=WAIT_MS)
     opened.keyboard.press("Escape")
-    expect(stale(opened)).to_be_empty()
+    expect(stale(opened)).to_be_empty(timeout=WAIT_MS)
 
 
 def test_of_parts_without_answers_the_oldest_is_told(opened: Page) -> None:
@@ -242,19 +277,19 @@ def test_of_parts_without_answers_the_oldest_is_told(opened: Page) -> None:
         opened.route(url, fail)
     with opened.expect_response(SESSION), opened.expect_response(LIST):
         pause.click()
-    expect(stale(opened)).to_contain_text("10:00:00")
+    expect(stale(opened)).to_contain_text("10:00:00", timeout=WAIT_MS)
     opened.unroute(LIST)
-    expect(stale(opened)).to_contain_text("10:10:00")
+    expect(stale(opened)).to_contain_text("10:10:00", timeout=WAIT_MS)
 
 
 def test_who_has_paused_a_page_is_not_told_that_it_is_asked_again(opened: Page) -> None:
     opened.route(LIST, fail)
-    expect(stale(opened)).to_contain_text("It is asked again by itself.")
+    expect(stale(opened)).to_contain_text("It is asked again by itself.", timeout=WAIT_MS)
     pause = opened.get_by_role("button", name="Pause")
     pause.click()
-    expect(stale(opened)).to_contain_text("what you see is of then. Nothing is asked while paused.")
+    expect(stale(opened)).to_contain_text("what you see is of then. Nothing is asked while paused.", timeout=WAIT_MS)
     pause.click()
-    expect(stale(opened)).to_contain_text("what you see is of then. It is asked again by itself.")
+    expect(stale(opened)).to_contain_text("what you see is of then. It is asked again by itself.", timeout=WAIT_MS)
 
 
 @pytest.mark.parametrize(("status", "words"), [(503, UNAVAILABLE), (0, UNREACHED)])
@@ -266,7 +301,7 @@ def test_a_menu_without_an_answer_says_so_and_is_asked_when_it_is_opened_again(
     menu = opened.locator("#choose summary")
     menu.click()
     expect(opened.locator("#tooltip")).to_have_text(words)
-    expect(stale(opened)).to_be_empty()
+    expect(stale(opened)).to_be_empty(timeout=WAIT_MS)
     with opened.expect_request(choices):
         menu.click()
     opened.wait_for_function(AT_REST)
