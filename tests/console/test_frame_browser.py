@@ -34,6 +34,36 @@ def test_the_menu_of_a_phone_opens_closes_and_leads_on(window: Callable[..., Win
     expect(page.get_by_role("navigation", name="Pages", exact=True)).to_be_hidden()
 
 
+# A window of 1280 × 1024 magnified four times, and those of phones.
+SMALL = ((320, 256), (844, 390), (390, 500), (390, 844))
+IN_SIGHT = """() => {
+  const one = document.activeElement, box = one.getBoundingClientRect();
+  const whole = box.top >= 0 && box.bottom <= innerHeight;
+  return whole && one.contains(document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2));
+}"""
+
+
+@pytest.mark.parametrize(("width", "height"), SMALL)
+@pytest.mark.parametrize("scrolled", [False, True])
+def test_what_has_the_focus_in_an_open_menu_is_in_sight(
+    window: Callable[..., Window], width: int, height: int, scrolled: bool
+) -> None:
+    page = window(viewport={"width": width, "height": height}).go("/")
+    if scrolled:
+        page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    button = page.get_by_role("button", name="Menu")
+    button.focus()
+    page.keyboard.press("Enter")
+    links = page.locator("#menu a")
+    out_of_sight = []
+    for place in range(links.count()):
+        page.keyboard.press("Tab")
+        expect(links.nth(place)).to_be_focused()
+        if not page.evaluate(IN_SIGHT):
+            out_of_sight.append(links.nth(place).inner_text())
+    assert out_of_sight == []
+
+
 @pytest.mark.parametrize("status", [403, 404, 503])
 def test_a_page_that_is_no_longer_answered_says_since_when(window: Callable[..., Window], status: int) -> None:
     one = window()
