@@ -144,9 +144,9 @@ def _sign_in_first(console: Console, request: Request, page: Page) -> Response:
     visit = Visit(console, request, None)
     if page.changes or request.headers.get("hx-request"):
         # A fragment cannot show a sign-in page: the whole page is loaded again.
-        return visit.render(
-            "refusal.html", status=401, title="Sign in again", text="", again=True, headers={"HX-Refresh": "true"}
-        )
+        text = "Your sign-in has ended. Sign in, go back, and send it again."
+        headers = {"HX-Refresh": "true"}
+        return visit.render("refusal.html", status=401, title="Sign in again", text=text, again=False, headers=headers)
     return visit.go(f"/signin?{urlencode({'next': visit.here})}")
 
 

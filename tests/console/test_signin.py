@@ -209,6 +209,14 @@ async def test_nothing_changes_for_another_site(http: httpx.AsyncClient, path: s
     assert (await http.post(path, data=good)).status_code == 401
 
 
+async def test_a_form_that_is_sent_after_the_sign_in_has_ended_says_how_to_go_on(http: httpx.AsyncClient) -> None:
+    answer = await http.post("/sql", data={"q": "select 1"})
+    assert answer.status_code == 401
+    assert "Your sign-in has ended. Sign in, go back, and send it again." in answer.text
+    assert '<a class="button" href="/signin">Sign in</a>' in answer.text
+    assert "To the overview" in (await http.get("/nowhere", headers=cookie_header(person("admin")))).text
+
+
 async def test_our_own_form_and_our_own_script_may(http: httpx.AsyncClient) -> None:
     for form, headers in (
         ("csrf", {"sec-fetch-site": "same-origin", "origin": BASE}),
