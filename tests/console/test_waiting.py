@@ -86,6 +86,17 @@ def shows(page: Page, id_: str) -> None:
     expect(page.get_by_role("alert")).to_have_count(0)
 
 
+def test_the_drawer_says_that_its_session_is_on_the_way_until_it_is_there(window: Callable[..., Window]) -> None:
+    page = listed(window)
+    waiting = held(page, "**/sessions/acme/**")
+    page.locator("a[data-drawer]").first.click()
+    expect(page.locator("#drawer").get_by_role("status")).to_have_text("Loading…")
+    (one,) = waiting
+    one.continue_()
+    shows(page, FIRST)
+    expect(page.locator("#drawer").get_by_text("Loading…")).to_have_count(0)
+
+
 @pytest.mark.parametrize("first_answer", [0, 1])
 def test_of_two_sessions_that_are_asked_for_the_drawer_shows_the_last(
     window: Callable[..., Window], first_answer: int
