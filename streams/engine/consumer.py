@@ -232,7 +232,7 @@ class Consumer(driver.Consumer):
         self._followed.pop(tp, None)
         try:
             table.check_beginning(tp.partition, begin)
-            if (was := table.store.place(tp.partition)) is not None:
+            if (was := table.store.seen(tp.partition)[1]) is not None:
                 if fetched[-1].offset < was.offset:  # not there yet
                     return True
                 now = next((rows.place_of(record) for record in fetched if record.offset == was.offset), None)

@@ -37,6 +37,9 @@ CHANGELOG_KEY = b"\x00changelog-id"
 """Local only: Kafka's id (UUID text) of the changelog that this offset is of."""
 RECORD_KEY = b"\x00changelog-record"
 """Local only: which record stands at this offset, as a packed Place."""
+SEEN_OFFSET_KEY = b"\x00changelog-offset-seen"
+SEEN_RECORD_KEY = b"\x00changelog-record-seen"
+"""Local only: both as they were when the worker before ended, whose last rows may not have been in files."""
 
 
 class Row(NamedTuple):

@@ -1,8 +1,9 @@
 """The rows of one table in RocksDB, one database a partition: a prefix of its changelog, stored with its offset.
 
-RocksDB's own log is for those who look at a database while its worker runs. A start does not read it: RocksDB puts it
-on whatever files it finds, also where a disk that forgot has taken them back to an older list, and nothing would tell
-of the hole. What stood in it alone is read back from the changelog.
+RocksDB's own log is for those who look at a database while its worker runs. A start takes from it only how far the
+changelog was read, which a changelog that was cut must not pass unseen. RocksDB would put the log on whatever files it
+finds, also where a disk that forgot has taken them back to an older list, and nothing would tell of the hole. Rows that
+stood in it alone are read back from the changelog.
 """
 
 from __future__ import annotations
@@ -75,6 +76,28 @@ class RocksOptions:
         table.set_bloom_filter(_BLOOM_BITS, block_based=False)
         options.set_block_based_table_factory(table)
         return rocksdict.Rdict(str(path), options=options)
+
+    def seen(self, path: Path) -> dict[bytes, bytes]:
+        """Rows to keep of a database that is to be opened: how far its changelog was read, as its log tells.
+
+        Nothing of one that was closed, or that cannot be read.
+        """
+        if not any(log.stat().st_size for log in path.glob("*.log")):
+            return {}
+        try:
+            options, read_only = rocksdict.Options(raw_mode=True), rocksdict.AccessType.read_only()
+            database: Any = rocksdict.Rdict(str(path), options, access_type=read_only)
+        except Exception as error:
+            if not _is_damage(error):
+                raise
+            return {}
+        offset, record, id_ = database.get([rows.OFFSET_KEY, rows.RECORD_KEY, rows.CHANGELOG_KEY])
+        before = database.get(rows.SEEN_OFFSET_KEY)
+        database.close()
+        if offset is None or (before is not None and int(before) > int(offset)):
+            return {}
+        found = {rows.SEEN_OFFSET_KEY: offset, rows.SEEN_RECORD_KEY: record, rows.CHANGELOG_KEY: id_}
+        return {key: value for key, value in found.items() if value is not None}
 
 
 class Store(faust_rocksdb.Store):
@@ -275,10 +298,11 @@ class Store(faust_rocksdb.Store):
 
     def _open_for_partition(self, partition: int) -> Any:
         path = self.partition_path(partition)
-        database = None
+        database, seen = None, dict[bytes, bytes]()
         try:
             if (path / _DAMAGED).exists():
                 raise StateDamaged(path, "found while it was in use")
+            seen = self._opener.seen(path)
             database = self._opener.open(path)
             stored = database.get(rows.MARK_KEY)
         except Exception as error:
@@ -292,6 +316,8 @@ class Store(faust_rocksdb.Store):
             database, stored = self._opener.open(path), None
         if database.latest_sequence_number() == 0:
             self._highest[partition] = b""
+        for key, value in seen.items():
+            database.put(key, value)
         try:
             self._check_changelog(database, partition)
         except ChangelogReplaced:
@@ -317,14 +343,16 @@ class Store(faust_rocksdb.Store):
             where = f"table {self.table_name}[{partition}] in {folder}"
             raise ChangelogReplaced(where, was=stored.decode(), found=found, folder=folder, epoch=self._epoch)
 
-    def place(self, partition: int) -> Place | None:
-        """The last record of the changelog that is here; None where nobody noted it.
+    def seen(self, partition: int) -> tuple[int, Place | None]:
+        """The offset up to which the changelog was ever here, -1 for none, and the record there; None: nobody noted it.
 
         So it is in a folder of an earlier release, and after a foreign writer, until the next row is written.
         """
-        offset, stored = self._db_for_partition(partition).get([self.offset_key, rows.RECORD_KEY])
-        found = None if stored is None else Place.unpack(stored)
-        return found if found is not None and offset is not None and found.offset == int(offset) else None
+        keys = [self.offset_key, rows.RECORD_KEY, rows.SEEN_OFFSET_KEY, rows.SEEN_RECORD_KEY]
+        offset, record, offset_seen, record_seen = self._db_for_partition(partition).get(keys)
+        at, noted = max((int(offset or -1), record), (int(offset_seen or -1), record_seen), key=lambda pair: pair[0])
+        place = None if noted is None else Place.unpack(noted)
+        return at, place if place is not None and place.offset == at else None
 
     def make_anew(self, partition: int) -> None:
         """Forget all rows: what the changelog has will be read back."""

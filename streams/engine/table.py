@@ -296,11 +296,12 @@ class Table:
         """
         generation = self._generation
         have = {partition: self._have(partition) for partition in ends}
-        for partition, offset in have.items():
+        seen = {partition: self.store.seen(partition) for partition in ends}
+        for partition, (offset, _) in seen.items():
             if offset >= ends[partition]:
                 what = f"local rows go up to changelog offset {offset}, the changelog ends at {ends[partition] - 1}"
                 raise StateLost(self._where(partition), what, self._epoch)
-        noted = {partition: was for partition in have if (was := self.store.place(partition)) is not None}
+        noted = {partition: was for partition, (_, was) in seen.items() if was is not None}
         found = await places(self._app, self.changelog, {partition: was.offset for partition, was in noted.items()})
         for partition, was in noted.items():
             if generation != self._generation:  # the databases are closed

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import rocksdict
+from faust.types import TP
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -211,6 +212,24 @@ def killed(path: Path, read_back: int, written: int) -> None:
 def test_what_a_kill_leaves_is_a_prefix_with_its_offset(tmp_path: Path, read_back: int, written: int) -> None:
     killed(tmp_path / "rows.db", read_back, written)
     assert 0 < left(tmp_path / "rows.db") < 59, "some buffers were full and in files, the last was not"
+
+
+def test_how_far_the_changelog_was_read_is_known_after_a_kill_and_another(tmp_path: Path) -> None:
+    """A changelog that was cut since must not pass, though the last rows are read back from it."""
+    path = tmp_path / "rows.db"
+    killed(path, 0, 20)
+    assert left(path) < 19
+    for _ in range(2):
+        store = OneDatabase(path)
+        assert store.seen(0) == (19, at(19))
+        store.close_partition(0)
+    store = OneDatabase(path)
+    store.write(0, {b"a": b"1"}, (), upto=at(20))
+    assert store.seen(0) == (20, at(20))
+    store.write(0, {b"b": b"1"}, (), upto=None)
+    store.set_persisted_offset(TP("t", 0), 21)  # after a foreign writer: which record is there was not noted
+    assert store.seen(0) == (21, None)
+    store.close_partition(0)
 
 
 def test_a_folder_whose_list_of_files_is_cut_is_an_earlier_prefix_or_found_damaged(tmp_path: Path) -> None:
