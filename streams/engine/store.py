@@ -91,12 +91,11 @@ class RocksOptions:
             if not _is_damage(error):
                 raise
             return {}
-        offset, record, id_ = database.get([rows.OFFSET_KEY, rows.RECORD_KEY, rows.CHANGELOG_KEY])
-        before = database.get(rows.SEEN_OFFSET_KEY)
+        (at, record), id_ = _furthest(database), database.get(rows.CHANGELOG_KEY)
         database.close()
-        if offset is None or (before is not None and int(before) > int(offset)):
+        if at < 0:
             return {}
-        found = {rows.SEEN_OFFSET_KEY: offset, rows.SEEN_RECORD_KEY: record, rows.CHANGELOG_KEY: id_}
+        found = {rows.SEEN_OFFSET_KEY: str(at).encode(), rows.SEEN_RECORD_KEY: record, rows.CHANGELOG_KEY: id_}
         return {key: value for key, value in found.items() if value is not None}
 
 
@@ -348,9 +347,7 @@ class Store(faust_rocksdb.Store):
 
         So it is in a folder of an earlier release, and after a foreign writer, until the next row is written.
         """
-        keys = [self.offset_key, rows.RECORD_KEY, rows.SEEN_OFFSET_KEY, rows.SEEN_RECORD_KEY]
-        offset, record, offset_seen, record_seen = self._db_for_partition(partition).get(keys)
-        at, noted = max((int(offset or -1), record), (int(offset_seen or -1), record_seen), key=lambda pair: pair[0])
+        at, noted = _furthest(self._db_for_partition(partition))
         place = None if noted is None else Place.unpack(noted)
         return at, place if place is not None and place.offset == at else None
 
@@ -381,6 +378,13 @@ class Store(faust_rocksdb.Store):
     async def stop(self) -> None:
         for partition in list(self._dbs):
             self.close_partition(partition)
+
+
+def _furthest(database: Any) -> tuple[int, bytes | None]:
+    """Up to which offset of its changelog a database ever was, -1 for none, and the record that was noted beside it."""
+    keys = [rows.OFFSET_KEY, rows.RECORD_KEY, rows.SEEN_OFFSET_KEY, rows.SEEN_RECORD_KEY]
+    offset, record, offset_seen, record_seen = database.get(keys)
+    return max((int(offset or -1), record), (int(offset_seen or -1), record_seen), key=lambda pair: pair[0])
 
 
 def _read(database: Any, keys: Iterable[bytes]) -> dict[bytes, bytes | None]:
