@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 # A stage slower than this per fetch is stuck: the member leaves the group.
 _POLL_INTERVAL_MAX_MS = 1_000_000
+# A partition that was taken over is fetched no later than this after its rows are recovered.
+_LOOK_S = 0.1
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -139,11 +141,21 @@ class Consumer(driver.Consumer):
         """The engine makes its changelogs itself, before it joins the group."""
 
     # -- fetching -----------------------------------------------------------------
+    async def _wait_next_records(self, timeout: float) -> tuple[Mapping[TP, list[Any]], set[TP]]:
+        """As Faust's, which looks only once a second which partitions there are to fetch."""
+        if not self.flow_active:
+            await self.wait(self.can_resume_flow)  # type: ignore[arg-type]  # an event of asyncio is awaited all the same
+        active = self._get_active_partitions()
+        if active:
+            return await self._getmany(active_partitions=active, timeout=min(timeout, _LOOK_S)), active
+        await self.sleep(_LOOK_S)
+        return {}, active
+
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
         records, active = await self._wait_next_records(timeout)
         app = self.app
         generation = app.consumer_generation_id
-        if records is None or self.should_stop:
+        if self.should_stop:
             return
         if not self.flow_active:
             try:
@@ -160,7 +172,7 @@ class Consumer(driver.Consumer):
         for tp, fetched in records.items():
             if stale():
                 break
-            if active is not None and tp not in active and tp not in self._buffered_partitions:
+            if tp not in active:
                 continue
             if tp.topic in app.stage_topics:
                 if not await self._continues(tp, fetched[0].offset) or stale():

@@ -68,7 +68,7 @@ class EngineSettings:
     audit_interval_s: float = 10.0
     # Pauses longer than the session timeout cost a rebalance; a dead worker's partitions stand still for as long.
     session_timeout_s: float = 10.0
-    heartbeat_interval_s: float = 1.0
+    heartbeat_interval_s: float = 0.5
     # At least twice the longest chunk: within it a worker must finish its chunk, flush and commit.
     rebalance_timeout_s: float = 30.0
     request_timeout_s: float = 30.0
