@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from schemas import topics
 from tests.bench.process import row
 from tests.bench.streams import kafka_streams, loads, meter, recovery, takeover
 from tests.bench.streams.loads import Load
@@ -152,7 +153,7 @@ class Bench:
         """All are filled before the first is measured: in turns, what else the machine does is in each of them."""
         measured = self.turns({f"{at_rest:,}": self._beside(candidate, at_rest) for at_rest in sessions})
         for at_rest, one in measured.items():
-            tell(f"{name_of(candidate)}, {at_rest} sessions in state", one)
+            tell(f"{NAMES[candidate]}, {at_rest} sessions in state", one)
 
     def _beside(self, candidate: str, at_rest: int) -> Callable[[], Measured]:
         """Fill with sessions at rest; what is given works off other events, new ones each time."""
@@ -179,28 +180,33 @@ class Bench:
 
         measured = self.turns({str(count): runner(topic) for count, topic in held.items()})
         for count, one in measured.items():
-            tell(f"{name_of(candidate)}, {count} partition{'s' if count != '1' else ''}", one)
+            tell(f"{NAMES[candidate]}, {count} partition{'s' if count != '1' else ''}", one)
 
     # -- times --------------------------------------------------------------------
     def recovery(self, sessions: int = 500_000) -> list[str]:
         """What the rows of so many sessions take to be read back into an empty folder."""
         topic = Topic(self.bootstrap, 4).make().publish(Load(sessions, sessions, 1))
-        out = []
-        for candidate in ("small", "stage"):
-            made = self.arguments(topic, sessions, 0, **(SMALL if candidate == "small" else {}))
-            meter.run(candidate, made)
-            count, size = asyncio.run(recovery.changelogs(self.bootstrap, made["app"], candidate, topic.partitions))
-            runs = [
-                recovery.run(candidate, {**made, "folder": self.folder / f"again-{next(self._numbers)}"})
-                for _ in range(self.rounds)
-            ]
-            took, used = (statistics.median(values) for values in zip(*(run[:2] for run in runs), strict=True))
-            out.append(
-                f"recovery of {sessions:,} sessions, {name_of(candidate)}: {count:,} rows, {size / 1e6:,.0f} MB of "
-                f"changelog in {took:.1f} s; {used:.1f} CPU s, {size / 1e6 / used:.0f} MB per CPU s, "
-                f"{max(run.memory_mib for run in runs)} MiB at most"
-            )
-        return out
+        small = self._recovery("small", self.arguments(topic, sessions, 0, **SMALL))
+        made = self.arguments(topic, sessions, 0)
+        stage = self._recovery("stage", made)
+        rows = Topic(self.bootstrap, topic.partitions).make()
+        name = topics.full_name(rows.prefix, "events")
+        count = asyncio.run(recovery.copy_session_rows(self.bootstrap, made["app"], name, topic.partitions))
+        return [small, self._recovery("session_rows", self.arguments(rows, count, 0)), stage]
+
+    def _recovery(self, candidate: str, made: dict[str, Any]) -> str:
+        meter.run(candidate, made)
+        count, size = asyncio.run(recovery.changelogs(self.bootstrap, made["app"], candidate, made["partitions"]))
+        runs = [
+            recovery.run(candidate, {**made, "folder": self.folder / f"again-{next(self._numbers)}"})
+            for _ in range(self.rounds)
+        ]
+        took, used = (statistics.median(values) for values in zip(*(run[:2] for run in runs), strict=True))
+        return (
+            f"recovery, {NAMES[candidate]}: {count:,} rows, {size / 1e6:,.0f} MB of "
+            f"changelog in {took:.1f} s; {used:.1f} CPU s, {size / 1e6 / used:.0f} MB per CPU s, "
+            f"{max(run.memory_mib for run in runs)} MiB at most"
+        )
 
     def takeover(self) -> list[str]:
         gaps = [
@@ -217,8 +223,7 @@ class Bench:
         ]
 
 
-def name_of(candidate: str) -> str:
-    return "small aggregate on the engine" if candidate == "small" else "session stage"
+NAMES = {"small": "small aggregate on the engine", "session_rows": "full session rows", "stage": "session stage"}
 
 
 def tell(what: str, measured: Measured, note: str = "") -> None:
