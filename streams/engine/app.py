@@ -165,11 +165,17 @@ class EngineApp(faust.App):
 
     # -- barriers -----------------------------------------------------------------
     async def quiesce(self) -> None:
-        """Let the running chunk end and its output be acknowledged."""
+        """Let the running chunk end and its output be acknowledged; then no partition's rows are ours any more.
+
+        Both under one lock: a recovery or a repair that waits for it must not write rows of partitions that move.
+        """
+        self.consumer.void_queued()
 
         async def barrier() -> None:
             async with self.apply_lock:
                 await self.outbox.settle()
+                for table in self.stage_tables:
+                    table.forget()
 
         try:
             await asyncio.wait_for(barrier(), self.settings.rebalance_timeout_s * _QUIESCE_SHARE)
@@ -180,10 +186,6 @@ class EngineApp(faust.App):
         # Called on revocation and on shutdown, before tables are closed.
         await self.quiesce()
         await consumer.commit_now()
-
-    def partitions_revoked(self) -> None:
-        for table in self.stage_tables:
-            table.forget()
 
     async def _on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         try:

@@ -349,6 +349,10 @@ class Consumer(driver.Consumer):
             return False
         return True
 
+    def void_queued(self) -> None:
+        """What was fetched before is never applied here."""
+        self._seek_number += 1
+
     def chunk_applied(self, chunk: Chunk) -> None:
         tp = TP(chunk.topic, chunk.partition)
         self._applied[tp] = chunk.last_offset + 1
@@ -417,8 +421,6 @@ class Consumer(driver.Consumer):
         The stock method forgets what is acknowledged first, so that every rebalance would replay.
         """
         app = self.app
-        # From here on what is queued is void; the running chunk may end.
-        self._seek_number += 1
         self.stop_flow()
         app.flow_control.suspend()
         app.flow_control.clear()
@@ -430,7 +432,6 @@ class Consumer(driver.Consumer):
             app.fatal(WorkerFenced("expelled from the group"))
         else:
             await app.quiesce()
-        app.partitions_revoked()
         self._fetch_position.clear()
         self._applied.clear()
         self._applied_ms.clear()

@@ -27,6 +27,7 @@ from streams.engine import Chunk, Cluster, Engine, EngineSettings, Row, Source, 
 from streams.engine import rows as engine_rows
 from streams.engine.app import EngineApp
 from streams.engine.audit import Audit
+from streams.engine.consumer import Consumer
 from streams.engine.lineage import Followed, Runs
 
 HALF = struct.Struct(">qq")  # records, sum
@@ -177,6 +178,18 @@ def without_lineage() -> None:
     engine_rows.Place.holds = lambda self, other: True  # type: ignore[method-assign]
 
 
+def check_barriers() -> None:
+    """Die where a partition is still held as ours when it is about to move: who waits for the lock would write rows."""
+    commit_now = Consumer.commit_now
+
+    async def checked(self: Consumer) -> None:
+        if any(table.owned() for table in self.app.stage_tables):
+            os._exit(9)
+        await commit_now(self)
+
+    Consumer.commit_now = checked  # type: ignore[method-assign]
+
+
 def cut_changelogs(engine: Engine, chunks: int, seed: int) -> None:
     """Die in the middle of a chunk's changelog: some of its rows are acknowledged, nothing else has happened."""
     outbox, randomly = engine._app.outbox, random.Random(seed)
@@ -222,6 +235,7 @@ async def report(engine: Engine, path: Path) -> None:
 
 
 async def main(options: dict[str, Any]) -> None:
+    check_barriers()
     if not options.get("versions", True):
         without_versions()
     if not options.get("lineage", True):
