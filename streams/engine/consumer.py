@@ -5,10 +5,11 @@ What each override is for stands beside it. Faust 0.15.3 and aiokafka 0.14 are p
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aiokafka
 from faust.transport.consumer import ensure_TP
@@ -110,6 +111,18 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return found
 
 
+class Fetch(NamedTuple):
+    """Records of one fetch.
+
+    active: partitions that were asked.  generation: of the group, before it.  seek: number of the last one before it.
+    """
+
+    records: Mapping[TP, list[Any]]
+    active: set[TP]
+    generation: int
+    seek: int
+
+
 class Consumer(driver.Consumer):
     """One message per (partition, chunk); commits follow applied chunks."""
 
@@ -125,6 +138,9 @@ class Consumer(driver.Consumer):
         self._applied: dict[TP, int] = {}
         #: Number of the present seek: what was fetched before it is void.
         self._seek_number = 0
+        #: Held by what moves positions. So does a fetch: in the middle of a seek it would move one that was just set,
+        #: and its records be void. A partition stood still until the next record came, a standby's rows had a hole.
+        self.moving = asyncio.Lock()
         self._gap_seen: dict[TP, int] = {}
         #: Of sources since the last seek, of a standby's changelog since it came: is it still the log that we read?
         self._followed: dict[TP, Followed] = {}
@@ -141,20 +157,22 @@ class Consumer(driver.Consumer):
         """The engine makes its changelogs itself, before it joins the group."""
 
     # -- fetching -----------------------------------------------------------------
-    async def _wait_next_records(self, timeout: float) -> tuple[Mapping[TP, list[Any]], set[TP]]:
-        """As Faust's, which looks only once a second which partitions there are to fetch."""
+    async def _fetch(self, timeout: float) -> Fetch:
+        """Instead of Faust's _wait_next_records, which looks only once a second which partitions there are to fetch."""
         if not self.flow_active:
-            await self.wait(self.can_resume_flow)  # type: ignore[arg-type]  # an event of asyncio is awaited all the same
+            await self.wait(self.can_resume_flow)  # type: ignore[arg-type]  # it takes any event
         active = self._get_active_partitions()
-        if active:
-            return await self._getmany(active_partitions=active, timeout=min(timeout, _LOOK_S)), active
-        await self.sleep(_LOOK_S)
-        return {}, active
+        if not active:
+            await self.sleep(_LOOK_S)
+            return Fetch({}, active, self.app.consumer_generation_id, self._seek_number)
+        async with self.moving:
+            generation = self.app.consumer_generation_id
+            records = await self._getmany(active_partitions=active, timeout=min(timeout, _LOOK_S))
+            return Fetch(records, active, generation, self._seek_number)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
-        records, active = await self._wait_next_records(timeout)
+        records, active, generation, seek = await self._fetch(timeout)
         app = self.app
-        generation = app.consumer_generation_id
         if self.should_stop:
             return
         if not self.flow_active:
@@ -164,18 +182,22 @@ class Consumer(driver.Consumer):
                 logger.warning("seek while the flow is stopped failed: %r", error)
             return
         changelogs = app.tables.changelog_topics
-        seek = self._seek_number
 
-        def stale() -> bool:  # a rebalance or a seek since the fetch
-            return not self.flow_active or app.consumer_generation_id != generation or self._seek_number != seek
+        # What is dropped is read again: before partitions flow in a new generation, all positions are set, and a seek
+        # sets those of the sources alone.
+        def moved() -> bool:
+            return not self.flow_active or app.consumer_generation_id != generation
+
+        def stale() -> bool:
+            return moved() or self._seek_number != seek
 
         for tp, fetched in records.items():
-            if stale():
+            if moved():
                 break
             if tp not in active:
                 continue
             if tp.topic in app.stage_topics:
-                if not await self._continues(tp, fetched[0].offset) or stale():
+                if stale() or not await self._continues(tp, fetched[0].offset) or stale():
                     continue
                 if not await self._is_same_log(tp, fetched) or stale():
                     continue
@@ -187,9 +209,9 @@ class Consumer(driver.Consumer):
                     self._followed[tp].read_to(self._thread.fetched_epochs[tp], last.offset)
                     yield tp, _message(tp, last, chunk, generation)
             elif tp.topic in changelogs and tp in app.standbys.standby_tps:
-                if not await self._is_whole(tp, fetched) or stale():
+                if not await self._is_whole(tp, fetched) or moved():
                     continue
-                if not await self._is_same_log(tp, fetched) or stale():
+                if not await self._is_same_log(tp, fetched) or moved():
                     continue
                 self._followed[tp].read_to(self._thread.fetched_epochs[tp], fetched[-1].offset)
                 message = self._apply_changelog(tp, fetched)
@@ -307,8 +329,10 @@ class Consumer(driver.Consumer):
                 logger.error("records of %s were deleted before they were read, %s to %s", tp, expected, start - 1)
             return True
         # Fetched before a seek, handed over after it. Read from the right place.
-        self._gap_seen[tp] = first
-        await self.seek_wait({tp: expected})
+        async with self.moving:
+            if self._fetch_position.get(tp) == expected:
+                self._gap_seen[tp] = first
+                await self.seek_wait({tp: expected})
         return False
 
     async def perform_seek(self) -> None:
@@ -317,26 +341,29 @@ class Consumer(driver.Consumer):
         aiokafka's seek_to_committed() does not move a partition whose committed offset is 0 or missing: records that
         were fetched and dropped before would be lost.
         """
-        self._fetch_position.clear()
-        self._applied.clear()
-        self._applied_ms.clear()
-        self._uncommitted_since = None
-        self._followed = {tp: log for tp, log in self._followed.items() if tp.topic not in self.app.stage_topics}
-        self._seek_number += 1
-        await super().perform_seek()
-        positions = {
-            ensure_TP(tp): self._read_offset.get(tp) for tp in self.assignment() if tp.topic in self.app.stage_topics
-        }
-        missing = [tp for tp, offset in positions.items() if not offset]
-        if missing:
-            first = await self.earliest_offsets(*missing)
-            positions.update((ensure_TP(tp), offset) for tp, offset in first.items())
-            await self.seek_wait({tp: positions[tp] or 0 for tp in missing})
-        self._gap_seen.clear()
-        self._seek_number += 1
-        known = {tp: offset or 0 for tp, offset in positions.items()}
-        self._fetch_position.update(known)
-        self._applied.update(known)
+        async with self.moving:
+            self._fetch_position.clear()
+            self._applied.clear()
+            self._applied_ms.clear()
+            self._uncommitted_since = None
+            self._followed = {tp: log for tp, log in self._followed.items() if tp.topic not in self.app.stage_topics}
+            self._seek_number += 1
+            await super().perform_seek()
+            positions = {
+                ensure_TP(tp): self._read_offset.get(tp)
+                for tp in self.assignment()
+                if tp.topic in self.app.stage_topics
+            }
+            missing = [tp for tp, offset in positions.items() if not offset]
+            if missing:
+                first = await self.earliest_offsets(*missing)
+                positions.update((ensure_TP(tp), offset) for tp, offset in first.items())
+                await self.seek_wait({tp: positions[tp] or 0 for tp in missing})
+            self._gap_seen.clear()
+            self._seek_number += 1
+            known = {tp: offset or 0 for tp, offset in positions.items()}
+            self._fetch_position.update(known)
+            self._applied.update(known)
 
     def in_order(self, chunk: Chunk) -> bool:
         """Whether a chunk may be applied now: False for one fetched before a seek, it will come again."""

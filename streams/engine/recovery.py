@@ -128,6 +128,11 @@ class Standbys(Recovery):
         self._progress[tp] = Progress()
         super().add_standby(table, tp)
 
+    async def _seek_offsets(self, consumer: Any, *args: Any, **kwargs: Any) -> None:
+        """Not in the middle of a fetch, which would move a position that was just set."""
+        async with consumer.moving:
+            await super()._seek_offsets(consumer, *args, **kwargs)
+
     def note_ends(self, ends: Mapping[TP, int]) -> None:
         """Of changelogs: the offsets that their next records get."""
         for tp in self.standby_tps & ends.keys():

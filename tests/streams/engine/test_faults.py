@@ -178,6 +178,30 @@ async def a_zombie_wakes(pipeline: Pipeline) -> tuple[Worker, Worker]:
     return zombie, other
 
 
+async def test_what_is_fetched_while_the_sources_positions_are_set_is_read_and_leaves_no_hole_in_a_standby(
+    pipeline: MakePipeline,
+) -> None:
+    """After a rebalance partitions flow again before it is known from where on they are to be read."""
+    counting = pipeline("count", standbys=1, slow_seeks=1.0)
+    await counting.create_topics()
+    first, second = counting.worker(), counting.worker()
+    first.start()
+    await counting.produce(2_000)
+    await counting.drain(revive=False)
+    second.start()  # its standbys begin with what the first has written
+    await second.until(lambda: len(second.state.get("tables", {}).get("a", {}).get("standbys", {})) == 2)
+    await counting.produce(2_000, seed=2)
+    await counting.drain(revive=False)
+    await second.until(lambda: all(one["ready"] for one in second.state["tables"]["a"]["standbys"].values()))
+    first.kill()
+    first.wipe()
+    counting.workers.remove(first)
+    await counting.produce(2_000, seed=3)
+    await counting.drain(revive=False)
+    await stop_all(counting)
+    await counting.check()
+
+
 async def test_rows_of_a_zombie_do_no_harm(pipeline: MakePipeline) -> None:
     """Three zombies at once, for they take their time: one before each protection, and one before none."""
     await asyncio.gather(

@@ -48,7 +48,7 @@ LEANED_ON = {
         "replaced: flush and commit before the partitions move",
     ),
     "faust.transport.consumer:Consumer.on_partitions_assigned": ("8993bb3a", "extended: the lease begins"),
-    "faust.transport.consumer:Consumer._wait_next_records": ("4e0241f5", "replaced: it can sleep for a second"),
+    "faust.transport.consumer:Consumer._wait_next_records": ("4e0241f5", "not used: it can sleep for a second"),
     "faust.transport.consumer:Consumer._drain_messages": ("62577639", "iterates what getmany gives"),
     "faust.transport.consumer:Consumer.verify_all_partitions_active": ("eab19fc9", "switched off"),
     "faust.transport.consumer:Consumer.on_buffer_full": ("58f248ec", "switched off"),

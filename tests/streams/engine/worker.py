@@ -22,6 +22,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from faust.transport.drivers import aiokafka
+from faust.types import TP
+
 from service.cluster import cluster_identity
 from streams.engine import Chunk, Cluster, Engine, EngineSettings, Row, Source, Stop, Table
 from streams.engine import rows as engine_rows
@@ -190,6 +193,22 @@ def check_barriers() -> None:
     Consumer.commit_now = checked  # type: ignore[method-assign]
 
 
+def slow_seeks(seconds: float) -> None:
+    """Seeks take time, and so does the first look at what was fetched of a standby's changelog."""
+    perform_seek, is_whole = aiokafka.Consumer.perform_seek, Consumer._is_whole
+
+    async def slow_seek(self: aiokafka.Consumer) -> None:
+        await perform_seek(self)
+        await asyncio.sleep(seconds)
+
+    async def slow_look(self: Consumer, tp: TP, fetched: list[Any]) -> bool:
+        await asyncio.sleep(0.0 if tp in self.app.standbys.whole else 1.5 * seconds)
+        return await is_whole(self, tp, fetched)
+
+    aiokafka.Consumer.perform_seek = slow_seek
+    Consumer._is_whole = slow_look  # type: ignore[method-assign]
+
+
 def cut_changelogs(engine: Engine, chunks: int, seed: int) -> None:
     """Die in the middle of a chunk's changelog: some of its rows are acknowledged, nothing else has happened."""
     outbox, randomly = engine._app.outbox, random.Random(seed)
@@ -236,6 +255,8 @@ async def report(engine: Engine, path: Path) -> None:
 
 async def main(options: dict[str, Any]) -> None:
     check_barriers()
+    if "slow_seeks" in options:
+        slow_seeks(options["slow_seeks"])
     if not options.get("versions", True):
         without_versions()
     if not options.get("lineage", True):
