@@ -37,6 +37,8 @@ _COMPRESSION = [rocksdict.DBCompressionType.none()] * 2 + [rocksdict.DBCompressi
 # What RocksDB says of files that are cut, changed or gone. (A lock, a full disk, missing rights are not damage.)
 _DAMAGE = ("Corruption", "No such file or directory")
 _IO_ERROR = "IO error"
+# What the system says of a disk that takes nothing more, in RocksDB's words or rocksdict's.
+_UNWRITABLE = ("No space left", "File too large", "Disk quota", "Read-only file system")
 # While rows are read back nobody reads them: their files are sorted into levels once, when it is over. To do that again
 # and again was a third of what a row cost. Files that wait for it must not hold up the writes that follow.
 _READING_BACK = {
@@ -187,7 +189,7 @@ class Store(faust_rocksdb.Store):
         try:
             yield
         except Exception as error:
-            if not str(error).startswith(_IO_ERROR):
+            if not str(error).startswith(_IO_ERROR) and not _is_unwritable(error):
                 raise
             raise StateUnwritable(self.partition_path(partition), str(error)) from error
 
@@ -220,9 +222,10 @@ class Store(faust_rocksdb.Store):
         unlogged = rocksdict.WriteOptions()
         setattr(unlogged, "disable_wal", True)  # noqa: B010  (an attribute, of which the stubs say that it is a method)
         try:
-            for database in databases.values():
+            for partition, database in databases.items():
                 database.set_write_options(unlogged)
-                database.set_options(_READING_BACK)
+                with self._writing(partition):
+                    database.set_options(_READING_BACK)
             yield
         finally:
             for partition, database in databases.items():
@@ -230,8 +233,8 @@ class Store(faust_rocksdb.Store):
                     continue
                 with self._writing(partition):
                     database.flush()
-                database.set_write_options(rocksdict.WriteOptions())
-                database.set_options(_READ_BACK)
+                    database.set_write_options(rocksdict.WriteOptions())
+                    database.set_options(_READ_BACK)
 
     def apply_changelog(
         self, partition: int, records: Sequence[ChangelogRecord], *, upto: Place | None, complete_to: bytes = b""
@@ -267,7 +270,8 @@ class Store(faust_rocksdb.Store):
         # revoked between the send and its acknowledgement.
         database = self._dbs.get(tp.partition)
         if database is not None:
-            database.put(self.offset_key, str(offset).encode())
+            with self._writing(tp.partition):
+                database.put(self.offset_key, str(offset).encode())
 
     def apply_changelog_batch(self, batch: Iterable[Any], to_key: Any, to_value: Any) -> None:
         """Stock entry point: Faust calls it when it empties its buffers, and finds them empty: see Consumer."""
@@ -305,6 +309,8 @@ class Store(faust_rocksdb.Store):
             database = self._opener.open(path)
             stored = database.get(rows.MARK_KEY)
         except Exception as error:
+            if _is_unwritable(error):
+                raise StateUnwritable(path, str(error)) from error
             if not isinstance(error, StateDamaged) and not _is_damage(error):
                 raise
             # Never ahead of the changelog, so nothing is lost with it.
@@ -363,12 +369,15 @@ class Store(faust_rocksdb.Store):
         self.stale.pop(partition, None)
         self._highest.pop(partition, None)
         if database is not None:
-            try:
-                with self._writing(partition):
-                    database.flush()
-            except StateUnwritable as error:
-                logger.warning("%s; what is not in files will be read back from the changelog", error)
-            database.close()  # the stock store leaves the LOCK file to the garbage collector
+            for end in (
+                database.flush,
+                database.close,
+            ):  # the stock store leaves the LOCK file to the garbage collector
+                try:
+                    with self._writing(partition):
+                        end()
+                except StateUnwritable as error:
+                    logger.warning("%s; what is not in files will be read back from the changelog", error)
 
     def revoke_partitions(self, table: Any, tps: set[TP]) -> None:
         for tp in tps:
@@ -391,6 +400,10 @@ def _read(database: Any, keys: Iterable[bytes]) -> dict[bytes, bytes | None]:
     # In the order of the files: neighbours share blocks and a place in the processor's caches.
     in_order = sorted(keys)
     return dict(zip(in_order, database.get(in_order), strict=True))
+
+
+def _is_unwritable(error: Exception) -> bool:
+    return any(words in str(error) for words in _UNWRITABLE)
 
 
 def _is_damage(error: Exception) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import shutil
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,6 +21,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streams.engine import EngineSettings, StateDamaged, rows
+from streams.engine.errors import StateUnwritable
 from streams.engine.rows import ChangelogRecord, Place
 from streams.engine.store import RocksOptions, Store
 
@@ -261,3 +263,39 @@ def test_what_is_in_memory_is_in_files_after_a_flush(tmp_path: Path) -> None:
     time.sleep(0.05)
     assert len(list((tmp_path / "rows.db").glob("*.sst"))) == 1, "nothing was new"
     store.close_partition(0)
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file grows."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def read_back_nothing(store: Store) -> None:
+    with store.reading_back([0]):
+        pass
+
+
+def open_again(store: Store) -> None:
+    store.close_partition(0)
+    store._db_for_partition(0)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda store: store.write(0, {b"a": b"1"}, (), upto=at(1)),
+        lambda store: store.set_persisted_offset(TP("log", 0), 5),
+        read_back_nothing,
+        open_again,
+    ],
+    ids=["a write", "an offset", "a recovery", "a start"],
+)
+def test_a_full_disk_has_one_name_whoever_meets_it(store: Store, act: Callable[[Store], None]) -> None:
+    with full_disk(), pytest.raises(StateUnwritable, match=r"cannot write to .*rows\.db: .*free space"):
+        act(store)
