@@ -63,13 +63,14 @@ def wait(settings: StackSettings, seconds: float) -> list[dict[str, Any]]:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as text for people, and below them what the routing rules dropped and how far standbys are."""
+    """The rows as text for people; below them what rules dropped, how streams work, how far standbys are."""
     lines = [list(_COLUMNS), *([_text(head, row[key]) for head, key in _COLUMNS.items()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = "".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines
     )
     text += "".join(_dropped(row["process"], row["details"].get("dropped_by_rule") or {}) for row in rows)
+    text += "".join(_work(row["process"], row["details"]) for row in rows if "commit_age_s" in row["details"])
     return text + "".join(_standbys(row["process"], row["details"].get("tables") or {}) for row in rows)
 
 
@@ -79,6 +80,23 @@ def _dropped(process: str, by_rule: dict[str, dict[str, int]]) -> str:
         f"{process}: rule {rule} dropped " + ", ".join(f"{n} {what}" for what, n in sorted(counts.items())) + "\n"
         for rule, counts in sorted(by_rule.items())
     )
+
+
+def _work(process: str, details: dict[str, Any]) -> str:
+    """A line for each source that was read since the process was started, and one for what all have in common."""
+    lines = [
+        f"{process}: {topic}: {source['chunks']} chunks of {source['records'] / source['chunks']:.0f} records in "
+        f"{source['chunk_s'] or 0:.3f} s each, {source['duplicates']} records again, {source['late']} late\n"
+        for topic, source in sorted(details["sources"].items())
+        if source["chunks"]
+    ]
+    repaired = sum(table["repaired_rows"] for table in details["tables"].values())
+    lines.append(
+        f"{process}: commit {details['commit_age_s']:.1f} s old, {repaired} rows repaired, "
+        f"{details['rebalances']} rebalances, {details['fenced']} times fenced, "
+        f"recovered in {details['recovery_s']:.1f} s\n"
+    )
+    return "".join(lines)
 
 
 def _standbys(process: str, tables: dict[str, dict[str, Any]]) -> str:

@@ -132,12 +132,12 @@ async def report(engine: Engine, health: Health, metrics: StreamsMetrics) -> Non
         status = engine.status()
         metrics.record(status)
         health.set_lag({topic: source.lag for topic, source in status.sources.items() if source.lag is not None})
-        health.details = details(status)
+        health.details = details(status, metrics)
         health.set_ready(status.ready, status.why)
         await asyncio.sleep(_REPORT_S)
 
 
-def details(status: Status) -> dict[str, Any]:
+def details(status: Status, metrics: StreamsMetrics) -> dict[str, Any]:
     """What /readyz and `millrace status --json` show of the metrics, beside readiness and lag."""
     waits = [source.lag_s for source in status.sources.values()]
     ages = [source.event_age_s for source in status.sources.values() if source.event_age_s is not None]
@@ -150,7 +150,10 @@ def details(status: Status) -> dict[str, Any]:
         "recovery_records": sum(table.unread for table in status.tables.values()),
         "recovery_s": round(status.recovery_s, 3),
         "rebalances": status.rebalances,
-        "sources": {topic: asdict(source) for topic, source in status.sources.items()},
+        "fenced": int(metrics.registry.get_sample_value("streams_fenced_total") or 0),
+        "sources": {
+            topic: {**asdict(source), "chunk_s": metrics.chunk_s(topic)} for topic, source in status.sources.items()
+        },
         "tables": {name: asdict(table) for name, table in status.tables.items()},
     }
 

@@ -87,6 +87,14 @@ class StreamsMetrics(MetricSet):
         self.observe("streams_chunk_records", records, topic=topic)
         self.observe("streams_chunk_seconds", seconds, topic=topic)
 
+    def chunk_s(self, topic: str) -> float | None:
+        """Seconds that a chunk of this source took on average, None before the first."""
+        total, count = (
+            self.registry.get_sample_value(f"streams_chunk_seconds_{what}", {"topic": topic})
+            for what in ("sum", "count")
+        )
+        return total / count if total is not None and count else None
+
     def fenced(self, times: int) -> None:
         """How often it was fenced before this start: a fenced process ends, so only the next one can say it."""
         self._grow("streams_fenced_total", times)

@@ -128,6 +128,25 @@ def test_standbys_are_shown_with_what_they_have_still_to_read(tmp_path: Path) ->
     ]
 
 
+def test_how_a_streams_worker_works_is_shown(tmp_path: Path) -> None:
+    found = status.collect(settings(tmp_path))[2]
+    events = {"chunks": 4, "records": 6002, "chunk_s": 0.25, "duplicates": 3, "late": 17}
+    found |= {
+        "details": {
+            "commit_age_s": 0.4,
+            "recovery_s": 1.5,
+            "rebalances": 2,
+            "fenced": 1,
+            "sources": {"events": events, "metrics": {**events, "chunks": 0}},
+            "tables": {"halves": {"repaired_rows": 5}, "windows": {"repaired_rows": 6}},
+        }
+    }
+    assert status.table([found]).splitlines()[2:] == [
+        "streams: events: 4 chunks of 1500 records in 0.250 s each, 3 records again, 17 late",
+        "streams: commit 0.4 s old, 11 rows repaired, 2 rebalances, 1 times fenced, recovered in 1.5 s",
+    ]
+
+
 def test_lag_in_time_and_state_of_a_streams_worker_are_shown(tmp_path: Path) -> None:
     found = status.collect(settings(tmp_path))[2]
     found |= {
