@@ -17,6 +17,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -263,6 +264,12 @@ def _sized(sizing: Sizing) -> list[Topic]:
     return [replace(topic, local=sizing) for topic in CATALOGUE.values()]
 
 
+def _commit() -> str:
+    """What ran, as git names it; an empty text outside of a clone."""
+    command = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos")
     parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED") or time.time()))
@@ -281,6 +288,7 @@ def main() -> int:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # that brokers are away is what we want
     print(f"seed {options.seed}, {options.workers} workers, {options.brokers} brokers", flush=True)
     folder = options.keep or Path(tempfile.mkdtemp(prefix="millrace-chaos-"))
+    keep = options.keep is not None
     try:
         with Brokers(jars(), folder, options.brokers) as brokers:
             chaos = Chaos(options, brokers, folder)
@@ -289,21 +297,26 @@ def main() -> int:
             finally:
                 for worker in chaos.workers:
                     worker.kill()
+        verdict = "WRONG" if any(found.values()) else "EXACT"
+        keep = keep or (verdict == "WRONG" and not options.without)
     finally:
-        if not options.keep:
+        if not keep:
             shutil.rmtree(folder, ignore_errors=True)
+    if keep:
+        print(f"what it left is in {folder}")
     for reading, wrong in found.items():
         print(f"{reading}: {len(wrong)} wrong" if wrong else f"{reading}: exact")
         for text in wrong[:_SHOWN]:
             print(f"    {text[:600]}")
     counts = ", ".join(f"{name} {count}" for name, count in sorted(chaos.counts.items()) if count)
     print(f"{len(load.records):,} records, {load.resent:,} re-sent; {counts}")
-    verdict = "WRONG" if any(found.values()) else "EXACT"
     if options.results:
         line = {
             "date": datetime.now(UTC).date().isoformat(),
+            "commit": _commit(),
             "seed": options.seed,
             "workers": options.workers,
+            "standbys": options.standbys,
             "brokers": options.brokers,
             "without": options.without,
             "records": len(load.records),
