@@ -96,11 +96,12 @@ def time(value: str | datetime | None, form: str = "minute", *, whole: bool = Fa
     at = moment(value) if isinstance(value, str) else value
     if at is None:
         return Markup(NOTHING)
-    at = at.astimezone(UTC)
-    day, second = at.strftime("%Y-%m-%d"), at.strftime("%Y-%m-%d %H:%M:%S")
+    at = at.astimezone(UTC).replace(tzinfo=None)
+    # strftime writes a year of less than four digits, which is none to a browser.
+    day, second = at.date().isoformat(), at.isoformat(" ", "seconds")
     text = {"minute": second[:-3], "second": second, "day": day}[form]
-    iso = day if form == "day" else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    title = day if form == "day" else at.replace(tzinfo=None).isoformat(" ") if whole else second
+    iso = day if form == "day" else at.isoformat(timespec="milliseconds") + "Z"
+    title = day if form == "day" else at.isoformat(" ") if whole else second
     return Markup('<time datetime="{}" data-form="{}" title="{} UTC">{}</time>').format(iso, form, title, text)
 
 

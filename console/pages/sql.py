@@ -6,13 +6,14 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 from urllib.parse import urlencode
 
 import orjson
 from starlette.responses import Response
 
-from console.ask import ANSWER_BYTES_MAX, Answer
+from console.ask import ANSWER_BYTES_MAX, Answer, moment
 from console.charts import Chart, Series
 from console.download import csv_file, json_file
 from console.errors import AskFault
@@ -32,8 +33,9 @@ _SHARED_MAX = 6000
 _CELL_MAX = 2000
 _POINTS_MAX = 500
 _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
-_MIDNIGHT = re.compile(r"\d{4}-\d\d-\d\dT00:00:00(\.0+)?Z")
+# As the service writes a time; a finer one would lose digits.
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", re.ASCII)
+_MIDNIGHT = datetime.min.time()
 
 
 @dataclass(frozen=True)
@@ -125,15 +127,16 @@ def shown(answer: Answer, seconds: float, choice: Choice) -> Result:
     x, chart = _chart(answer, numeric, choice)
     data: dict[str, Any] = {}
     if chart is not None:
-        rows = [[_scalar(value) for value in row] for row in answer.rows[:_POINTS_MAX]]
-        data = {"columns": columns, "numeric": numeric, "rows": rows}
-    days = [_days([row[place] for row in answer.rows]) for place in range(len(columns))]
-    cells = [[cell(value, day=day) for value, day in zip(row, days, strict=True)] for row in answer.rows]
+        drawn = answer.rows[:_POINTS_MAX]
+        buckets = [_bucket([row[place] for row in drawn]) for place in range(len(columns))]
+        data = {"columns": columns, "buckets": buckets, "rows": [[_scalar(value) for value in row] for row in drawn]}
+    days = [_bucket([row[place] for row in answer.rows if row[place] is not None]) for place in range(len(columns))]
+    cells = [[cell(value, day=of == "day") for value, of in zip(row, days, strict=True)] for row in answer.rows]
     return Result(columns, numeric, cells, answer.truncated, seconds, chart, x, data)
 
 
 def cell(value: Any, *, day: bool = False) -> Cell:
-    """A JSON value for a table.  day: a time in it begins one."""
+    """A JSON value for a table.  day: a time in it is shown as the day of UTC that it begins."""
     if value is None:
         return Cell("null", "null")
     if isinstance(value, bool):
@@ -141,7 +144,7 @@ def cell(value: Any, *, day: bool = False) -> Cell:
     if isinstance(value, int | float):
         return Cell("number", str(value))
     text = value if isinstance(value, str) else orjson.dumps(value).decode()
-    if isinstance(value, str) and _TIME.fullmatch(value):
+    if _time(value) is not None:
         return Cell("day" if day else "time", value)
     kind: Literal["text", "json"] = "text" if isinstance(value, str) else "json"
     return Cell(kind, text[:_CELL_MAX], max(0, len(text) - _CELL_MAX))
@@ -252,9 +255,22 @@ def _numeric(values: Sequence[Any]) -> bool:
     return bool(there) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in there)
 
 
-def _days(values: Sequence[Any]) -> bool:
-    """Whether all of a column that is there begins a day of UTC."""
-    return all(isinstance(value, str) and _MIDNIGHT.fullmatch(value) for value in values if value is not None)
+def _time(value: Any) -> datetime | None:
+    """A value that is a time; a text that only looks like one (of a month 13, say, or of finer digits) is a text."""
+    if not isinstance(value, str) or not _TIME.fullmatch(value):
+        return None
+    try:
+        return moment(value)
+    except ValueError:
+        return None
+
+
+def _bucket(values: Sequence[Any]) -> Literal["day", "hour"] | None:
+    """What a column of times is drawn and shown by: days, if each begins one of UTC.  None: not all of it are times."""
+    times = [found for value in values if (found := _time(value)) is not None]
+    if len(times) < len(values):
+        return None
+    return "day" if all(one.time() == _MIDNIGHT for one in times) else "hour"
 
 
 def _scalar(value: Any) -> Any:
@@ -274,16 +290,16 @@ def _chart(answer: Answer, numeric: Sequence[bool], choice: Choice) -> tuple[str
     x = choice.x if choice.x in names else (others or [name for name in names if name != numbers[-1]])[0]
     y = choice.y if choice.y in numbers else next((name for name in numbers if name != x), numbers[0])
     at, of = names.index(x), names.index(y)
-    points = [(_scalar(row[at]), row[of]) for row in answer.rows[:_POINTS_MAX]]
-    times = all(isinstance(label, str) and _TIME.fullmatch(label) for label, _ in points)
-    if times:
+    rows = answer.rows[:_POINTS_MAX]
+    bucket = _bucket([row[at] for row in rows])
+    points = [(_scalar(row[at]), row[of]) for row in rows]
+    if bucket is not None:
         points.sort(key=lambda point: str(point[0]))
-    kind: Literal["bars", "lines"] = "lines" if choice.kind == "lines" or (times and not choice.kind) else "bars"
+    kind: Literal["bars", "lines"] = "lines" if choice.kind == "lines" or (bucket and not choice.kind) else "bars"
     labels = ["null" if label is None else str(label) for label, _ in points]
-    whole = times and _days(labels)
     series = [Series(y, [value for _, value in points])]
-    bucket = "day" if whole else "hour"
-    return x, Chart(f"{y} by {x}", kind, "count", labels, series, times=times, bucket=bucket)
+    times = bucket is not None
+    return x, Chart(f"{y} by {x}", kind, "count", labels, series, times=times, bucket=bucket or "hour")
 
 
 PAGES = (

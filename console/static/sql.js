@@ -90,11 +90,10 @@
     const data = JSON.parse(said.textContent);
     const x = data.columns.indexOf(byId("sql-x").value), y = data.columns.indexOf(byId("sql-y").value);
     const rows = data.rows.map((row) => [row[x], row[y]]);
-    const times = rows.every(([label]) => typeof label === "string" && /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/.test(label));
-    if (times) rows.sort((one, other) => (one[0] < other[0] ? -1 : one[0] > other[0] ? 1 : 0));
+    const bucket = data.buckets[x]; // of times; else null
+    if (bucket) rows.sort((one, other) => (one[0] < other[0] ? -1 : one[0] > other[0] ? 1 : 0));
     const script = drawing.querySelector("script"), first = JSON.parse(script.textContent);
-    script.textContent = JSON.stringify({ ...first, kind: byId("sql-kind").value, times,
-      bucket: times && rows.every(([label]) => label.includes("T00:00:00")) ? "day" : "hour",
+    script.textContent = JSON.stringify({ ...first, kind: byId("sql-kind").value, times: Boolean(bucket), bucket: bucket ?? "hour",
       labels: rows.map(([label]) => (label === null ? "null" : String(label))),
       series: [{ name: data.columns[y], values: rows.map((row) => row[1]), links: [] }] });
     drawing.dataset.stale = "1";

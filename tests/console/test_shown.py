@@ -60,6 +60,7 @@ def test_a_time_carries_its_zone_and_utc() -> None:
     assert shown.time("2026-11-21T00:00:00Z", "day") == (
         '<time datetime="2026-11-21" data-form="day" title="2026-11-21 UTC">2026-11-21</time>'
     )
+    assert 'datetime="0001-01-01" data-form="day" title="0001-01-01 UTC"' in shown.time("0001-01-01T00:00:00Z", "day")
     assert shown.time(None) == "–"
 
 

@@ -36,6 +36,11 @@ quick = pytest.mark.asyncio(loop_scope="module")
 README = Path(__file__).parents[2] / "README.md"
 # It counts for far longer than any test waits, and reads nothing.
 ENDLESS = "with recursive t(n) as (select 1 union all select n + 1 from t where n < 1000000000) select count(*) from t"
+# Clients name their teams, and so on, as they like.
+NO_TIMES = (
+    *("2026-13-45T00:00:00Z", "2026-02-30T00:00:00Z", "2026-09-21T14:13:60Z", "2026-09-21T24:00:00Z"),
+    *("0000-01-01T00:00:00Z", "٢٠٢٦-09-21T00:00:00Z", "2026-09-21T14:13:10.0000051Z", "2026-09-21T14:13:10.Z"),
+)
 TOLD: list[Mapping[str, Any]] = []
 
 
@@ -120,6 +125,22 @@ async def test_values_are_shown_as_what_they_are(spent: Pages) -> None:
         "1 row, ",
     ):
         assert text in page
+
+
+@quick
+async def test_a_text_that_only_looks_like_a_time_is_a_text_as_it_stands(spent: Pages) -> None:
+    values = ", ".join(f"('{text}', {place})" for place, text in enumerate(NO_TIMES))
+    page = (await spent.post("/sql", {"q": f"select t, n from (values {values}) x (t, n)"})).text
+    for text in NO_TIMES:
+        assert f'<td class="cell-text">{text}</td>' in page
+    assert '"times": false' in page
+
+
+@quick
+async def test_a_year_has_four_digits(spent: Pages) -> None:
+    page = (await spent.post("/sql", {"q": "select timestamptz '0001-01-01 00:00:01+00' as zero from (select 1)"})).text
+    assert 'datetime="0001-01-01T00:00:01.000Z"' in page
+    assert 'title="0001-01-01 00:00:01 UTC">0001-01-01 00:00:01<' in page
 
 
 @quick
@@ -226,6 +247,18 @@ def test_a_column_of_midnights_is_one_of_days_and_one_with_another_time_is_not()
     assert kinds == [["day", "time"], ["null", "time"]]
 
 
+def test_a_text_that_only_looks_like_a_time_makes_no_column_of_times_or_days() -> None:
+    midnight, noon = "2026-11-02T00:00:00.000000Z", "2026-11-02T12:00:00.000001Z"
+    for text in NO_TIMES:
+        rows = [[midnight, midnight, midnight, 1], [midnight, noon, text, 2]]
+        result = shown(Answer(("day", "at", "name", "n"), rows, False), 0.1, Choice(x="name"))
+        assert [one.kind for one in result.rows[1]] == ["day", "time", "text", "number"]
+        assert result.rows[0][2].kind == "time"
+        assert result.data["buckets"] == ["day", "hour", None, None]
+        assert result.chart is not None
+        assert (result.chart.times, result.chart.labels) == (False, [midnight, text])
+
+
 def test_a_mark_stands_below_a_fault_in_a_long_line() -> None:
     fault = AskFault("no", reason="bind_error", status=400, line=1, column=101)
     line, mark = excerpt("x" * 100 + "!" + "y" * 100, fault).split("\n")
@@ -274,6 +307,18 @@ def test_the_rows_on_the_page_are_those_of_sql(fed: Fed, window: Callable[..., W
     page.select_option("#sql-y", "sessions")
     drawn = json.loads(page.locator("#sql-drawing script").text_content() or "")
     assert drawn["series"][0]["values"] == [row["sessions"] for row in expected]
+
+
+@pytest.mark.slow
+def test_another_column_is_drawn_by_what_its_values_are(window: Callable[..., Window]) -> None:
+    page = window().go("/sql")
+    at = "timestamptz '2026-11-02 00:00:00+00' - interval (n) day"
+    ask(page, f"select '2026-13-4' || n || 'T00:00:00Z' as name, {at} as day, n from (values (0), (1), (2)) x (n)")
+    page.wait_for_selector("#sql-drawing canvas")
+    for column, times, bucket, first in (("day", True, "day", "2026-10-31T"), ("name", False, "hour", "2026-13-40T")):
+        page.select_option("#sql-x", column)
+        drawn = json.loads(page.locator("#sql-drawing script").text_content() or "")
+        assert (drawn["times"], drawn["bucket"], drawn["labels"][0][:11]) == (times, bucket, first)
 
 
 @pytest.mark.slow
