@@ -72,6 +72,11 @@ class Entry:
         return str(self.row["event_id"])
 
     @property
+    def held_by_decision(self) -> tuple[tuple[str, str], ...]:
+        """As Words.held, of its decision alone: what spans have of a call goes with its result."""
+        return () if self.decision is None else words(self.decision).held
+
+    @property
     def started_us(self) -> int:
         """Since the epoch."""
         return int(self.row["started_us"])

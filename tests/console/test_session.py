@@ -572,6 +572,53 @@ async def test_the_texts_of_an_events_spans_are_told_to_all_and_read_by_a_click_
         assert "of the span claude_code.tool" in flat((await pages.post(url, {})).text)
 
 
+DECIDED, CALLED = "what the rule that allowed it says", "what the call said of itself"
+
+
+@over_sql
+async def test_the_texts_of_a_decision_are_told_and_asked_for_beside_its_json_though_its_call_stands_for_it(
+    tmp_path: Path,
+) -> None:
+    call: dict[str, Any] = {"prompt_id": "p", "tool_use_id": "t", "tool_name": "Bash", "team": "core"}
+    decision = event("s", 0, "tool_decision", decision="accept", attributes={"note": CONTENT_MARK}, **call)
+    result = event("s", 1, "tool_result", success=True, tool_input_size_bytes=9, **call)
+    texts = [
+        samples.content(0, event_id=one["event_id"], session_id="s", team="core", field="note", text=text)
+        for one, text in ((decision, DECIDED), (result, CALLED))
+    ]
+    records = {"events": [decision, result], "content": texts, "sessions": [session("s", 2, team="core")]}
+    of_core, of_infra = (
+        Role(team, (*DEFAULTS["analyst"].grants, Grant("content", ("content",), (Condition("team", (team,)),))))
+        for team in ("core", "infra")
+    )
+    told: list[Mapping[str, Any]] = []
+    roles = {**DEFAULTS, "core": of_core, "infra": of_infra}
+    async with pages_over(tmp_path, door_telling(told, roles.get), **records) as pages:
+        for role, words in (
+            ("viewer", "Other texts of the decision, if there are any: length not said. To read it takes"),
+            ("analyst", "Other texts of the decision: length not said. To read it takes"),
+            ("core", "Read the tool input and other texts of the decision (written to the audit)"),
+            ("infra", "Read the tool input and other texts of the decision (written to the audit)"),
+            ("admin", "Read the tool input and other texts of the decision (written to the audit)"),
+        ):
+            who = person(role, tenant="acme")
+            for path in ("/sessions/acme/s", "/sessions/acme/s/turn?turn=p"):
+                page = flat(await text_of(pages, path, who))
+                assert (words in page, "Full JSON of the decision" in page) == (True, True), (role, path, page)
+                assert page.index("Full JSON ") < page.index(words) < page.index("Full JSON of the decision")
+        assert told == []
+        read = {}
+        for role in ("viewer", "analyst", "core", "infra", "admin"):
+            answer = await pages.post("/sessions/acme/s/events/s-0/content", {}, person(role, tenant="acme"))
+            read[role] = (answer.status_code, DECIDED in answer.text, CALLED in answer.text)
+        assert read == {
+            **dict.fromkeys(("viewer", "analyst"), (403, False, False)),
+            **dict.fromkeys(("core", "admin"), (200, True, False)),
+            "infra": (200, False, False),
+        }
+        assert [(one["action"], one["outcome"]) for one in told] == [("content.read", "done")] * 3
+
+
 @over_sql
 async def test_who_may_not_know_of_other_texts_is_told_of_every_event_that_it_may_have_some(tmp_path: Path) -> None:
     """And of none that it has: with and without, an event says the same."""
@@ -916,6 +963,39 @@ def test_json_that_was_opened_stays_below_content_that_came_later_with_a_span(
     assert shown.all_inner_texts() == [text]
     places = "one => [...one.querySelectorAll('.content, .json')].map(place => place.className)"
     assert entry.locator(".entry-body").evaluate(places) == ["content", "json"]
+
+
+@pytest.mark.slow
+def test_texts_of_a_decision_stay_beside_its_json_when_its_call_has_texts_too(
+    fed: Fed, window: Callable[..., Window]
+) -> None:
+    tenant, id_, ports, now_ns = "decided", str(uuid.uuid4()), fed.stack.ports, time.time_ns()
+    ids = {"session.id": id_, "user.id": "u", "tool_use_id": "t1", "tool_name": "Bash"}
+    decision = ids | {"event.name": "tool_decision", "decision": "accept", "event.sequence": 0, "an.unknown.note": NOTE}
+    result = ids | {"event.name": "tool_result", "event.sequence": 1, "tool_input": "<REDACTED>"}
+    logs = [otlps.log(one, timeUnixNano=str(now_ns + number)) for number, one in enumerate((decision, result))]
+    times = {"startTimeUnixNano": str(now_ns), "endTimeUnixNano": str(now_ns + 10**6)}
+    span = otlps.span(ids | {"an.unknown.note": ASKED}, "claude_code.tool", **times)
+    resource = {"service.name": "claude-code"}
+    with Sender(ports["GATEWAY_GRPC"], ports["GATEWAY_HTTP"], fed.stack.key(tenant)) as sender:
+        sender.send(Recorded("http", "logs", "json", otlps.as_json(otlps.logs(*logs, resource=resource))))
+        page = window().go(f"/sessions?tenant={tenant}")
+        page.locator("tr[data-row] a").first.click()
+        entry = page.locator("#drawer .entry").first
+        entry.locator("summary").first.click()
+        entry.locator(".json code").nth(1).wait_for()
+        entry.get_by_role("button", name="Read the tool input and other texts of the decision").click()
+        entry.locator(".texts pre").wait_for()
+        sender.send(Recorded("http", "traces", "json", otlps.as_json(otlps.spans(span, resource=resource))))
+    entry.get_by_role("button", name="Read the other texts (written to the audit)").wait_for()
+    places = """one => [...one.querySelectorAll(".content, .json")].map(place => {
+      const name = place.matches(".json") ? JSON.parse(place.querySelector("code").textContent).event_name : "content";
+      return [name, place.querySelectorAll(".texts pre").length];
+    })"""
+    assert entry.locator(".entry-body").evaluate(places) == [
+        *(["content", 0], ["content", 0], ["tool_result", 0]),
+        *(["content", 1], ["tool_decision", 0]),
+    ]
 
 
 # Whether just the events with these numbers are shown, in their order.

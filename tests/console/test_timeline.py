@@ -259,3 +259,19 @@ def test_what_the_client_held_back_of_an_event_may_be_with_its_span() -> None:
     assert [one.words.held for one in timeline.entries(timeline.items(rows, others))] == [
         (("tool input", "held back by the client"),)
     ]
+
+
+def test_a_decision_has_its_own_texts_and_its_call_has_those_of_their_spans() -> None:
+    rows = [
+        row(0, "tool_decision", tool_use_id="u", other_texts=True),
+        row(1, "tool_result", tool_use_id="u", tool_input_size_bytes=9, other_texts=False),
+        row(2, "tool_result", tool_input_size_bytes=8),
+    ]
+    spans = [span("a", tool_use_id="u", has_tool_output=True)]
+    assert [(one.words.held, one.held_by_decision) for one in timeline.entries(timeline.items(rows, spans))] == [
+        (
+            (("tool input", "9 bytes"), ("tool output", "length not said")),
+            (("tool input", "length not said"), ("other texts", "length not said")),
+        ),
+        ((("tool input", "8 bytes"),), ()),
+    ]
