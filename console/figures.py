@@ -115,7 +115,7 @@ class Figures:
         older = self.url(id_, page=str(self.page + 1)) if more and not last else None
         newer = self.url(id_, page=str(self.page - 1) if self.page > 1 else None) if paged and self.page else None
         rows = [[Cell(row["happened"], events.session_url(row, self.filters)), *cells(row)] for row in found[:ROWS]]
-        keys = [str(row["event_id"]) for row in found[:ROWS]]
+        keys = keyed(found[:ROWS], "event_id")
         headed = (Column("When", "time"), *columns)
         note = "What is older is not listed. Choose a shorter time range." if more and last else ""
         return Table(id_, title, headed, rows, empty, note, older, newer, wide=True, tall=tall, keys=keys)
@@ -176,6 +176,11 @@ def counted(since: str, source: str, **conditions: str) -> str:
 def there_are(rows: Sequence[Row]) -> int:
     """How many rows there are, of which these are the first: what `count(*) OVER () AS of` told."""
     return rows[0]["of"] if rows else 0
+
+
+def keyed(rows: Sequence[Row], *columns: str) -> list[tuple[Any, ...]]:
+    """What tells each row from the others: its values in the columns that it is one of."""
+    return [tuple(row[column] for column in columns) for row in rows]
 
 
 def hidden(what: str, columns: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from console.charts import Chart
@@ -57,7 +57,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table.  id: of the page's element.  empty: what to say without rows.  older, newer: where there is more."""
+    """A table.
+
+    id: of the page's element.  empty: what to say without rows.  older, newer: where there is more.
+    keys: of each row what no other row of the table has, as the store has it: shown, two may look alike.
+    """
 
     id: str
     title: str
@@ -70,16 +74,13 @@ class Table:
     # wide: as wide as the page.  tall: as long as its rows are; else it scrolls.
     wide: bool = False
     tall: bool = False
-    # A row is known by its first cells, so that what is opened or focused stays where it is when rows come and go.
-    key_cells: int = 1
-    keys: Sequence[str] = ()
+    keys: Sequence[object] = field(kw_only=True)
     # How many rows there are, of which these are the first; 0: these are all, or one pages on.
     of: int = 0
 
     def row_id(self, place: int) -> str:
-        """Of the page's element."""
-        key = self.keys[place] if self.keys else repr([cell.value for cell in self.rows[place][: self.key_cells]])
-        return f"{self.id}-{hashlib.blake2b(key.encode(), digest_size=8).hexdigest()}"
+        """Of the page's element: what is opened or focused stays where it is when rows come and go."""
+        return f"{self.id}-{hashlib.blake2b(repr(self.keys[place]).encode(), digest_size=8).hexdigest()}"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.responses import Response
 
 from console.events import WHEN, named, of_range, since
-from console.figures import Figures, Row, counted, figures, hidden, outcome, part, there_are, told, total, yes
+from console.figures import Figures, Row, counted, figures, hidden, keyed, outcome, part, there_are, told, total, yes
 from console.pages.security import TABS, TITLE
 from console.sections import Cell, Column, Section, Table
 from console.web import Page, Visit
@@ -156,7 +156,8 @@ def _server_table(page: Figures, name: str, rows: Sequence[Row]) -> Table:
         Column("Last seen", "time"),
     )
     empty = "No client connected to an MCP server, or called one, in this time range."
-    return Table("mcp-servers", f"By {name.lower()}", columns, cells, empty, wide=True, of=there_are(rows))
+    title, keys = f"By {name.lower()}", keyed(rows, "server")
+    return Table("mcp-servers", title, columns, cells, empty, keys=keys, wide=True, of=there_are(rows))
 
 
 def _tool_table(page: Figures, name: str, rows: Sequence[Row], chosen: bool) -> Table:
@@ -181,7 +182,8 @@ def _tool_table(page: Figures, name: str, rows: Sequence[Row], chosen: bool) -> 
     )
     title = "Tools called, of the chosen server" if chosen else "Tools called"
     empty = "No tool of an MCP server was called."
-    return Table("mcp-tools", title, columns, cells, empty, key_cells=2, wide=True, of=there_are(rows))
+    keys = keyed(rows, "server", "tool")
+    return Table("mcp-tools", title, columns, cells, empty, keys=keys, wide=True, of=there_are(rows))
 
 
 def _failure_table(page: Figures, name: str, rows: Sequence[Row]) -> Table:
@@ -200,7 +202,8 @@ def _failure_table(page: Figures, name: str, rows: Sequence[Row]) -> Table:
         Column("Last", "time"),
     )
     title, empty = "Why connections failed", "None failed."
-    return Table("mcp-errors", title, columns, cells, empty, key_cells=3, wide=True, of=there_are(rows))
+    keys = keyed(rows, "server", "error_code", "transport_type")
+    return Table("mcp-errors", title, columns, cells, empty, keys=keys, wide=True, of=there_are(rows))
 
 
 # Hooks, plugins, skills
@@ -348,7 +351,8 @@ def _hook_table(page: Figures, rows: Sequence[Row]) -> Table:
         *(Column(name, "count") for name in ("Registered", "Sessions", "Users")),
         Column("Last", "time"),
     )
-    return Table("hooks", "Registered", columns, cells, _NO_HOOKS, key_cells=4, wide=True, of=there_are(rows))
+    keys = keyed(rows, "hook_event", "hook_type", "hook_source", "plugin_name")
+    return Table("hooks", "Registered", columns, cells, _NO_HOOKS, keys=keys, wide=True, of=there_are(rows))
 
 
 def _run_table(page: Figures, rows: Sequence[Row]) -> Table:
@@ -379,7 +383,8 @@ def _run_table(page: Figures, rows: Sequence[Row]) -> Table:
         Column("Users", "count"),
     )
     empty = "No hook ran in this time range."
-    return Table("hook-runs", "Executed", columns, cells, empty, key_cells=2, wide=True, of=there_are(rows))
+    keys = keyed(rows, "hook", "hook_source")
+    return Table("hook-runs", "Executed", columns, cells, empty, keys=keys, wide=True, of=there_are(rows))
 
 
 def _plugin_table(page: Figures, rows: Sequence[Row]) -> Table:
@@ -401,8 +406,9 @@ def _plugin_table(page: Figures, rows: Sequence[Row]) -> Table:
     )
     note = "Without OTEL_LOG_TOOL_DETAILS=1 clients call every plugin of others third-party."
     empty = "No client loaded or installed a plugin in this time range."
+    keys = keyed(rows, "plugin_name", "marketplace_name", "plugin_version", "plugin_scope", "enabled_via")
     return Table(
-        "plugins", "Loaded and installed", columns, cells, empty, note, key_cells=6, wide=True, of=there_are(rows)
+        "plugins", "Loaded and installed", columns, cells, empty, note, keys=keys, wide=True, of=there_are(rows)
     )
 
 
@@ -422,7 +428,8 @@ def _skill_table(page: Figures, rows: Sequence[Row]) -> Table:
         Column("Last", "time"),
     )
     empty = "No skill was activated in this time range."
-    return Table("skills", "Activated", columns, cells, empty, key_cells=4, wide=True, of=there_are(rows))
+    keys = keyed(rows, "skill_name", "skill_source", "plugin_name", "invocation_trigger")
+    return Table("skills", "Activated", columns, cells, empty, keys=keys, wide=True, of=there_are(rows))
 
 
 PAGES = (Page("/security/mcp", servers), Page("/security/extensions", extensions))

@@ -14,7 +14,7 @@ from console import clock, usage
 from console.ask import Answer, moment
 from console.charts import Chart, Series, over_time
 from console.events import VERSION, WHEN, grouped, is_value, named, of_range, since
-from console.figures import ROWS, Figures, Row, counted, drilled, figures, hidden, part, there_are, told, total
+from console.figures import ROWS, Figures, Row, counted, drilled, figures, hidden, keyed, part, there_are, told, total
 from console.filters import DAY, NONE, Filters, joined
 from console.sections import Cell, Column, Section, Stat, Tab, Table
 from console.shown import count
@@ -261,6 +261,7 @@ _KINDS = {"api_retries_exhausted": "Retries exhausted", "api_error": "API error"
 def _after_table(page: Figures, rows: Sequence[Row]) -> Table:
     unknown = [_UNKNOWN] if any(row["after"] == _UNKNOWN for row in rows) else []
     cells: list[list[Cell]] = []
+    keys = []
     for kind, title in (("api_retries_exhausted", "Retries exhausted"), ("api_error", "API errors, all")):
         counts = {row["after"]: row for row in rows if row["event_name"] == kind}
         if not counts:
@@ -275,6 +276,7 @@ def _after_table(page: Figures, rows: Sequence[Row]) -> Table:
         pause = counts["recovered"]["pause_s"] if "recovered" in counts else None
         line.append(Cell(None if pause is None else pause * 1000))
         cells.append(line)
+        keys.append(kind)
     columns = (
         Column("What ended"),
         Column("Times", "count"),
@@ -287,7 +289,7 @@ def _after_table(page: Figures, rows: Sequence[Row]) -> Table:
     )
     empty = "No request failed for good in this time range."
     note = "Unknown: the error names no session." if unknown else ""
-    return Table("recovery", "Did the session go on?", columns, cells, empty, note, wide=True)
+    return Table("recovery", "Did the session go on?", columns, cells, empty, note, keys=keys, wide=True)
 
 
 def _failure_list(page: Figures, rows: Sequence[Row]) -> Table:
@@ -329,7 +331,8 @@ def _code_table(page: Figures, rows: Sequence[Row]) -> Table:
         Column("Last", "time"),
     )
     empty = "The API answered every request in this time range."
-    return Table("codes", "By HTTP status", columns, cells, empty, of=there_are(rows))
+    keys = keyed(rows, "status_code")
+    return Table("codes", "By HTTP status", columns, cells, empty, keys=keys, of=there_are(rows))
 
 
 def _model_table(page: Figures, rows: Sequence[Row]) -> Table:
@@ -355,7 +358,8 @@ def _model_table(page: Figures, rows: Sequence[Row]) -> Table:
         Column("Retries exhausted", "count"),
         Column("Sessions hit", "count"),
     )
-    return Table("models", "By model", columns, cells, "No API request in this time range.", of=there_are(rows))
+    empty, keys = "No API request in this time range.", keyed(rows, "model")
+    return Table("models", "By model", columns, cells, empty, keys=keys, of=there_are(rows))
 
 
 def _sessions_of(requests: int, page: Figures, model: str | None) -> Cell:
@@ -375,7 +379,8 @@ def _internal_table(page: Figures, rows: Sequence[Row]) -> Table:
         Column("Last", "time"),
     )
     empty = "No client failed inside in this time range."
-    return Table("internal", "Internal errors", columns, cells, empty, key_cells=3, of=there_are(rows))
+    keys = keyed(rows, "error_name", "error_code", "version")
+    return Table("internal", "Internal errors", columns, cells, empty, keys=keys, of=there_are(rows))
 
 
 def _internal_list(page: Figures, rows: Sequence[Row]) -> Table:
@@ -415,7 +420,8 @@ def _compaction_table(rows: Sequence[Row]) -> Table:
         Column("95 % within", "ms"),
     )
     empty = "No context was compacted in this time range."
-    return Table("compactions", "Compactions of the context", columns, cells, empty, key_cells=2, of=there_are(rows))
+    keys = keyed(rows, "trigger", "success")
+    return Table("compactions", "Compactions of the context", columns, cells, empty, keys=keys, of=there_are(rows))
 
 
 # Speed
@@ -573,7 +579,8 @@ def _tool_table(page: Figures, rows: Sequence[Row], users: Mapping[str | None, i
         Column("Users", "count"),
     )
     empty = "No tool was called in this time range."
-    return Table("tools", "By tool", columns, cells, empty, wide=True, of=there_are(rows))
+    keys = keyed(rows, "tool_name")
+    return Table("tools", "By tool", columns, cells, empty, keys=keys, wide=True, of=there_are(rows))
 
 
 def _tool_failures(page: Figures, rows: Sequence[Row]) -> Table:
@@ -595,9 +602,9 @@ def _request_table(page: Figures, rows: Sequence[Row]) -> Table:
         cells.append((name, requests, *map(Cell, row["q"] or [None] * 3)))
     columns = (Column("Model"), Column("Requests", "count"), *(Column(name, "ms") for name in _QUANTILES))
     empty, of = "No API request in this time range.", there_are(rows)
-    # With the line of all models.
-    of = of + 1 if of else 0
-    return Table("requests-by-model", "Requests by model", columns, cells, empty, key_cells=2, of=of)
+    # With the line of all models, which is of none.
+    of, keys = of + 1 if of else 0, [(), *keyed(rows[1:], "model")]
+    return Table("requests-by-model", "Requests by model", columns, cells, empty, keys=keys, of=of)
 
 
 def _of_first(quantiles: str) -> str:
@@ -624,7 +631,8 @@ def _first_table(rows: Sequence[Row]) -> Table:
     cells = [(told(row["model"]), Cell(row["first_n"]), *map(Cell, row["first"] or [None] * 3)) for row in rows]
     columns = (Column("Model"), Column("Measured", "count"), *(Column(name, "ms") for name in _QUANTILES))
     empty, of = "Nothing was measured in this time range.", rows[0]["first_of"] if rows else 0
-    return Table("first-by-model", "First token by model", columns, cells, empty, of=of)
+    keys = keyed(rows, "model")
+    return Table("first-by-model", "First token by model", columns, cells, empty, keys=keys, of=of)
 
 
 # Client versions
@@ -725,7 +733,8 @@ def version_order(version: str | None) -> tuple[Any, ...]:
 def _version_table(lists: Filters, rows: Sequence[Row]) -> Table:
     """lists: the filters of the sessions that its numbers lead to."""
     cells = []
-    for row in sorted(rows, key=lambda row: version_order(row["app_version"]), reverse=True):
+    rows = sorted(rows, key=lambda row: version_order(row["app_version"]), reverse=True)
+    for row in rows:
         version = row["app_version"]
         sessions = lists.link("/sessions", version=version)
         failing = lists.link("/sessions", version=version, only="errors") if row["with_errors"] else None
@@ -755,8 +764,9 @@ def _version_table(lists: Filters, rows: Sequence[Row]) -> Table:
     )
     note = "Sessions that were active in the time range, with their errors in it; first seen is of these sessions."
     empty = "No session in this time range. Choose a longer one; or see under Sources whether clients are sending."
-    of = there_are(rows)
-    return Table("versions-in-use", "Client versions, newest first", columns, cells, empty, note, wide=True, of=of)
+    of, keys = there_are(rows), keyed(rows, "app_version")
+    title = "Client versions, newest first"
+    return Table("versions-in-use", title, columns, cells, empty, note, keys=keys, wide=True, of=of)
 
 
 def _client_table(page: Figures, rows: Sequence[Row]) -> Table:
@@ -781,8 +791,8 @@ def _client_table(page: Figures, rows: Sequence[Row]) -> Table:
         Column("Last seen", "time"),
     )
     empty = "No session in this time range."
-    of = there_are(rows)
-    return Table("clients", "Kinds of client", columns, cells, empty, key_cells=3, wide=True, of=of)
+    of, keys = there_are(rows), keyed(rows, "service_name", "app_entrypoint", "terminal_type")
+    return Table("clients", "Kinds of client", columns, cells, empty, keys=keys, wide=True, of=of)
 
 
 PAGES = (

@@ -20,6 +20,7 @@ from console.figures import (
     drilled,
     figures,
     hidden,
+    keyed,
     outcome,
     part,
     there_are,
@@ -296,15 +297,16 @@ def _by_risk(page: Figures) -> str:
 
 
 def _risk_table(page: Figures, counts: dict[str, Row]) -> Table:
-    rows = []
+    rows, keys = [], []
     for risk in sorted(risks.RISKS, key=lambda risk: -counts[risk.name]["runs"] if risk.name in counts else 0):
         if row := counts.get(risk.name):
             href = page.choose("latest", risk=risk.name)
             rows.append((Cell(risk.name, href), Cell(risk.why), Cell(row["runs"], href), Cell(row["users"])))
+            keys.append(risk.name)
     columns = (Column("Mark"), Column("Why to look", "words"), Column("Commands", "count"), Column("Users", "count"))
     note = "A mark is a reason to look, no judgement. A command can have several."
     empty = f"No command looks risky. Looked for: {', '.join(risks.BY_NAME)}."
-    return Table("by-risk", "What looks risky", columns, rows, empty, note, wide=True)
+    return Table("by-risk", "What looks risky", columns, rows, empty, note, keys=keys, wide=True)
 
 
 def _program_table(page: Figures, rows: Sequence[Row]) -> Table:
@@ -323,7 +325,8 @@ def _program_table(page: Figures, rows: Sequence[Row]) -> Table:
         )
     columns = [Column("Program"), *(Column(name, "count") for name in ("Runs", "Risky", "Failed", "Users"))]
     note = "The program that a command runs first; wrappers such as sudo and env are passed over."
-    return Table("by-program", "By program", columns, cells, _NO_COMMANDS, note, of=there_are(rows))
+    keys = keyed(rows, "program")
+    return Table("by-program", "By program", columns, cells, _NO_COMMANDS, note, keys=keys, of=there_are(rows))
 
 
 def _user_table(page: Figures, rows: Sequence[Row], seen: bool) -> Table:
@@ -337,7 +340,7 @@ def _user_table(page: Figures, rows: Sequence[Row], seen: bool) -> Table:
         cells.append([*cell, Cell(row["failed"])])
     names = ("Runs", "Risky", "Programs", "Failed") if seen else ("Runs", "Failed")
     columns = [Column("User"), *(Column(name, "count") for name in names)]
-    keys = [repr((row["tenant"], row["user_key"])) for row in rows]
+    keys = keyed(rows, "tenant", "user_key")
     return Table("by-user", "By user", columns, cells, _NO_COMMANDS, keys=keys, of=there_are(rows))
 
 
@@ -497,6 +500,7 @@ def _transition_table(rows: Sequence[Row]) -> Table:
         Column("Users", "count"),
         Column("Last", "time"),
     )
+    rows = sorted(rows, key=lambda row: row["to_mode"] != BYPASS)
     cells = [
         (
             Cell(row["to_mode"], tone="bad" if row["to_mode"] == BYPASS else ""),
@@ -506,17 +510,17 @@ def _transition_table(rows: Sequence[Row]) -> Table:
             Cell(row["users"]),
             Cell(row["last"]),
         )
-        for row in sorted(rows, key=lambda row: row["to_mode"] != BYPASS)
+        for row in rows
     ]
-    return Table(
-        "transitions", "By mode", columns, cells, "Nobody changed the permission mode.", key_cells=3, of=there_are(rows)
-    )
+    empty, keys = "Nobody changed the permission mode.", keyed(rows, "to_mode", "from_mode", "trigger")
+    return Table("transitions", "By mode", columns, cells, empty, keys=keys, of=there_are(rows))
 
 
 def _source_table(page: Figures, rows: Sequence[Row]) -> Table:
     every = sum(row["n"] for row in rows)
     cells = []
-    for row in sorted(rows, key=lambda row: (row["decision"] or "", -row["n"])):
+    rows = sorted(rows, key=lambda row: (row["decision"] or "", -row["n"]))
+    for row in rows:
         href = page.behind("decisions", decision=row["decision"], source=row["source"])
         cells.append(
             (
@@ -534,7 +538,8 @@ def _source_table(page: Figures, rows: Sequence[Row]) -> Table:
         Column("Share", "percent"),
         Column("Users", "count"),
     )
-    return Table("sources", "By source", columns, cells, "No decision in this time range.", key_cells=2)
+    keys = keyed(rows, "source", "decision")
+    return Table("sources", "By source", columns, cells, "No decision in this time range.", keys=keys)
 
 
 def _permanent_table(page: Figures, rows: Sequence[Row]) -> Table:
@@ -552,7 +557,7 @@ def _permanent_table(page: Figures, rows: Sequence[Row]) -> Table:
         cells,
         "Nobody approved a tool for ever in this time range.",
         note,
-        keys=[repr((row["tenant"], row["user_key"], row["tool_name"])) for row in rows],
+        keys=keyed(rows, "tenant", "user_key", "tool_name"),
         of=there_are(rows),
     )
 
@@ -566,7 +571,9 @@ def _tool_table(page: Figures, rows: Sequence[Row]) -> Table:
     said = {pair for counts in tools.values() for pair in counts}
     shown = [pair for pair in pairs if pair in said] + sorted(said - set(pairs), key=repr)
     cells = []
-    for tool, counts in sorted(tools.items(), key=lambda item: -sum(item[1].values()))[:40]:
+    most = sorted(tools, key=lambda tool: -sum(tools[tool].values()))[:40]
+    for tool in most:
+        counts = tools[tool]
         line = [told(tool, page.behind("decisions", tool=tool)), Cell(sum(counts.values()))]
         for decision, source in shown:
             n = counts.get((decision, source))
@@ -579,7 +586,7 @@ def _tool_table(page: Figures, rows: Sequence[Row]) -> Table:
         *(Column(f"{decision or NONE}: {source or NONE}", "count") for decision, source in shown),
     ]
     empty = "No decision in this time range."
-    return Table("tools", "By tool and source", columns, cells, empty, wide=True, of=there_are(rows))
+    return Table("tools", "By tool and source", columns, cells, empty, keys=most, wide=True, of=there_are(rows))
 
 
 # Refusals and sign-ins
@@ -640,8 +647,8 @@ async def refusals(visit: Visit) -> Response:
             hop = Cell("answered by another model" if row["server_fallback_hop"] else "shown to the user")
             return [page.user(row), told(row["category"]), Cell(row["model"]), Cell(row["query_source"]), hop]
 
-        groups = []
-        for row in found["groups"].objects():
+        rows, groups = found["groups"].objects(), []
+        for row in rows:
             href = page.behind("refused", category=row["category"], refused=row["model"])
             numbers = (Cell(row["n"], href), Cell(row["hops"]), Cell(row["sessions"]), Cell(row["users"]))
             groups.append((told(row["category"], href), Cell(row["model"]), *numbers))
@@ -656,8 +663,8 @@ async def refusals(visit: Visit) -> Response:
             cells,
             empty=empty,
         )
-        of = there_are(found["groups"].objects())
-        by = Table("categories", "By category and model", columns, groups, empty, key_cells=2, wide=True, of=of)
+        title, keys, of = "By category and model", keyed(rows, "category", "model"), there_are(rows)
+        by = Table("categories", title, columns, groups, empty, keys=keys, wide=True, of=of)
         return Section("refusals", "Refusals", tables=[by, table], chosen=page.chips("refused", of_refusal))
 
     def of_signins() -> Section:
@@ -665,8 +672,8 @@ async def refusals(visit: Visit) -> Response:
             reason = [Cell(row[name]) for name in ("action", "auth_method", "error_category")]
             return [page.user(row), *reason, Cell(_status(row["status_code"]))]
 
-        groups = []
-        for row in found["auth"].objects():
+        rows, groups = found["auth"].objects(), []
+        for row in rows:
             said = {"action": row["action"], "method": row["auth_method"], "signin": row["error_category"]}
             href = page.behind("failures", **said, status=row["status_code"]) if row["success"] is False else None
             groups.append(
@@ -683,8 +690,9 @@ async def refusals(visit: Visit) -> Response:
             )
         texts = [Column(name) for name in ("Action", "Outcome", "Method", "Error", "HTTP status")]
         columns = (*texts, Column("Times", "count"), Column("Users", "count"), Column("Last", "time"))
-        of, empty = there_are(found["auth"].objects()), "Nobody signed in or out."
-        by = Table("auth", "By outcome", columns, groups, empty, key_cells=5, wide=True, of=of)
+        of, empty = there_are(rows), "Nobody signed in or out."
+        keys = keyed(rows, "action", "success", "auth_method", "error_category", "status_code")
+        by = Table("auth", "By outcome", columns, groups, empty, keys=keys, wide=True, of=of)
         table = page.listing(
             "failures",
             "Latest failures",

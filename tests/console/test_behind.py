@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from html import unescape
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 import pytest
 import pytest_asyncio
 
 from console.filters import NONE
+from console.shown import NOT_TOLD, NOTHING
 from tests.console.conftest import PATIENCE_S, Pages, console_over, pages_of
 from tests.console.handmade import hours_of, pages_over
 from tests.console.incidents import CHAPTERS, HOUR_S, Diary, sessions, shown
@@ -76,6 +78,45 @@ async def alike(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages
             yield keeping
 
 
+# What a page may write for what is not told, and what is not told.
+UNTOLD = (None, "", NOT_TOLD, NONE, NOTHING)
+# Columns of text that tables have a row for each value of, beside those of GROUPED.
+ALSO = {
+    "api_request": ("model",),
+    "compaction": ("trigger",),
+    "permission_mode_changed": ("from_mode", "to_mode", "trigger"),
+    "tool_result": ("mcp_server", "mcp_tool"),
+}
+OF_SESSIONS = ("app_version", "service_name", "app_entrypoint", "terminal_type", "team", "department", "cost_center")
+NO_TEXT = {"event_name", "status_code", "user_key"}
+
+
+def untold(record: Mapping[str, Any], id_: str, columns: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """A record once more for each of these columns and values.  id_: the column of its own id."""
+    for column in columns:
+        for place, value in enumerate(UNTOLD):
+            yield {**record, id_: f"{record[id_]}/{column}/{place}", column: value}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def silent(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pages]:
+    """Pages over a store in which every name is also not told, empty, or what is written where none is told."""
+    diary = Diary()
+    for chapter in CHAPTERS:
+        chapter(diary)
+    every = [
+        again
+        for event in diary.events
+        for columns in [{*GROUPED.get(event["event_name"], ()), *ALSO.get(event["event_name"], ())} - NO_TEXT]
+        for again in (event, *untold(event, "event_id", columns))
+    ]
+    said = [again for one in sessions() for again in (one, *untold(one, "session_id", OF_SESSIONS))]
+    hours = [hour for one in said for hour in hours_of(one)]
+    folder = tmp_path_factory.mktemp("silent")
+    async with pages_over(folder, events=every, sessions=said, session_hours=hours) as pages:
+        yield pages
+
+
 async def rows_behind(pages: Pages, href: str) -> int:
     """How many rows a list has, on all of its pages."""
     path, _, anchor = href.partition("#")
@@ -115,6 +156,28 @@ async def test_a_number_leads_to_as_many_rows_as_it_says(alike: Pages, path: str
 async def test_no_two_rows_have_one_id_though_two_tenants_name_their_users_alike(alike: Pages, path: str) -> None:
     ids = re.findall(r'\sid="([^"]*)"', (await alike.get(path, ROOT)).text)
     assert sorted(ids) == sorted(set(ids))
+
+
+@pytest.mark.parametrize(
+    "path", [*PATHS, *(f"{page}?by={by}" for page in ("/", "/cost") for by in ("team", "version"))]
+)
+async def test_no_two_rows_have_one_id_though_one_is_called_as_what_is_not_told(silent: Pages, path: str) -> None:
+    ids = re.findall(r'\sid="([^"]*)"', (await silent.get(path, ROOT)).text)
+    assert sorted(ids) == sorted(set(ids))
+
+
+async def test_a_row_keeps_its_id_when_its_numbers_change(tmp_path: Path) -> None:
+    """All models are one row, which is no model of this name."""
+    ids: list[dict[str, str]] = []
+    for times in (1, 2):
+        requests = [samples.event(-place, event_name="api_request", model="all models") for place in range(times)]
+        async with pages_over(tmp_path / str(times), events=requests) as pages:
+            text = (await pages.get("/reliability/latency", ROOT)).text
+        found = re.findall(r'<tr id="(requests-by-model-\w+)">.*?<(?:a|span)[^>]*>([^<]+)<', text, re.DOTALL)
+        assert [name for _, name in found] == ["all models"] * 2
+        ids.append(dict(found))
+        assert len(ids[-1]) == 2
+    assert ids[0] == ids[1]
 
 
 async def test_a_name_that_no_address_can_say_leads_nowhere(tmp_path: Path) -> None:
