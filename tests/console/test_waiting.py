@@ -227,6 +227,7 @@ def opened(window: Callable[..., Window]) -> Iterator[Page]:
     one = window(timezone_id="UTC", locale="en-GB")
     at(one.page, "10:00")
     yield one.go("/sessions?range=7d")
+    one.page.close()  # else an answer that is still on the way is complained of later
     one.complaints.clear()
 
 
