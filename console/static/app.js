@@ -67,7 +67,6 @@
   }
 
   function fresh(root) {
-    for (const part of [root, ...root.querySelectorAll(LIVE)]) if (!answered.has(part)) answered.set(part, new Date());
     locals(root);
     charts(root);
     root.dispatchEvent(new CustomEvent("millrace:fresh", { bubbles: true }));
@@ -77,7 +76,11 @@
     for (const input of document.querySelectorAll("[data-utc]")) localInput(input);
     fresh(document.body);
   });
-  document.addEventListener("htmx:afterSettle", (event) => fresh(event.target instanceof Element ? event.target : document.body));
+  document.addEventListener("htmx:afterSettle", (event) => {
+    const root = event.target instanceof Element ? event.target : document.body;
+    for (const part of [root, ...root.querySelectorAll(LIVE)]) if (!answered.has(part)) answered.set(part, new Date());
+    fresh(root);
+  });
   // A part that changes while one reads it must not lose what was opened in it, or drawn.
   document.addEventListener("htmx:configRequest", (event) => {
     const token = document.body.dataset.csrf;
@@ -114,12 +117,13 @@
     status ? `The console refused this (${status}); reload the page` : "The console cannot be reached; try again";
 
   // A page that cannot keep itself up to date must not look as if it did. The box is always there, as that of say().
-  // Of each live part: when it came, or was answered since. Beside a part that fails, others may have their answers.
-  const LIVE = '[hx-trigger^="tick"]';
-  const answered = new WeakMap(), failing = new Set();
+  // Of each live part: when it came, if not with the page, or was answered since. Beside a part that fails, others may
+  // have their answers.
+  const LIVE = '[hx-trigger*="tick"]';
+  const opened = new Date(), answered = new WeakMap(), failing = new Set();
   function stale() {
     for (const part of failing) if (!part.isConnected) failing.delete(part);
-    const since = Math.min(...[...failing].map((part) => answered.get(part)));
+    const since = Math.min(...[...failing].map((part) => answered.get(part) ?? opened));
     const again = paused() ? "Nothing is asked while paused." : "It is asked again by itself.";
     const text = failing.size ? `No answer since ${said(since, "second")}: what you see is of then. ${again}` : "";
     const box = document.getElementById("stale");
@@ -127,9 +131,9 @@
   }
   // What has a place of its own for such words.
   const TELLS = "#sql-form, [data-content], #drawer > *";
-  function came({ detail: { xhr, requestConfig: { elt, headers } } }) {
+  function came({ detail: { xhr, requestConfig: { elt } } }) {
     const good = xhr.status > 0 && xhr.status < 402; // who is to sign in again is led there
-    if (headers["X-Millrace-Tick"]) {
+    if (elt.matches(LIVE)) { // nobody asked: at a tick, or when the page had not all of it yet
       if (good) answered.set(elt, new Date());
       if (good) failing.delete(elt); else failing.add(elt);
       stale();
@@ -146,8 +150,8 @@
     tick();
   }
   function tick() {
-    stale();
     if (document.visibilityState === "visible" && !paused()) document.body.dispatchEvent(new CustomEvent("tick"));
+    stale();
   }
   document.addEventListener("DOMContentLoaded", () => {
     try { if (sessionStorage.getItem("paused")) pause(true); } catch { /* storage may be off */ }

@@ -41,6 +41,10 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 | {"event_time": at + number * samples.SECOND, "event_sequence": number, "prompt_length": 9}
             )
         content.append(samples.content(0, event_id=f"{id_} 0", session_id=id_, event_time=at, text=f"do {id_}"))
+    # And over two of weeks ago, so that the page of a month has much to read.
+    for days in (10, 20):
+        at = samples.T0 - days * 24 * samples.HOUR
+        sessions.append(samples.session(0, session_id=f"{days} days ago", start_time=at, last_time=at, tools=1))
     hours = [hour for one in sessions for hour in hours_of(one)]
     folder = tmp_path_factory.mktemp("waiting")
     with listening(folder, sessions=sessions, session_hours=hours, events=events, content=content) as base:
@@ -251,6 +255,25 @@ def test_a_page_without_an_answer_says_when_it_had_the_last(opened: Page) -> Non
     )
     opened.unroute(LIST)
     expect(stale(opened)).to_be_empty(timeout=WAIT_MS)
+
+
+def test_a_page_that_is_still_reading_is_asked_again_until_it_has_read_all(window: Callable[..., Window]) -> None:
+    one = window(timezone_id="UTC", locale="en-GB")
+    at(one.page, "10:00")
+    page = one.page
+    page.route(
+        "**/?range=30d", lambda route: fail(route) if "hx-request" in route.request.headers else route.continue_()
+    )
+    one.go("/?range=30d")
+    reading = page.get_by_text("Reading the events of this time")
+    expect(stale(page)).to_contain_text("No answer since 21 Sept 2026, 10:00:00", timeout=WAIT_MS)
+    expect(page.locator("#tooltip")).to_be_empty()  # nobody did anything
+    refreshed(page)
+    expect(reading.first).to_be_visible()
+    page.unroute("**/?range=30d")
+    expect(reading).to_have_count(0, timeout=WAIT_MS)
+    expect(stale(page)).to_be_empty()
+    one.complaints.clear()
 
 
 def test_a_part_without_an_answer_says_so_once_while_others_have_theirs(opened: Page) -> None:
