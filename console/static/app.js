@@ -121,8 +121,13 @@
   // have their answers.
   const LIVE = '[hx-trigger*="tick"]';
   const opened = new Date(), answered = new WeakMap(), failing = new Set();
+  // What keeps itself up to date in a turn is its end, or the link to what follows; not what is followed by more.
+  const followed = (part) => part.querySelector(":scope > .more[data-filled]") !== null;
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    if (event.target.matches(LIVE) && followed(event.target)) event.preventDefault();
+  });
   function stale() {
-    for (const part of failing) if (!part.isConnected) failing.delete(part);
+    for (const part of failing) if (!part.isConnected || followed(part)) failing.delete(part);
     const since = Math.min(...[...failing].map((part) => answered.get(part) ?? opened));
     const again = paused() ? "Nothing is asked while paused." : "It is asked again by itself.";
     const text = failing.size ? `No answer since ${said(since, "second")}: what you see is of then. ${again}` : "";

@@ -103,11 +103,6 @@
       });
     }
   });
-  // What keeps itself up to date in a turn is its end, or the link to what follows; not what is followed by more.
-  document.addEventListener("htmx:beforeRequest", (event) => {
-    if (!event.detail.requestConfig?.headers["X-Millrace-Tick"]) return;
-    if (event.target instanceof Element && event.target.querySelector(":scope > .more[data-filled]")) event.preventDefault();
-  });
 
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || !drawer() || drawer().hidden || document.querySelector("details.drop[open]")) return;

@@ -203,7 +203,7 @@ def test_content_without_an_answer_says_so_until_it_is_read(window: Callable[...
 # What keeps itself up to date
 
 
-LIST, SESSION = "**/sessions?*", "**/sessions/acme/**"
+LIST, SESSION, TURN = "**/sessions?*", "**/sessions/acme/**", "**/turn?*"
 WATCH = """() => {
   window.said = [];
   const box = document.getElementById("stale");
@@ -298,6 +298,21 @@ def test_a_part_without_an_answer_is_forgotten_once_it_is_gone(opened: Page) -> 
     opened.route(SESSION, fail)
     expect(stale(opened)).not_to_be_empty(timeout=WAIT_MS)
     opened.keyboard.press("Escape")
+    expect(stale(opened)).to_be_empty(timeout=WAIT_MS)
+
+
+def test_a_part_without_an_answer_is_forgotten_once_it_is_not_asked_any_more(opened: Page) -> None:
+    """The end of what was shown of a turn, when more follows it."""
+    opened.locator("a[data-drawer]").last.click()
+    drawer = opened.locator("#drawer")
+    drawer.locator("#session").wait_for()
+    drawer.get_by_role("link", name="From the first event of this turn").click()
+    after = drawer.get_by_role("link", name=re.compile("^The next .* more events$"))
+    after.wait_for()
+    opened.route(TURN, fail)
+    expect(stale(opened)).not_to_be_empty(timeout=WAIT_MS)
+    opened.unroute(TURN)
+    after.click()
     expect(stale(opened)).to_be_empty(timeout=WAIT_MS)
 
 
