@@ -34,6 +34,13 @@ def test_the_menu_of_a_phone_opens_closes_and_leads_on(window: Callable[..., Win
     expect(page.get_by_role("navigation", name="Pages", exact=True)).to_be_hidden()
 
 
+def test_the_menu_of_a_phone_is_open_where_no_scripts_run(window: Callable[..., Window]) -> None:
+    page = window(viewport=PHONE, java_script_enabled=False).go("/")
+    expect(page.get_by_role("button", name="Menu")).to_be_hidden()
+    page.get_by_role("navigation", name="Pages", exact=True).get_by_role("link", name="Sessions").click()
+    page.wait_for_url("**/sessions*")
+
+
 # A window of 1280 × 1024 magnified four times, and those of phones.
 SMALL = ((320, 256), (844, 390), (390, 500), (390, 844))
 IN_SIGHT = """() => {
