@@ -346,15 +346,27 @@ def test_who_has_paused_a_page_is_not_told_that_it_is_asked_again(opened: Page) 
 def test_a_menu_without_an_answer_says_so_and_is_asked_when_it_is_opened_again(
     opened: Page, status: int, words: str
 ) -> None:
-    choices = "**/overview/choices?*"
+    """And not when it is closed."""
+    asked, choices = [], "**/overview/choices?*"
+    opened.on("request", lambda request: asked.append(request) if "/overview/choices?" in request.url else None)
     opened.route(choices, lambda route: route.fulfill(status=status, body="") if status else route.abort())
     menu = opened.locator("#choose summary")
+
+    def close() -> None:
+        menu.click()
+        expect(opened.locator("#choices")).to_be_hidden()
+        opened.evaluate(TWO_FRAMES)
+
     menu.click()
     expect(opened.locator("#tooltip")).to_have_text(words)
     expect(stale(opened)).to_be_empty(timeout=WAIT_MS)
+    close()
+    assert len(asked) == 1
     with opened.expect_request(choices):
         menu.click()
     opened.wait_for_function(AT_REST)
+    close()
     opened.unroute(choices)
     menu.click()
     expect(opened.locator("#choices select").first).to_be_visible()
+    assert len(asked) == 3
