@@ -118,9 +118,12 @@ class Chaos:
         enough.set()
         await loading
         self.say(f"{load.sent:,} records acknowledged, {len(load.records):,} of them distinct")
-        await self._drained()
-        await repaired(self.brokers.bootstrap, self.prefix, _REPAIRED_S)
-        await self._drained()
+        try:
+            await self._drained()
+            await repaired(self.brokers.bootstrap, self.prefix, _REPAIRED_S)
+            await self._drained()
+        except TimeoutError as error:
+            return {"workers": [str(error)]}, load
         for worker in self.workers:  # together, or partitions would move in between
             worker.ask_to_end()
         for worker in self.workers:
