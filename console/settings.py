@@ -51,14 +51,6 @@ class ConsoleSettings(ProcessSettings):
     page_timeout_s: float = Field(
         40.0, gt=0, description="seconds after which an open page takes a part that it asked for as not answered"
     )
-    # Adoption, the dearest, takes 0.35 CPU seconds over next to nothing, and is to be live then. Over 10 million events
-    # these pages take 0.3 to 0.5 for 7 days, and 1 to 1.6 for 90, which nobody is to ask for every 3 s.
-    cheap_page_s: float = Field(
-        0.5,
-        ge=0,
-        description="seconds to make a page of cost, adoption or a closed session above which it is asked for every "
-        "30 s while it is open, not every 3",
-    )
     answers_kept_s: float = Field(
         1.0, ge=0, description="seconds that an answer is shown again to who may see the same, content never"
     )

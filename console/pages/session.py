@@ -33,7 +33,7 @@ from console.filters import FilterFault
 from console.listing import listing, state
 from console.timeline import Turn
 from console.turns import NEEDED, Session, line_columns, mark, numbered_sql, outline_sql, parts, spans_sql, texts_sql
-from console.web import TICK, Page, Visit, way_back
+from console.web import SELDOM, TICK, Page, Visit, way_back
 from console.wording import HELD_BACK
 from service.sql import literal
 
@@ -170,8 +170,8 @@ NO_CONTENT = "a role with class content on `content`; an admin can grant it, for
 
 
 def _pace(last_time: str, visit: Visit) -> str:
-    """Of what happened last then. What is open is watched; what is closed may still be resumed, or flushed late."""
-    return visit.pace if state(last_time, visit.console.now()) == "closed" else TICK
+    """Of what happened last then. What is closed may still be resumed, or flushed late."""
+    return SELDOM if state(last_time, visit.console.now()) == "closed" else TICK
 
 
 def _for_events(visible: Visible, found: Session) -> dict[str, Any]:

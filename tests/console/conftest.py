@@ -91,9 +91,7 @@ def cookie_header(who: Person) -> dict[str, str]:
 
 def console_over(sql_url: str, key: str, *, kept_s: float = 0.0, **settings: object) -> Console:
     """A console whose control plane is empty and whose clock stands at NOW.  kept_s: of answers."""
-    made = ConsoleSettings.model_validate(
-        {"key": key, "secret": SECRET, "sql_url": sql_url, "cheap_page_s": PATIENCE_S, **settings}
-    )
+    made = ConsoleSettings.model_validate({"key": key, "secret": SECRET, "sql_url": sql_url, **settings})
     return Console(
         made,
         Ask(sql_url, key, timeout_s=made.sql_timeout_s, kept_s=kept_s),
@@ -213,7 +211,6 @@ def fed(kafka: Broker, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory)
         f"c{uuid.uuid4().hex[:8]}",
         tmp_path_factory.mktemp("stack"),
         MILLRACE_LAKE="false",
-        MILLRACE_CONSOLE_CHEAP_PAGE_S=str(PATIENCE_S),
         MILLRACE_CONSOLE_OIDC_ISSUER=issuer.url,
         MILLRACE_CONSOLE_OIDC_CLIENT_ID=issuers.CLIENT,
         MILLRACE_CONSOLE_OIDC_CLIENT_SECRET=issuers.SECRET,

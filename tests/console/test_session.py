@@ -7,7 +7,6 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from html import escape, unescape
 from pathlib import Path
@@ -26,7 +25,7 @@ from schemas.roles import DEFAULTS, Condition, Grant, Role
 from schemas.topics import CATALOGUE
 from tests.console.arrivals import request
 from tests.console.browser import Window
-from tests.console.conftest import CAPTURES, PATIENCE_S, Fed, Pages, console_over, pages_of
+from tests.console.conftest import CAPTURES, Fed, Pages
 from tests.console.handmade import HOSTILE, door_telling, hours_of, pages_over
 from tests.console.people import person
 from tests.console.proof.truth import Truth
@@ -186,35 +185,19 @@ def turns(html: str) -> dict[str, list[str]]:
     return out
 
 
-SOON, SELDOM = "tick from:body", "tick throttle:30s from:body"
-
-
-@asynccontextmanager
-async def paced(opened: Pages, later: timedelta, cheap_page_s: float) -> AsyncIterator[Pages]:
-    """The same pages some time later.  cheap_page_s: what each may take."""
-    console = console_over(opened.sql.base, "root-key", sql_timeout_s=PATIENCE_S, cheap_page_s=cheap_page_s)
-    console.now = lambda: opened.console.now() + later
-    async with pages_of(console) as pages:
-        yield pages
-
-
-# Hours later, what a page may take, what it says, how often it is asked again.
-PACES = [
-    (0, 0.0, '<span class="tag good">open</span>', SOON),
-    (1, PATIENCE_S, '<span class="tag">closed</span>', SOON),
-    (1, 0.0, '<span class="tag">closed</span>', SELDOM),
-]
-
-
 @over_sql
-@pytest.mark.parametrize(("later", "cheap_page_s", "tag", "pace"), PACES)
-async def test_a_session_is_asked_for_at_every_tick_unless_it_is_closed_and_dear(
-    opened: Pages, later: int, cheap_page_s: float, tag: str, pace: str
+@pytest.mark.parametrize(
+    ("later", "tag", "pace"),
+    [(0, '<span class="tag good">open</span>', "tick"), (1, '<span class="tag">closed</span>', "tick throttle:30s")],
+)
+async def test_a_session_that_is_closed_is_asked_for_again_too_but_seldom(
+    opened: Pages, monkeypatch: pytest.MonkeyPatch, later: int, tag: str, pace: str
 ) -> None:
-    async with paced(opened, timedelta(hours=later), cheap_page_s) as pages:
-        text = await text_of(pages, "/sessions/acme/usual")
+    now = opened.console.now() + timedelta(hours=later)
+    monkeypatch.setattr(opened.console, "now", lambda: now)
+    text = await text_of(opened, "/sessions/acme/usual")
     live = text[text.index('id="session-live"') :]
-    assert f'hx-trigger="{pace}"' in live[:300]
+    assert f'hx-trigger="{pace} from:body"' in live[:300]
     assert tag in live
 
 
@@ -396,13 +379,14 @@ async def test_the_turn_before_the_last_keeps_its_events_when_a_new_one_begins(t
 
 
 @over_sql
-@pytest.mark.parametrize(("later", "cheap_page_s", "_", "pace"), PACES)
-async def test_a_turn_is_asked_for_as_its_session_is(
-    opened: Pages, later: int, cheap_page_s: float, _: str, pace: str
+async def test_a_turn_keeps_itself_up_to_date_and_seldom_once_it_is_closed(
+    opened: Pages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with paced(opened, timedelta(hours=later), cheap_page_s) as pages:
-        text = await text_of(pages, "/sessions/acme/long/turn?turn=p&after=0")
-    assert set(re.findall(r'hx-trigger="([^"]+)"', text)) == {pace}
+    path = "/sessions/acme/long/turn?turn=p&after=0"
+    assert set(re.findall(r'hx-trigger="([^"]+)"', await text_of(opened, path))) == {"tick from:body"}
+    now = opened.console.now() + timedelta(hours=1)
+    monkeypatch.setattr(opened.console, "now", lambda: now)
+    assert set(re.findall(r'hx-trigger="([^"]+)"', await text_of(opened, path))) == {"tick throttle:30s from:body"}
 
 
 @over_sql

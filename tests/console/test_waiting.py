@@ -10,7 +10,6 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from console.people import Person
-from console.web import SELDOM, TICK, TICK_MS
 from tests.console.browser import AT_REST, WAIT_MS, Window, refreshed
 from tests.console.conftest import SECRET
 from tests.console.handmade import hours_of, listening
@@ -244,38 +243,6 @@ def test_a_page_keeps_itself_current_as_often_as_it_says(window: Callable[..., W
         page.clock.pause_at("2026-09-21T10:10:00Z")
     with page.expect_response(LIST):
         page.clock.run_for(int(page.locator("body").get_attribute("data-tick") or 0))
-
-
-def test_each_answer_says_how_soon_its_page_is_asked_again(window: Callable[..., Window]) -> None:
-    """It was cheap when it was opened, is dear for a while, and then cheap again."""
-    one = window()
-    page, asked = one.page, []
-    page.clock.install(time="2026-09-21T10:00:00Z")
-    one.go("/sessions?range=7d")
-    part = page.locator("#sessions")
-
-    def dear(route: Route) -> None:
-        answer = route.fetch()
-        route.fulfill(response=answer, body=answer.text().replace(f'"{TICK} from', f'"{SELDOM} from'))
-
-    def answered(trigger: str, wait: Callable[[], None] = lambda: page.clock.run_for(TICK_MS)) -> None:
-        with page.expect_response(LIST) as answer:
-            wait()
-        answer.value.finished()
-        expect(part).not_to_have_class(re.compile("htmx-request"))
-        expect(part).to_have_attribute("hx-trigger", f"{trigger} from:body")
-        page.clock.run_for(100)  # for what htmx does later
-
-    answered(TICK, lambda: page.clock.pause_at("2026-09-21T10:10:00Z"))
-    page.route(LIST, dear)
-    answered(SELDOM)
-    answered(SELDOM)
-    page.on("request", lambda request: asked.append(request.url))
-    page.clock.run_for(30_000 - 2 * TICK_MS)
-    assert asked == []
-    page.unroute(LIST)
-    answered(TICK, lambda: page.clock.run_for(3 * TICK_MS))
-    answered(TICK)
 
 
 def test_a_page_without_an_answer_says_when_it_had_the_last(opened: Page) -> None:
