@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 
 from tests.e2e.requests import Recorded
 
+REQUEST = {"event.name": "api_request", "model": "opus", "cost_usd": "1.0"}
+"""A request to a model for one dollar."""
+COMMAND = {"event.name": "tool_result", "tool_name": "Bash", "tool_parameters": '{"bash_command": "ls"}'}
+"""A command that was run."""
+
+
+def stat(title: str, value: str) -> str:
+    """What is true in the browser while a number stands under this title."""
+    return (
+        "n => [...document.querySelectorAll('.stat')].some(one => "
+        f"one.querySelector('h2, h3').textContent === '{title}'"
+        f" && one.querySelector('.stat-value').textContent === `{value}`)"
+    )
+
+
 # Place → (address, what is true in the browser once the n-th event of the session is shown there).
 PLACES = {
-    "overview, total cost": (
-        "/?tenant={tenant}",
-        "n => [...document.querySelectorAll('.stat')].some(one => one.querySelector('h2').textContent === 'Total cost'"
-        " && one.querySelector('.stat-value').textContent === `$${n}.00`)",
-    ),
+    "overview, total cost": ("/?tenant={tenant}", stat("Total cost", "$${n}.00")),
     "sessions, its row": (
         "/sessions?tenant={tenant}",
         "n => [...document.querySelectorAll('tr[data-row] td')].some(one => one.textContent.trim() === `$${n}.00`)",
@@ -25,9 +37,9 @@ PLACES = {
 }
 
 
-def request(session: str, *numbers: int) -> Recorded:
-    """The events of a session with these numbers, from 1: each a request to a model for one dollar."""
-    values = {"event.name": "api_request", "session.id": session, "user.id": "u", "model": "opus", "cost_usd": "1.0"}
+def request(session: str, *numbers: int, of: Mapping[str, str] = REQUEST) -> Recorded:
+    """The events of a session with these numbers, from 1.  of: what each says."""
+    values = {"session.id": session, "user.id": "u", **of}
     found = [{"key": key, "value": {"stringValue": value}} for key, value in values.items()]
     records = [
         {

@@ -24,7 +24,7 @@ ARGUMENTS = [
     "--disable-gpu",
     "--disable-quic",
     # Chromium looks for its maker's servers by itself, at every start: it finds none, nor does a page find another's.
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE 0.0.0.0, EXCLUDE localhost",
 ]
 # The list below the address bar is a page of its own: more than half of what a window takes to open.
 LEFT_OFF = ("WebUIOmniboxPopup", "WebUIOmniboxAimPopup")
