@@ -70,7 +70,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines
     )
     text += "".join(_dropped(row["process"], row["details"].get("dropped_by_rule") or {}) for row in rows)
-    text += "".join(_work(row["process"], row["details"]) for row in rows if "commit_age_s" in row["details"])
+    text += "".join(_work(row["process"], row["details"]) for row in rows if "fenced" in row["details"])
     return text + "".join(_standbys(row["process"], row["details"].get("tables") or {}) for row in rows)
 
 

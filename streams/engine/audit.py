@@ -16,22 +16,15 @@ from streams.engine.recovery import read_back
 
 if TYPE_CHECKING:
     from streams.engine.app import EngineApp
-    from streams.engine.table import Table
 
 logger = logging.getLogger(__name__)
 
 _WATCH_INTERVAL_S = 1.0
 _WATCH_FIRST_S = 0.2
-_SLICE = 100
-"""Rows that are published in one go: while they are sent, chunks and rebalances wait."""
 
 
 class Audit:
-    """A paused worker that wakes (a zombie) writes into our changelogs: adopt what is newer there, repair the rest.
-
-    What it published of the rest is older than ours, and may stand behind it in a topic that is compacted: ours is
-    published again.
-    """
+    """A paused worker that wakes (a zombie) writes into our changelogs: adopt what is newer there, repair the rest."""
 
     def __init__(self, app: EngineApp) -> None:
         self._app = app
@@ -50,15 +43,10 @@ class Audit:
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(app.audit_now.wait(), app.settings.audit_interval_s)
-            at_once = app.audit_now.is_set()
             app.audit_now.clear()
             if self._quiet:
                 continue
             try:
-                if not at_once:  # who wrote what is doubtful had an interval to publish it
-                    for table in app.stage_tables:
-                        for partition in list(table.doubtful):
-                            await self._publish_again(table, partition, table.doubtful.pop(partition))
                 await self.look()
             except (KafkaError, OSError, TimeoutError) as error:
                 logger.warning("audit of the changelogs failed, will be tried again: %r", error)
@@ -83,27 +71,6 @@ class Audit:
                 async with app.apply_lock:
                     if partition in table.owned() and not self._quiet:
                         await table.rewrite_stale(partition)
-
-    async def _publish_again(self, table: Table, partition: int, keys: set[bytes]) -> None:
-        """Publish the rows of these keys, so that compaction of an output topic does not leave an older message.
-
-        Those of the tables beside it, too: what is joined is published by one of them.
-        """
-        app = self._app
-        for beside in app.stage_tables:
-            if beside.source.partitions != table.source.partitions:
-                continue
-            prefix, publish = beside.publisher
-            ours = sorted(key for key in keys if key.startswith(prefix))
-            for start in range(0, len(ours), _SLICE):
-                async with app.apply_lock:
-                    if self._quiet or partition not in table.owned() or partition not in beside.owned():
-                        return
-                    some = ours[start : start + _SLICE]
-                    found = zip(some, beside.get_many(partition, some), strict=True)
-                    await publish(partition, [(key, row) for key, row in found if row is not None])
-                    await app.outbox.settle()
-                    app.check_running()
 
     async def watch(self) -> None:
         """Keep the ends of our partitions of the sources, and of the changelogs that we follow for others."""

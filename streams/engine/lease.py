@@ -4,8 +4,8 @@ The broker removes a member one session timeout after the last heartbeat it rece
 the last ACKNOWLEDGED heartbeat was SENT, which is earlier, so it always ends first. CLOCK_BOOTTIME also counts the time
 that a machine was suspended.
 
-The check stands directly before the produce request. A pause between the check and the write to the socket remains; of
-rows the versions cover that, and what was published of them is published again (audit.py).
+The check stands directly before the produce request. A pause between the check and the write to the socket remains. The
+versions of rows and messages cover that, for who takes the highest.
 """
 
 from __future__ import annotations

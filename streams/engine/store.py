@@ -321,8 +321,9 @@ class Store(faust_rocksdb.Store):
             database, stored = self._opener.open(path), None
         if database.latest_sequence_number() == 0:
             self._highest[partition] = b""
-        for key, value in seen.items():
-            database.put(key, value)
+        with self._writing(partition):
+            for key, value in seen.items():
+                database.put(key, value)
         try:
             self._check_changelog(database, partition)
         except ChangelogReplaced:

@@ -84,8 +84,6 @@ class Table:
         self._next_offset: dict[int, int] = {}
         #: Partition -> ranges of the changelog that somebody else wrote, not merged yet.
         self.gaps: dict[int, list[tuple[int, int]]] = {}
-        #: Partition -> keys of which somebody else wrote an older row than ours, and may have published it after ours.
-        self.doubtful: dict[int, set[bytes]] = {}
         #: While partitions are recovered: partition -> records of the changelog still to be read.
         self.unread: dict[int, int] = {}
         #: Grows whenever the partitions may move; what began in an earlier one must not go on.
@@ -360,7 +358,6 @@ class Table:
         self._cached.clear()
         self._next_offset.clear()
         self.gaps.clear()
-        self.doubtful.clear()
 
     @property
     def generation(self) -> int:
@@ -409,7 +406,6 @@ class Table:
             else:
                 puts[key] = stored
         self.repaired_rows += len(keys)
-        self.doubtful.setdefault(partition, set()).update(keys)
         await self._write(partition, puts, gone, max(self._applied[partition], 0))
 
     # -- changelog ----------------------------------------------------------------

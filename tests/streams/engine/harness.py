@@ -224,17 +224,6 @@ class Pipeline:
                 best[key] = value[:size]
         return best
 
-    async def published_last(self, wanted: dict[bytes, bytes], *, seconds: float = 30.0) -> None:
-        """Until the last message of every key is this one, its padding apart."""
-        deadline = time.monotonic() + seconds
-        while True:
-            last = {key: value and value[: len(wanted[key])] for _, key, value in await self.read(f"{self.app}-out")}
-            if last == wanted:
-                return
-            old = [key for key in wanted if last.get(key) != wanted[key]]
-            assert time.monotonic() < deadline, f"the last messages of {len(old)} keys are old ones: {old[:5]}"
-            await asyncio.sleep(1)
-
     async def check(self) -> None:
         """Every reading of the state equals the ledger, row by row."""
         for name in self.names:
