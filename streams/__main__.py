@@ -109,7 +109,7 @@ def build(
         chunk_records=settings.chunk_records,
         commit_interval_s=settings.commit_interval_s,
         session_timeout_s=settings.session_timeout_s,
-        heartbeat_interval_s=min(0.5, settings.session_timeout_s / 3),
+        heartbeat_interval_s=min(EngineSettings.heartbeat_interval_s, settings.session_timeout_s / 3),
         request_timeout_s=max(30.0, settings.session_timeout_s),
         block_cache_bytes=settings.block_cache_mb << 20,
     )

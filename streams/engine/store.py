@@ -370,10 +370,8 @@ class Store(faust_rocksdb.Store):
         self.stale.pop(partition, None)
         self._highest.pop(partition, None)
         if database is not None:
-            for end in (
-                database.flush,
-                database.close,
-            ):  # the stock store leaves the LOCK file to the garbage collector
+            # Closed here: the stock store leaves the LOCK file to the garbage collector.
+            for end in (database.flush, database.close):
                 try:
                     with self._writing(partition):
                         end()
