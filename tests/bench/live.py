@@ -27,7 +27,7 @@ from playwright.async_api import Page, async_playwright
 from console.web import TICK_MS
 from tests.bench.own import own_stack
 from tests.console.arrivals import PLACES, request
-from tests.console.browser import ARGUMENTS, chromium
+from tests.console.browser import ARGUMENTS, LEFT_OFF, chromium
 from tests.console.people import cookie, person
 from tests.e2e.requests import Sender
 from tests.e2e.stack import Stack, eventually
@@ -69,7 +69,8 @@ async def measure(stack: Stack, sender: Sender, session: str, events: int, other
     }
     took: dict[str, list[float]] = {name: [] for name in (*asked, *PLACES)}
     async with async_playwright() as playwright, httpx.AsyncClient(base_url=base, cookies=jar, timeout=60) as http:
-        browser = await playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
+        arguments = [*ARGUMENTS, f"--disable-features={','.join(LEFT_OFF)}"]
+        browser = await playwright.chromium.launch(executable_path=chromium(), args=arguments)
         context = await browser.new_context()
         await context.add_cookies([{"name": name, "value": value, "url": base} for name, value in jar.items()])
         pages: dict[str, Page] = {}
