@@ -95,10 +95,25 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             self._consumer._coordinator._group_instance_id = None
         await super().on_thread_stop()
 
+    async def _fetch_records(
+        self, consumer: Any, active_partitions: set[TP], timeout: float | None = None, max_records: int | None = None
+    ) -> Any:
+        """Nothing where a rebalance goes on: aiokafka waits for its end, and nobody could move positions until then."""
+        fetching = super()._fetch_records(consumer, active_partitions, timeout, max_records)
+        try:
+            # Records are taken and returned in one step: what is cancelled has none.
+            return await asyncio.wait_for(fetching, _LOOK_S + (timeout or 0.0))
+        except TimeoutError:
+            return {}
+
     def is_member(self, generation: int) -> bool:
         """False once the coordinator has expelled us (aiokafka resets the generation to -1)."""
         coordinator: Any = self._ensure_consumer()._coordinator
         return bool(coordinator.generation == generation)
+
+    def moves(self) -> bool:
+        """Whether the group's partitions are being given out anew."""
+        return bool(self._ensure_consumer()._subscription.reassignment_in_progress)
 
     async def committed(self, tps: list[TP]) -> dict[TP, int | None]:
         """The group's next offsets to read, None for none."""
@@ -155,6 +170,10 @@ class Consumer(driver.Consumer):
 
     async def create_topic(self, *args: Any, **kwargs: Any) -> None:
         """The engine makes its changelogs itself, before it joins the group."""
+
+    def moves(self) -> bool:
+        """Whether the group's partitions are being given out anew."""
+        return self._thread.moves()
 
     # -- fetching -----------------------------------------------------------------
     async def _fetch(self, timeout: float) -> Fetch:
@@ -273,7 +292,8 @@ class Consumer(driver.Consumer):
                 if not table.check_place(tp.partition, was, now, begin):
                     standbys.standby_offsets[tp] = -1
                     standbys.whole.add(tp)  # before a wait in which it could be taken from us and given anew
-                    await self.seek_wait({tp: 0})
+                    async with self.moving:
+                        await self.seek_wait({tp: 0})
                     return False
         except (StateLost, ChangelogCut) as error:
             self.app.fatal(error)

@@ -4,6 +4,7 @@ MillraceError                  (schemas.errors)
 ├── RetryableError             (schemas.errors) start the worker again
 │   ├── WorkerFenced           the group gave our partitions away, or may have
 │   ├── SendFailed             Kafka did not acknowledge a message
+│   ├── RecoveryStuck          Kafka did not answer a question about a changelog
 │   ├── StateDamaged           a database cannot be read; the next start recovers it from its changelog
 │   └── StateUnwritable        a database takes no more: a full disk, missing rights
 └── PermanentError             (schemas.errors) a start would end the same way
@@ -50,6 +51,14 @@ class SendFailed(RetryableError):
     def __init__(self, topic: str, partition: int, cause: str) -> None:
         super().__init__(f"Kafka did not acknowledge {topic}[{partition}]: {cause}", retry_after_s=1.0)
         self.topic, self.partition = topic, partition
+
+
+class RecoveryStuck(RetryableError):
+    """A step between an assignment and the first chunk did not end.  seconds: how long it was waited for."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"recovery: Kafka did not answer within {seconds:g} s", retry_after_s=1.0)
+        self.seconds = seconds
 
 
 class StateDamaged(RetryableError):

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import TopicPartition
 from faust.tables import TableManager
-from faust.tables.recovery import Recovery
+from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.types import TP
 
+from streams.engine.errors import RecoveryStuck
 from streams.engine.rows import ChangelogRecord, Place, changelog_records, place_of
 
 if TYPE_CHECKING:
@@ -112,6 +113,8 @@ class Progress:
 class Standbys(Recovery):
     """Faust's recovery, left with the standby partitions alone; Table.recover does the active ones."""
 
+    app: EngineApp
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         #: Those whose changelog was found to have all that their rows lack, since the assignment.
@@ -127,6 +130,20 @@ class Standbys(Recovery):
         self.whole.discard(tp)
         self._progress[tp] = Progress()
         super().add_standby(table, tp)
+
+    async def _wait(self, coro: Any, timeout: Any = None) -> None:
+        """Faust takes a wait that timed out for its stop, and ends for good: partitions would be held and never read.
+
+        Raises: RecoveryStuck.  RebalanceAgain: partitions move meanwhile, a recovery begins anew when they have.
+        """
+        try:
+            await super()._wait(coro, timeout)
+        except ServiceStopped:
+            if timeout is None or self.should_stop:
+                raise
+            if self.app.consumer.moves():
+                raise RebalanceAgain from None
+            raise RecoveryStuck(timeout) from None
 
     async def _seek_offsets(self, consumer: Any, *args: Any, **kwargs: Any) -> None:
         """Not in the middle of a fetch, which would move a position that was just set."""

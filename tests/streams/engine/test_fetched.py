@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
+from faust.types import TP
 
 from millrace.kafka import Broker
+from streams.engine.consumer import ConsumerThread
 from streams.engine.fetched import bare_records
 from streams.engine.lineage import ends_of, epoch_at
 from streams.engine.settings import EngineSettings
@@ -74,3 +78,21 @@ async def test_leaders_are_found_by_the_brokers_that_are_known_when_the_first_on
     assert await ends_of(away, f"{prefix}-fetched", {0: 0}, [kafka.bootstrap]) == {0: len(RECORDS)}
     with pytest.raises(KafkaError, match="nobody answers"):
         await ends_of(away, f"{prefix}-fetched", {0: 0})
+
+
+async def test_a_fetch_ends_while_a_rebalance_goes_on(kafka: Broker, prefix: str) -> None:
+    """It would hold up whoever moves positions, and the recovery with them."""
+    topic = f"{prefix}-moving"
+    await publish(kafka, topic)
+    consumer = AIOKafkaConsumer(topic, **kafka.kwargs, group_id=prefix, auto_offset_reset="earliest")
+    await consumer.start()
+    thread: ConsumerThread = object.__new__(ConsumerThread)
+    thread.consumer, thread._consumer = SimpleNamespace(flow_active=True), consumer
+    partitions = {TP(topic, 0)}
+    found = await thread._fetch_records(consumer, partitions, timeout=10.0, max_records=5)
+    assert [record.offset for record in found[TP(topic, 0)]] == [0, 1, 2, 3, 4]
+    assert not thread.moves()
+    consumer._subscription.begin_reassignment()
+    assert thread.moves()
+    assert await asyncio.wait_for(thread._fetch_records(consumer, partitions, timeout=0.1, max_records=5), 60) == {}
+    await consumer.stop()

@@ -64,7 +64,10 @@ LEANED_ON = {
         "the heartbeat and the generation are read from it",
     ),
     "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.getmany": ("fd8201d0", "runs in the thread"),
-    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._fetch_records": ("75e5c3fe", "runs in the thread"),
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._fetch_records": (
+        "75e5c3fe",
+        "bounded: it waits for assignments",
+    ),
     "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.on_thread_stop": (
         "5fb51017",
         "extended: a static member that leaves for good gives up its place",
@@ -87,6 +90,7 @@ LEANED_ON = {
         "at the record they go up to, not at the next: it is compared with what they know of it",
     ),
     "faust.tables.recovery:Recovery._restart_recovery": ("92343f56", "resets the offsets that we read and raise"),
+    "faust.tables.recovery:Recovery._wait": ("c8fa7682", "extended: a wait that timed out is no stop"),
     "faust.tables.base:Collection.on_recovery_completed": ("10125202", "extended: what was recovered is checked"),
     "faust.tables.base:Collection._new_store_by_url": ("b343c9d1", "replaced: our store"),
     "faust.stores.rocksdb:Store._db_for_partition": ("cfae7eb3", "opens by _open_for_partition"),

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from faust.tables.recovery import RebalanceAgain, ServiceStopped
+from faust.types import TP
 
 from streams.engine import Chunk, EngineSettings, Record
 from streams.engine.chunk import records_of
+from streams.engine.errors import RecoveryStuck
 from streams.engine.lease import Lease, guard_producer
-from streams.engine.recovery import Progress, Standby
+from streams.engine.recovery import Progress, Standby, Standbys
 from streams.engine.table import source_end
 
 SETTINGS: dict[str, Any] = {"app_id": "app", "bootstrap": "h:1", "datadir": Path("d"), "partitions": 4}
@@ -75,6 +80,43 @@ def test_a_lease_runs_from_the_moment_the_heartbeat_was_sent() -> None:
     assert not lease.expired
     clock.now = 105.1
     assert lease.expired
+
+
+class Recovering(Standbys):
+    """A recovery in a group whose partitions move, or do not."""
+
+    def __init__(self, *, moves: bool) -> None:
+        consumer = SimpleNamespace(moves=lambda: moves)
+        super().__init__(SimpleNamespace(consumer=consumer, conf=SimpleNamespace(stream_recovery_delay=0)), None)
+
+
+async def test_a_recovery_that_kafka_leaves_without_an_answer_is_an_error_and_no_stop() -> None:
+    with pytest.raises(RecoveryStuck, match=r"did not answer within 0\.01 s"):
+        await Recovering(moves=False)._wait(asyncio.Event().wait(), timeout=0.01)
+    with pytest.raises(RebalanceAgain):
+        await Recovering(moves=True)._wait(asyncio.Event().wait(), timeout=0.01)
+    stopped = Recovering(moves=False)
+    await stopped.stop()
+    with pytest.raises(ServiceStopped):
+        await stopped._wait(asyncio.Event().wait(), timeout=0.01)
+
+
+async def test_a_standby_begins_where_its_rows_end_and_not_in_the_middle_of_a_fetch() -> None:
+    """A fetch moves positions when it ends: one set meanwhile would go on over records that were never applied."""
+    sought: dict[TP, int] = {}
+
+    async def seek_wait(offsets: dict[TP, int]) -> None:
+        sought.update(offsets)
+
+    consumer, changelog = SimpleNamespace(moving=asyncio.Lock(), seek_wait=seek_wait), TP("changelog", 0)
+    async with consumer.moving:
+        seeking = asyncio.ensure_future(
+            Recovering(moves=False)._seek_offsets(consumer, {changelog}, Counter({changelog: 7}), "standby")
+        )
+        await asyncio.sleep(0.01)
+        assert not sought
+    await seeking
+    assert sought == {changelog: 7}
 
 
 class ProduceRequest:
