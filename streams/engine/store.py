@@ -184,12 +184,12 @@ class Store(faust_rocksdb.Store):
             database.write(batch)
 
     @contextmanager
-    def _writing(self, partition: int) -> Iterator[None]:
-        """Raises: StateUnwritable."""
+    def _writing(self, partition: int, failures: Iterable[str] = (_IO_ERROR, *_UNWRITABLE)) -> Iterator[None]:
+        """Raises: StateUnwritable for an error that says one of these."""
         try:
             yield
         except Exception as error:
-            if not str(error).startswith(_IO_ERROR) and not _is_unwritable(error):
+            if not any(words in str(error) for words in failures):
                 raise
             raise StateUnwritable(self.partition_path(partition), str(error)) from error
 
@@ -300,25 +300,8 @@ class Store(faust_rocksdb.Store):
             raise StateDamaged(path, str(error)) from error
 
     def _open_for_partition(self, partition: int) -> Any:
-        path = self.partition_path(partition)
-        database, seen = None, dict[bytes, bytes]()
-        try:
-            if (path / _DAMAGED).exists():
-                raise StateDamaged(path, "found while it was in use")
-            seen = self._opener.seen(path)
-            database = self._opener.open(path)
-            stored = database.get(rows.MARK_KEY)
-        except Exception as error:
-            if _is_unwritable(error):
-                raise StateUnwritable(path, str(error)) from error
-            if not isinstance(error, StateDamaged) and not _is_damage(error):
-                raise
-            # Never ahead of the changelog, so nothing is lost with it.
-            logger.error("%s is damaged and will be recovered from the changelog: %s", path, error)
-            if database is not None:
-                database.close()
-            shutil.rmtree(path)
-            database, stored = self._opener.open(path), None
+        with self._writing(partition, _UNWRITABLE):  # a lock is an IO error, too
+            database, seen = self._open(self.partition_path(partition))
         if database.latest_sequence_number() == 0:
             self._highest[partition] = b""
         with self._writing(partition):
@@ -329,10 +312,31 @@ class Store(faust_rocksdb.Store):
         except ChangelogReplaced:
             database.close()
             raise
+        stored = database.get(rows.MARK_KEY)
         if stored is not None:
             # Before the changelog is read on from our offset: that offset means nothing in another cluster.
             self._check(partition, Mark.unpack(stored))
         return database
+
+    def _open(self, path: Path) -> tuple[Any, dict[bytes, bytes]]:
+        """The database in this folder, made anew where it is damaged, and the rows to keep of the one before."""
+        database, seen = None, dict[bytes, bytes]()
+        try:
+            if (path / _DAMAGED).exists():
+                raise StateDamaged(path, "found while it was in use")
+            seen = self._opener.seen(path)
+            database = self._opener.open(path)
+            database.get(rows.MARK_KEY)
+        except Exception as error:
+            if not isinstance(error, StateDamaged) and not _is_damage(error):
+                raise
+            # Never ahead of the changelog, so nothing is lost with it.
+            logger.error("%s is damaged and will be recovered from the changelog: %s", path, error)
+            if database is not None:
+                database.close()
+            shutil.rmtree(path)
+            database = self._opener.open(path)
+        return database, seen
 
     def check_changelog(self, partition: int) -> None:
         """Whether the offset beside the rows is of the changelog that there is now.
@@ -399,10 +403,6 @@ def _read(database: Any, keys: Iterable[bytes]) -> dict[bytes, bytes | None]:
     # In the order of the files: neighbours share blocks and a place in the processor's caches.
     in_order = sorted(keys)
     return dict(zip(in_order, database.get(in_order), strict=True))
-
-
-def _is_unwritable(error: Exception) -> bool:
-    return any(words in str(error) for words in _UNWRITABLE)
 
 
 def _is_damage(error: Exception) -> bool:

@@ -286,6 +286,11 @@ def open_again(store: Store) -> None:
     store._db_for_partition(0)
 
 
+def make_anew_for_damage(store: Store) -> None:
+    (store.partition_path(0) / "DAMAGED").touch()
+    open_again(store)
+
+
 @pytest.mark.parametrize(
     "act",
     [
@@ -293,8 +298,9 @@ def open_again(store: Store) -> None:
         lambda store: store.set_persisted_offset(TP("log", 0), 5),
         read_back_nothing,
         open_again,
+        make_anew_for_damage,
     ],
-    ids=["a write", "an offset", "a recovery", "a start"],
+    ids=["a write", "an offset", "a recovery", "a start", "a start after damage"],
 )
 def test_a_full_disk_has_one_name_whoever_meets_it(store: Store, act: Callable[[Store], None]) -> None:
     with full_disk(), pytest.raises(StateUnwritable, match=r"cannot write to .*rows\.db: .*free space"):
