@@ -8,7 +8,9 @@ stood in it alone are read back from the changelog.
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -49,6 +51,8 @@ _READING_BACK = {
 _READ_BACK = {"disable_auto_compactions": "false"}
 _DAMAGED = "DAMAGED"
 """An empty file in a database that was found damaged while it was in use."""
+_SEEN = "SEEN"
+"""A file in a database that is being opened: what RocksOptions.seen found, as JSON, until it is beside the rows."""
 
 
 class RocksOptions:
@@ -62,7 +66,7 @@ class RocksOptions:
         self._write_buffer_bytes = settings.write_buffers_bytes // 4
 
     def open(self, path: Path) -> Any:
-        """The database in this folder as its files are, made where there is none."""
+        """The database in this folder as its files are, made where there is none. Its log is removed: see seen."""
         for log in path.glob("*.log"):
             log.unlink()
         options = rocksdict.Options(raw_mode=True)
@@ -82,8 +86,12 @@ class RocksOptions:
     def seen(self, path: Path) -> dict[bytes, bytes]:
         """Rows to keep of a database that is to be opened: how far its changelog was read, as its log tells.
 
-        Nothing of one that was closed, or that cannot be read.
+        Nothing of one that was closed, or that cannot be read. They stand in a file when this returns, so that the next
+        start finds them where this one removes the log, or the database, and then fails.
         """
+        note = path / _SEEN
+        if note.exists():
+            return {key.encode(): value.encode() for key, value in json.loads(note.read_bytes()).items()}
         if not any(log.stat().st_size for log in path.glob("*.log")):
             return {}
         try:
@@ -98,7 +106,14 @@ class RocksOptions:
         if at < 0:
             return {}
         found = {rows.SEEN_OFFSET_KEY: str(at).encode(), rows.SEEN_RECORD_KEY: record, rows.CHANGELOG_KEY: id_}
-        return {key: value for key, value in found.items() if value is not None}
+        kept = {key: value for key, value in found.items() if value is not None}
+        scratch = note.with_suffix(".new")
+        with scratch.open("w") as file:
+            json.dump({key.decode(): value.decode() for key, value in kept.items()}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(note)
+        return kept
 
 
 class Store(faust_rocksdb.Store):
@@ -300,17 +315,21 @@ class Store(faust_rocksdb.Store):
             raise StateDamaged(path, str(error)) from error
 
     def _open_for_partition(self, partition: int) -> Any:
+        path = self.partition_path(partition)
         with self._writing(partition, _UNWRITABLE):  # a lock is an IO error, too
-            database, seen = self._open(self.partition_path(partition))
+            database, seen = self._open(path)
         if database.latest_sequence_number() == 0:
             self._highest[partition] = b""
-        with self._writing(partition):
-            for key, value in seen.items():
-                database.put(key, value)
         try:
+            if seen:
+                with self._writing(partition):
+                    for key, value in seen.items():
+                        database.put(key, value)
+                    database.flush()
+                (path / _SEEN).unlink()
             self._check_changelog(database, partition)
-        except ChangelogReplaced:
-            database.close()
+        except (StateUnwritable, ChangelogReplaced):
+            self._close(partition, database)
             raise
         stored = database.get(rows.MARK_KEY)
         if stored is not None:
@@ -322,9 +341,9 @@ class Store(faust_rocksdb.Store):
         """The database in this folder, made anew where it is damaged, and the rows to keep of the one before."""
         database, seen = None, dict[bytes, bytes]()
         try:
+            seen = self._opener.seen(path)
             if (path / _DAMAGED).exists():
                 raise StateDamaged(path, "found while it was in use")
-            seen = self._opener.seen(path)
             database = self._opener.open(path)
             database.get(rows.MARK_KEY)
         except Exception as error:
@@ -334,7 +353,9 @@ class Store(faust_rocksdb.Store):
             logger.error("%s is damaged and will be recovered from the changelog: %s", path, error)
             if database is not None:
                 database.close()
-            shutil.rmtree(path)
+            for file in path.iterdir():
+                if file.name != _SEEN:
+                    file.unlink()
             database = self._opener.open(path)
         return database, seen
 
@@ -374,13 +395,16 @@ class Store(faust_rocksdb.Store):
         self.stale.pop(partition, None)
         self._highest.pop(partition, None)
         if database is not None:
-            # Closed here: the stock store leaves the LOCK file to the garbage collector.
-            for end in (database.flush, database.close):
-                try:
-                    with self._writing(partition):
-                        end()
-                except StateUnwritable as error:
-                    logger.warning("%s; what is not in files will be read back from the changelog", error)
+            self._close(partition, database)
+
+    def _close(self, partition: int, database: Any) -> None:
+        # The stock store leaves the LOCK file to the garbage collector.
+        for end in (database.flush, database.close):
+            try:
+                with self._writing(partition):
+                    end()
+            except StateUnwritable as error:
+                logger.warning("%s; what is not in files will be read back from the changelog", error)
 
     def revoke_partitions(self, table: Any, tps: set[TP]) -> None:
         for tp in tps:

@@ -36,9 +36,9 @@ def at(offset: int) -> Place:
 class OneDatabase(Store):
     """A store of one partition, without Faust around it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, options: type[RocksOptions] = RocksOptions) -> None:
         self._path, self._dbs, self.stale, self._highest = path, {}, {}, {}
-        self._opener, self._check = opener(path), lambda partition, mark: None
+        self._opener, self._check = opener(path, options), lambda partition, mark: None
         self._changelog_id = lambda: "id"
         self._db_for_partition(0)
 
@@ -61,8 +61,8 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def opener(path: Path) -> RocksOptions:
-    return RocksOptions(EngineSettings(app_id="a", bootstrap="h:1", datadir=path, partitions=1))
+def opener(path: Path, options: type[RocksOptions] = RocksOptions) -> RocksOptions:
+    return options(EngineSettings(app_id="a", bootstrap="h:1", datadir=path, partitions=1))
 
 
 def open_(path: Path) -> Any:
@@ -220,7 +220,7 @@ def test_how_far_the_changelog_was_read_is_known_after_a_kill_and_another(tmp_pa
     """A changelog that was cut since must not pass, though the last rows are read back from it."""
     path = tmp_path / "rows.db"
     killed(path, 0, 20)
-    for _ in range(2):  # a start that is refused, too, ends before anything is in files
+    for _ in range(2):  # a start that ends before anything is read back, too
         killed(path, 0, 0)
     assert left(path) < 19
     for _ in range(2):
@@ -266,10 +266,10 @@ def test_what_is_in_memory_is_in_files_after_a_flush(tmp_path: Path) -> None:
 
 
 @contextmanager
-def full_disk() -> Iterator[None]:
-    """No file grows."""
+def full_disk(room: int = 0) -> Iterator[None]:
+    """No file grows beyond these bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
     try:
         yield
     finally:
@@ -305,3 +305,31 @@ def make_anew_for_damage(store: Store) -> None:
 def test_a_full_disk_has_one_name_whoever_meets_it(store: Store, act: Callable[[Store], None]) -> None:
     with full_disk(), pytest.raises(StateUnwritable, match=r"cannot write to .*rows\.db: .*free space"):
         act(store)
+
+
+class FullOnceOpen(RocksOptions):
+    """A disk that the opening itself fills. It has room again where the test says so."""
+
+    def open(self, path: Path) -> Any:
+        database = super().open(path)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        return database
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_how_far_the_changelog_was_read_outlives_a_start_on_a_full_disk(tmp_path: Path, damaged: bool) -> None:
+    """Whichever file of the start has no room: what is noted first, RocksDB's list of files or options, a row."""
+    whole, path = tmp_path / "whole.db", tmp_path / "rows.db"
+    killed(whole, 0, 2)
+    if damaged:
+        (whole / "DAMAGED").touch()
+    for room, options in [(0, RocksOptions), (50, RocksOptions), (1_000, RocksOptions), (100_000, FullOnceOpen)]:
+        shutil.copytree(whole, path)
+        for _ in range(2):
+            with full_disk(room), pytest.raises(StateUnwritable):
+                OneDatabase(path, options)
+        store = OneDatabase(path)
+        assert (store.seen(0), keys(store, b"\x01", b"\xff", 100)) == ((1, at(1)), []), room
+        store.close_partition(0)
+        assert not list(path.glob("SEEN*"))
+        shutil.rmtree(path)
