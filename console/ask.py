@@ -25,16 +25,22 @@ ANSWER_BYTES_MAX = 32 << 20
 _KEPT_MAX = 2000
 _KEPT_BYTES_MAX = 64 << 20
 _SCHEMA_KEPT_S = 30.0
+# Of an answer that may still hold, since somebody last asked for it: what an open page shows is asked every 3 s.
+_UNASKED_S = 30.0
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A result.  rows: lists of JSON values in the columns' order.  truncated: there is more.  bytes: of it as JSON."""
+    """A result.  rows: lists of JSON values in the columns' order.  truncated: there is more.  bytes: of it as JSON.
+
+    version: of what the person sees of the store; while it is the same, so is the result. None: not told.
+    """
 
     columns: tuple[str, ...]
     rows: list[list[Any]]
     truncated: bool
     bytes: int = 0
+    version: str | None = None
 
     def objects(self) -> list[dict[str, Any]]:
         """The rows, column → value."""
@@ -67,12 +73,16 @@ class Visible:
 class Ask:
     """The way to the SQL service. Use it from one event loop.
 
-    The same question of people who may see the same is asked once at a time, and its answer kept for a moment; a
-    question that nobody waits for any more is cancelled, which stops its query.
+    The same question of people who may see the same is asked once at a time, and its answer kept for a moment, or for
+    as long as it took: a dear one runs for half of the time at most, however many look. After that it still holds if
+    nothing has come into the store since, which costs next to nothing to learn. A question that nobody waits for any
+    more is cancelled, which stops its query.
     """
 
-    def __init__(self, url: str, key: str, *, timeout_s: float, kept_s: float) -> None:
-        """url: of the service.  key: an admin key."""
+    def __init__(
+        self, url: str, key: str, *, timeout_s: float, kept_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """url: of the service.  key: an admin key.  clock: seconds."""
         self._http = httpx.AsyncClient(
             base_url=url,
             timeout=httpx.Timeout(timeout_s, connect=2.0),
@@ -82,16 +92,31 @@ class Ask:
             trust_env=False,
         )
         self._kept_s = kept_s
-        self._kept = _Kept()
+        self._kept = _Kept(clock)
 
     async def close(self) -> None:
         """Give the connections back."""
         await self._http.aclose()
 
     async def sql(self, actor: Actor, text: str, *, limit: int = 10_000) -> Answer:
-        """An answer that may be some seconds old. Never for content. Raises: AskFault."""
+        """An answer that may be some seconds old; older only if it still holds. Never for content. Raises: AskFault."""
         key = ("sql", actor.tenant, actor.roles, text, limit)
-        return await self._kept.get(key, actor.asker, self._kept_s, lambda: self.fresh(actor, text, limit=limit))
+
+        async def ask(old: Answer | None) -> Answer:
+            if old is not None and old.version is not None and old.version == await self._version(actor):
+                return old
+            return await self.fresh(actor, text, limit=limit)
+
+        return await self._kept.get(key, actor.asker, self._kept_s, ask)
+
+    async def _version(self, actor: Actor) -> str:
+        """Of what this person sees of the store now. Raises: AskFault."""
+
+        async def ask(_: str | None) -> str:
+            body, _size = await self._send("GET", "/version", actor, None)
+            return str(body["version"])
+
+        return await self._kept.get(("version", actor.tenant, actor.roles), actor.asker, self._kept_s, ask)
 
     async def fresh(
         self,
@@ -108,13 +133,13 @@ class Ask:
         """
         question = {"sql": text} if limit is None else {"sql": text, "limit": limit}
         body, size = await self._send("POST", "/sql", actor, question, timeout_s, bytes_max)
-        return Answer(tuple(body["columns"]), body["rows"], body["truncated"], size)
+        return Answer(tuple(body["columns"]), body["rows"], body["truncated"], size, body.get("version"))
 
     async def visible(self, actor: Actor) -> Visible:
         """What this person may see. Raises: AskFault."""
 
-        async def ask() -> Visible:
-            body, _ = await self._send("GET", "/schema", actor, None)
+        async def ask(_: Visible | None) -> Visible:
+            body, _size = await self._send("GET", "/schema", actor, None)
             listed = body["tables"]
             tables = {one["name"]: {c["name"]: c["class"] for c in one["columns"]} for one in listed}
             digest = hashlib.blake2b(orjson.dumps(listed), digest_size=16).digest()
@@ -190,20 +215,37 @@ class _Fetch:
     waiting: int = 0
 
 
+@dataclass(frozen=True)
+class _Answered:
+    """An answer.  until: when it has to be asked for again, by the clock of _Kept."""
+
+    value: Any
+    until: float
+    bytes: int
+
+
 class _Kept:
     """Answers for a moment, bounded in number and bytes; whoever asks while one is fetched waits for the same."""
 
-    def __init__(self) -> None:
-        self._answers: OrderedDict[Any, tuple[float, Any, int]] = OrderedDict()
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._answers: OrderedDict[Any, _Answered] = OrderedDict()
         self._bytes = 0
         self._fetching: dict[Any, _Fetch] = {}
 
-    async def get(self, key: Any, asker: Hashable, seconds: float, fetch: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """The answer to this key.  asker: who wants it.  seconds: how long it is kept. Raises: what fetching does."""
+    async def get(
+        self, key: Any, asker: Hashable, seconds: float, fetch: Callable[[_T | None], Coroutine[Any, Any, _T]]
+    ) -> _T:
+        """The answer to this key.
+
+        Args:    asker: who wants it.  seconds: how long it is kept, if it did not take longer.  fetch: is given the one
+                 before, if it is still known; it may be that again.
+        Raises:  what fetching does.
+        """
         while True:
             found = self._answers.get(key)
-            if found is not None and found[0] > time.monotonic():
-                answer: _T = found[1]
+            if found is not None and found.until > self._clock():
+                answer: _T = found.value
                 return answer
             fetching = self._fetching.get(key)
             if fetching is None:
@@ -229,27 +271,28 @@ class _Kept:
                 self._forget_fetch(key, fetching)
                 fetching.task.cancel()
 
-    async def _fetch(self, key: Any, seconds: float, fetch: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        answer = await fetch()
-        size = getattr(answer, "bytes", 0)
+    async def _fetch(self, key: Any, seconds: float, fetch: Callable[[_T | None], Coroutine[Any, Any, _T]]) -> _T:
+        before, began = self._answers.get(key), self._clock()
+        answer = await fetch(None if before is None else before.value)
+        size, now = getattr(answer, "bytes", 0), self._clock()
         if seconds > 0 and size < _KEPT_BYTES_MAX // 8:
             self._forget(key)
             self._expire()
-            self._answers[key] = (time.monotonic() + seconds, answer, size)
+            self._answers[key] = _Answered(answer, now + max(seconds, now - began), size)
             self._bytes += size
             while len(self._answers) > _KEPT_MAX or self._bytes > _KEPT_BYTES_MAX:
                 self._forget(next(iter(self._answers)))
         return answer
 
     def _expire(self) -> None:
-        """Forget from the oldest on what nobody will be shown again."""
-        now = time.monotonic()
-        while self._answers and next(iter(self._answers.values()))[0] <= now:
+        """Forget from the oldest on what nobody has asked for since."""
+        now = self._clock()
+        while self._answers and next(iter(self._answers.values())).until + _UNASKED_S <= now:
             self._forget(next(iter(self._answers)))
 
     def _forget(self, key: Any) -> None:
         if (found := self._answers.pop(key, None)) is not None:
-            self._bytes -= found[2]
+            self._bytes -= found.bytes
 
     def _forget_fetch(self, key: Any, fetching: _Fetch) -> None:
         if self._fetching.get(key) is fetching:  # else somebody asks anew already

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -35,12 +35,8 @@ from service.links import Links
 # nobody: also who is not signed in.  person: whoever is.  admin: in the role admin.  root: so, and of all tenants.
 Need = Literal["nobody", "person", "admin", "root"]
 _TEMPLATES = Path(__file__).parent / "templates"
-# Pages whose questions grow with the range are asked anew at every tick up to this range, else seldom: over 10 million
-# events such a page takes 0.3 to 0.5 CPU s for 7 days, 1 to 1.6 for 90.
-_PROMPT_FOR = timedelta(days=7)
 _RUNNING_MAX = 2
 _STILL_RUN = "{most} queries of yours still run: cancel one, or wait for it"
-TICK, SELDOM = "tick", "tick throttle:30s"
 # An event is to be on an open page within 5 s: 2 are left to store it, and to answer.
 TICK_MS = 3000
 
@@ -147,11 +143,6 @@ class Visit:
     def keys_in_force(self) -> list[KeyRecord]:
         """Those that are this person's to know, by tenant, kind and id."""
         return list(filter(lambda key: self.mine(key.tenant), self.console.control.keys()))
-
-    @property
-    def pace(self) -> str:
-        """How often a part that is dear of a long range keeps itself up to date: what `parts.live` takes."""
-        return TICK if self.filters.end - self.filters.start <= _PROMPT_FOR else SELDOM
 
     @property
     def address(self) -> str | None:

@@ -20,7 +20,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -33,7 +32,7 @@ from console.filters import FilterFault
 from console.listing import listing, state
 from console.timeline import Turn
 from console.turns import NEEDED, Session, line_columns, mark, numbered_sql, outline_sql, parts, spans_sql, texts_sql
-from console.web import SELDOM, TICK, Page, Visit, way_back
+from console.web import Page, Visit, way_back
 from console.wording import HELD_BACK
 from service.sql import literal
 
@@ -73,7 +72,6 @@ async def session(visit: Visit) -> Response:
         visible=visible,
         denied=outline is None,
         fault=fault,
-        pace=TICK if fault is not None else _pace(found.row["last_time"], visit),
         turns=turns,
         all_turns=int(turns[0].numbers["turns"]) if turns else 0,
         all_events=int(turns[0].numbers["all_events"]) if turns else 0,
@@ -102,14 +100,12 @@ async def turn(visit: Visit) -> Response:
         return _unknown(visit)
     of = timeline.turn(answer.one())
     events = await _events(visit, visible, found, [of], "", start=start)
-    ended = datetime.fromtimestamp(of.ended_us / 1e6, UTC).isoformat()
     return visit.render(
         "session_turn.html",
         session=found,
         turn=of,
         shown=events[of.key],
         start=start,
-        pace=_pace(ended, visit),
         chosen="",
         chosen_json=None,
         **_for_events(visible, found),
@@ -167,11 +163,6 @@ async def content(visit: Visit) -> Response:
 
 
 NO_CONTENT = "a role with class content on `content`; an admin can grant it, for some teams only, too"
-
-
-def _pace(last_time: str, visit: Visit) -> str:
-    """Of what happened last then. What is closed may still be resumed, or flushed late."""
-    return SELDOM if state(last_time, visit.console.now()) == "closed" else TICK
 
 
 def _for_events(visible: Visible, found: Session) -> dict[str, Any]:

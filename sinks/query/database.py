@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import threading
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,16 @@ class Database:
         self._connection: Any = None
         self._lock_fd: int | None = None
         self._guard = threading.Lock()
+        self._opened, self._written = "", 0
+
+    @property
+    def version(self) -> str:
+        """Changes whenever what is in the store may have; who reads it first, and then the store, misses nothing."""
+        return f"{self._opened}.{self._written}"
+
+    def wrote(self) -> None:
+        """Say that the store may hold something else from now on. Only the one writer does."""
+        self._written += 1
 
     @property
     def is_open(self) -> bool:
@@ -82,6 +93,7 @@ class Database:
             raise
         with self._guard:
             self._connection = connection
+            self._opened = uuid.uuid4().hex
         if added:
             logger.info("query store: new columns %s", ", ".join(added))
         logger.info("query store: %s open", self.folder)

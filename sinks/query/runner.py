@@ -71,13 +71,14 @@ class Limits:
 @dataclass(frozen=True)
 class Answer:
     """A result.  rows: fragments of JSON, each one or more rows as arrays, to be joined by commas.  truncated: rows or
-    bytes came to their limit, and there is more."""
+    bytes came to their limit, and there is more.  version: of the store (Runner.version), no newer than the rows."""
 
     columns: tuple[str, ...]
     types: tuple[str, ...]
     rows: tuple[bytes, ...]
     count: int
     truncated: bool
+    version: str
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,10 @@ class Runner:
         self._turns = Turns(limits.running, limits.waiting, lambda *busy: metrics.busy(*busy) if metrics else None)
         self._jobs: set[_Job] = set()
         self._watching: asyncio.Task[None] | None = None
+
+    def version(self, access: Access) -> str:
+        """The same as long as every query has the same answer: neither the store nor what one may see is another."""
+        return f"{self._database.version}.{hash(access):x}"
 
     async def run(
         self,
@@ -351,13 +356,14 @@ class Runner:
             raise QueryError("the query store is not open yet; try again in a moment", reason="unavailable") from error
         try:
             job.use(cursor)
+            version = self.version(access)  # before the snapshot, which may hold more than it says, but not less
             for name in checked.names:
                 cursor.execute(access.view(name))
             cursor.execute("BEGIN TRANSACTION READ ONLY")
             explained = cursor.execute(f"EXPLAIN (FORMAT JSON)\n{checked.sql}").fetchall()[0][1]
             plan.check(explained, {NAMES[name].path for name in checked.names}, tell=access.sees_all)
             job.check()
-            return self._fetched(job, cursor.execute(checked.sql), limit)
+            return self._fetched(job, cursor.execute(checked.sql), limit, version)
         except duckdb.InterruptException:
             raise
         except duckdb.Error as error:
@@ -366,7 +372,7 @@ class Runner:
             job.done()
             cursor.close()
 
-    def _fetched(self, job: _Job, cursor: Any, limit: int) -> Answer:
+    def _fetched(self, job: _Job, cursor: Any, limit: int, version: str) -> Answer:
         columns = tuple(str(column[0]) for column in cursor.description)
         types = tuple(str(column[1]) for column in cursor.description)
         fragments: list[bytes] = []
@@ -384,9 +390,9 @@ class Runner:
                 size += len(fragments[-1])
                 count += len(kept)
             if len(kept) < len(fetched) or (size > self.limits.bytes_max and fetched):
-                return Answer(columns, types, tuple(fragments), count, truncated=True)
+                return Answer(columns, types, tuple(fragments), count, truncated=True, version=version)
             if not fetched:
-                return Answer(columns, types, tuple(fragments), count, truncated=False)
+                return Answer(columns, types, tuple(fragments), count, truncated=False, version=version)
 
 
 def _resident_bytes() -> int:

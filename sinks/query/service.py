@@ -1,7 +1,9 @@
 """The SQL service over HTTP.
 
-    POST /sql     {"sql": "select ...", "limit": 100}  →  {"columns": [...], "rows": [[...], ...], "truncated": false}
+    POST /sql     {"sql": "select ...", "limit": 100}
+                  →  {"columns": [...], "rows": [[...], ...], "truncated": false, "version": "..."}
     GET /schema   the names and columns that the key may use, with what they mean; and the limits of a query
+    GET /version  {"version": "..."}: while it is that of an answer, the answer holds, unless it tells the time
 
 What a key sees its roles say (catalogue.py). A read of content is told to the audit before its answer goes out; if that
 cannot be done there is no answer. Once a day it hears that a key is used (uses.py), which nobody waits for. With an
@@ -76,8 +78,8 @@ def application(runner: Runner, door: Door, uses: KeyUses) -> Starlette:
             lambda read: _tell(door.audit, actor, access, read),
         )
         head = json.dumps({"columns": answer.columns}, separators=(",", ":"))[:-1]
-        tail = b'],"truncated":true}' if answer.truncated else b'],"truncated":false}'
-        body = head.encode() + b',"rows":[' + b",".join(answer.rows) + tail
+        tail = json.dumps({"truncated": answer.truncated, "version": answer.version}, separators=(",", ":"))[1:]
+        body = head.encode() + b',"rows":[' + b",".join(answer.rows) + b"]," + tail.encode()
         return Response(body, media_type="application/json", headers=_HEADERS)
 
     async def get_schema(request: Request) -> Response:
@@ -85,8 +87,16 @@ def application(runner: Runner, door: Door, uses: KeyUses) -> Starlette:
         limits = {name: getattr(runner.limits, name) for name in _LIMITS}
         return JSONResponse({"tables": catalogue.describe(access), "limits": limits}, headers=_HEADERS)
 
+    async def get_version(request: Request) -> Response:
+        access = catalogue.access_of(_actor(request, door.authenticate, uses), door.find_role)
+        return JSONResponse({"version": runner.version(access)}, headers=_HEADERS)
+
     return Starlette(
-        routes=[Route("/sql", post_sql, methods=["POST"]), Route("/schema", get_schema, methods=["GET"])],
+        routes=[
+            Route("/sql", post_sql, methods=["POST"]),
+            Route("/schema", get_schema, methods=["GET"]),
+            Route("/version", get_version, methods=["GET"]),
+        ],
         exception_handlers={
             QueryError: _refusal,
             ClientDisconnect: _left,
@@ -255,11 +265,11 @@ async def _left(_: Request, __: Exception) -> Response:
 
 
 async def _no_path(_: Request, __: Exception) -> Response:
-    return _error(404, "not_found", "the paths are POST /sql and GET /schema")
+    return _error(404, "not_found", "the paths are POST /sql, GET /schema and GET /version")
 
 
 async def _no_method(_: Request, __: Exception) -> Response:
-    return _error(405, "method_not_allowed", "the paths are POST /sql and GET /schema")
+    return _error(405, "method_not_allowed", "the paths are POST /sql, GET /schema and GET /version")
 
 
 async def _failed(_: Request, error: Exception) -> Response:

@@ -180,6 +180,8 @@ class QueryStore:
             if isinstance(error, duckdb.Error):
                 raise _wrapped(self.name, error) from error
             raise
+        finally:
+            self._database.wrote()
         self._offsets |= offsets
         if self._metrics is not None:
             for topic, count in resent.items():

@@ -2,6 +2,7 @@
 
     python -m tests.bench.console [--sessions 100000] [--events 10000000] [--people 10] [--seconds 60] [--folder F]
     python -m tests.bench.console --pages all|/PATH [--folder F]
+    python -m tests.bench.console --watch [--seconds 20] [--folder F]
 
 The query store is filled by tests/bench/filled.py (once for a --folder, which is kept then), the SQL service and the
 console run as processes of their own with the settings that they have by default, and the people are in this one: they
@@ -11,6 +12,9 @@ once, and nothing is kept.
 
 With --pages it tells instead what each page costs alone, or those whose path begins so: nothing is kept, nobody else
 clicks, and the page asks for all that it asks for after it has loaded.
+
+With --watch it tells what pages take that are open and that nobody clicks: each asks anew at every tick. Once nothing
+comes into the store, and once something all the time, as far as who asks can see: nothing is written.
 """
 
 from __future__ import annotations
@@ -40,7 +44,7 @@ from console.pages.cost import BYS
 from console.people import Cookies
 from console.settings import ConsoleSettings
 from console.static import Static
-from console.web import Console
+from console.web import TICK_MS, Console
 from schemas.keys import KeyRecord
 from schemas.roles import DEFAULTS, Actor
 from service.audit import AuditLog
@@ -57,6 +61,7 @@ from tests.e2e.stack import free_ports
 
 SECRET = "a secret of the bench, long enough, of course"
 KEY = "bench-key"
+_ARRIVES_EVERY_S = 0.2
 
 
 # What people click. A page is a name and a maker of addresses; add yours here.
@@ -137,8 +142,8 @@ _ALONE = (
 # The two processes
 
 
-async def serve_sql(folder: Path, port: int) -> None:
-    """The SQL service as the sinks run it, beside no writer."""
+async def serve_sql(folder: Path, port: int, arriving: bool) -> None:
+    """The SQL service as the sinks run it, beside no writer.  arriving: as if something came all the time."""
 
     async def unheard(_: Sequence[Any]) -> None:
         return None
@@ -148,7 +153,10 @@ async def serve_sql(folder: Path, port: int) -> None:
     keys = {KEY: KeyRecord("bench", "admin", None, "", "")}
     service = SqlService(database, Door(keys.get, DEFAULTS.get, unheard), port=port, limits=Limits())
     await service.start()
-    await asyncio.Event().wait()
+    while True:
+        await asyncio.sleep(_ARRIVES_EVERY_S)
+        if arriving:
+            database.wrote()
 
 
 def console(sql_url: str, ask: Callable[[ConsoleSettings], Ask] | None = None) -> Console:
@@ -363,6 +371,54 @@ async def alone(sql_url: str, sql: int, paths: Sequence[str]) -> None:
         print(f"| `{path}` | {' | '.join(cells)} |", flush=True)
 
 
+async def watched(base: str, pids: Sequence[int], urls: Sequence[str], seconds: float) -> str:
+    """What it takes that these pages are open, each in a browser of its own: cells of a table."""
+    took: list[float] = []
+    headers = headers_of(SECRET, person("admin")) | {"hx-request": "true", "x-millrace-tick": "1"}
+    async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=60, headers=headers) as http:
+        for url in urls:
+            (await http.get(url)).raise_for_status()
+        before, until = sum(map(cpu_s, pids)), time.monotonic() + seconds
+
+        async def one(number: int, url: str) -> None:
+            await asyncio.sleep(TICK_MS / 1000 * number / len(urls))
+            while (began := time.monotonic()) < until:
+                (await http.get(url)).raise_for_status()
+                took.append(time.monotonic() - began)
+                # A part that is still being asked for is not asked for again.
+                await asyncio.sleep(TICK_MS / 1000 - (time.monotonic() - began) % (TICK_MS / 1000))
+
+        await asyncio.gather(*(one(number, url) for number, url in enumerate(urls)))
+        used = sum(map(cpu_s, pids)) - before
+    return f"{used / seconds:.2f} | {_at(took, 0.5) * 1000:,.0f} | {_at(took, 0.95) * 1000:,.0f}"
+
+
+async def watch(store: Path, seconds: float) -> None:
+    """The table of what open pages take."""
+    sql_port, pages_port = free_ports(2)
+    sql_url, base = f"http://127.0.0.1:{sql_port}", f"http://127.0.0.1:{pages_port}"
+    print("\n| what comes | open | CPU s a second | an answer: p50 ms | p95 |\n|---|---|---|---|---|")
+    for arriving in (False, True):
+        with (
+            process("--serve-sql", str(store), "--port", str(sql_port), *(["--arriving"] * arriving)) as sql,
+            process("--serve-console", sql_url, "--port", str(pages_port)) as served,
+        ):
+            await listening(sql_url)
+            await listening(base)
+            sessions = [f"/sessions/{tenant}/{session_id}" for tenant, session_id in await _known(sql_url)]
+            pages = {
+                "a closed session": sessions,
+                "cost, 30 days": [f"/cost?range=30d&team=team-{number}" for number in range(10)],
+                "cost, 90 days": [f"/cost?range=90d&team=team-{number}" for number in range(10)],
+                "adoption, 30 days": [f"/adoption?range=30d&team=team-{number}" for number in range(10)],
+            }
+            for name, urls in pages.items():
+                whole = [url.partition("&")[0] for url in urls]
+                for title, opened in (("one", whole[:1]), ("the same by 10", whole[:1] * 10), ("10 others", urls[:10])):
+                    cells = await watched(base, (sql, served), opened, seconds)
+                    print(f"| {'something' if arriving else 'nothing'} | {name}: {title} | {cells} |", flush=True)
+
+
 def _at(values: Sequence[float], share: float) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
@@ -398,6 +454,9 @@ async def bench(arguments: argparse.Namespace, folder: Path) -> None:
         size = filled.Size(arguments.sessions, arguments.events, users=max(20, arguments.sessions // 100))
         rows = filled.fill(store, size)
         print(f"filled in {time.monotonic() - began:.0f} s: {rows}", flush=True)
+    if arguments.watch:
+        await watch(store, arguments.seconds)
+        return
     sql_port, pages_port = free_ports(2)
     sql_url, base = f"http://127.0.0.1:{sql_port}", f"http://127.0.0.1:{pages_port}"
     if arguments.pages is not None:
@@ -469,12 +528,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--folder", type=Path, help="where the store is, or is made and kept")
     parser.add_argument("--pages", help="what each page costs alone: all, or the beginning of a path")
+    parser.add_argument("--watch", action="store_true", help="what open pages take that nobody clicks")
+    parser.add_argument("--arriving", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--serve-sql", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--serve-console", help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve_sql is not None:
-        asyncio.run(serve_sql(arguments.serve_sql, arguments.port))
+        asyncio.run(serve_sql(arguments.serve_sql, arguments.port, arguments.arriving))
     elif arguments.serve_console is not None:
         asyncio.run(serve_console(arguments.serve_console, arguments.port))
     elif arguments.folder is not None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 
 from tests.e2e.requests import Recorded
+
+NOW, MICROSECOND = timedelta(0), timedelta(microseconds=1)
 
 REQUEST = {"event.name": "api_request", "model": "opus", "cost_usd": "1.0"}
 """A request to a model for one dollar."""
 COMMAND = {"event.name": "tool_result", "tool_name": "Bash", "tool_parameters": '{"bash_command": "ls"}'}
 """A command that was run."""
+COMPACTION = {"event.name": "compaction"}
+"""What costs nothing."""
 
 
 def stat(title: str, value: str) -> str:
@@ -37,13 +42,13 @@ PLACES = {
 }
 
 
-def request(session: str, *numbers: int, of: Mapping[str, str] = REQUEST) -> Recorded:
-    """The events of a session with these numbers, from 1.  of: what each says."""
+def request(session: str, *numbers: int, of: Mapping[str, str] = REQUEST, ago: timedelta = NOW) -> Recorded:
+    """The events of a session with these numbers, from 1.  of: what each says.  ago: how long ago it happened."""
     values = {"session.id": session, "user.id": "u", **of}
     found = [{"key": key, "value": {"stringValue": value}} for key, value in values.items()]
     records = [
         {
-            "timeUnixNano": str(time.time_ns()),
+            "timeUnixNano": str(time.time_ns() - ago // MICROSECOND * 1000),
             "attributes": [*found, {"key": "event.sequence", "value": {"intValue": number}}],
         }
         for number in numbers

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
-from tests.console.arrivals import COMMAND, PLACES, request, stat
+from tests.console.arrivals import COMMAND, COMPACTION, PLACES, request, stat
 from tests.console.browser import Window
 from tests.console.conftest import Fed
 from tests.e2e.requests import Sender
@@ -17,17 +18,23 @@ pytestmark = [pytest.mark.slow]
 
 
 def told(row: str) -> str:
-    """What is true in the browser while such a row tells of two records for each event that is looked for."""
-    return f"n => [...document.querySelectorAll(\"tr[id^='{row}'] td\")].some(one => one.textContent === `${{2 * n}}`)"
+    """What is true in the browser while such a row tells of three records for each event that is looked for."""
+    return f"n => [...document.querySelectorAll(\"tr[id^='{row}'] td\")].some(one => one.textContent === `${{3 * n}}`)"
 
 
-# Beside those that the bench times: pages as they open; cost and adoption, which are dear of many days, of a week. With
-# each event comes a command, in a session of its own.
+# Beside those that the bench times: pages as they open, and of cost the most days. With each event comes a command in a
+# session of its own, and a late compaction in a session that is closed.
 MORE = {
-    "cost, total cost": ("/cost?range=7d&tenant={tenant}", stat("Total cost", "$${n}.00")),
+    "cost, total cost": ("/cost?range=90d&tenant={tenant}", stat("Total cost", "$${n}.00")),
     "adoption, uses of a tool": (
-        "/adoption?range=7d&tenant={tenant}",
-        "n => document.querySelector('#feature-1 > :last-child')?.textContent === `${n}`",
+        "/adoption?tenant={tenant}",
+        "n => [...document.querySelectorAll('#features-title ~ .card tr')].some(one =>"
+        " one.cells[1].textContent === 'Bash' && one.lastElementChild.textContent === `${n}`)",
+    ),
+    "a closed session, its timeline": (
+        "/sessions/{tenant}/{closed}",
+        "n => document.querySelectorAll('.entry').length >= n"
+        " && document.querySelector('.facts .tag').textContent === 'closed'",
     ),
     "security, commands": ("/security?tenant={tenant}", stat("Commands run", "${n}")),
     "reliability, requests": (
@@ -40,23 +47,24 @@ MORE = {
 
 
 def test_an_event_appears_on_open_pages_without_a_reload(fed: Fed, window: Callable[..., Window]) -> None:
-    tenant, session, ports = "arriving", str(uuid.uuid4()), fed.stack.ports
+    tenant, ports = "arriving", fed.stack.ports
+    session, closed = str(uuid.uuid4()), str(uuid.uuid4())
     ask, places = fed.stack.sql(fed.stack.admin_key()), PLACES | MORE
     with Sender(ports["GATEWAY_GRPC"], ports["GATEWAY_HTTP"], fed.stack.key(tenant)) as sender:
 
         def send(number: int) -> None:
             sender.send(request(session, number))
             sender.send(request(f"{session} beside", number, of=COMMAND))
+            sender.send(request(closed, number, of=COMPACTION, ago=timedelta(hours=2)))
 
         send(1)
-        eventually(lambda: len(ask(f"select 1 from sessions where session_id = '{session}'")) != 1)
+        eventually(lambda: len(ask(f"select 1 from sessions where session_id in ('{session}', '{closed}')")) != 2)
         pages = {}
         for name, (path, shows) in places.items():
-            pages[name] = window().go(path.format(tenant=tenant, session=session))
+            pages[name] = window().go(path.format(tenant=tenant, session=session, closed=closed))
             pages[name].wait_for_function(shows, arg=1)
             pages[name].evaluate("window.same = true")
         send(2)
     for name, (_, shows) in places.items():
         pages[name].wait_for_function(shows, arg=2)
         assert pages[name].evaluate("window.same") is True
-        assert pages[name].locator("[hx-trigger*=throttle]").count() == 0, f"{name}: not asked for at every tick"

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from console.ask import Ask
+from console.ask import Ask, _Kept
 from console.errors import AskFault
-from schemas.roles import Actor
+from schemas.roles import DEFAULTS, Actor, Condition, Grant
 from sinks.query.metrics import QueryMetrics
 from sinks.query.runner import Limits
+from sinks.query.service import Door
 from tests.console.conftest import ENDLESS, GONE, Pages, console_over, pages_of
-from tests.sinks.query.conftest import serving
+from tests.sinks.query import samples
+from tests.sinks.query.conftest import KEYS, served, serving, unheard
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -64,6 +68,57 @@ async def test_one_who_leaves_does_not_take_the_answer_from_the_others(pages: Pa
         assert (await staying).one()["n"] == 10
     finally:
         await ask.close()
+
+
+async def test_an_answer_holds_until_something_comes_into_the_store(tmp_path: Path) -> None:
+    """Or its readers may see something else."""
+    roles, metrics, now = dict(DEFAULTS), QueryMetrics(), 0.0
+    door = Door(KEYS.get, roles.get, unheard)
+    async with (
+        served(tmp_path) as (store, quiet),
+        serving(quiet.database, metrics=metrics, door=door) as sql,
+    ):
+        ask = Ask(sql.base, "root-key", timeout_s=10, kept_s=1.0, clock=lambda: now)
+
+        async def later() -> tuple[int, float]:
+            """What is told then, and how many queries that took so far."""
+            nonlocal now
+            now += 2.0
+            n = (await ask.sql(ANALYST, COUNT)).one()["n"]
+            return n, metrics.value("sinks_query_requests_total", outcome="ok")
+
+        try:
+            assert [await later() for _ in range(3)] == [(0, 1), (0, 1), (0, 1)]
+            await store.write([samples.batch("events", [samples.event(0, "acme")])])
+            assert [await later() for _ in range(3)] == [(1, 2), (1, 2), (1, 2)]
+            nothing = Grant("usage", rule=(Condition("team", ("none",)),))
+            roles["analyst"] = replace(roles["analyst"], grants=(nothing,))
+            assert [await later() for _ in range(2)] == [(0, 3), (0, 3)]
+        finally:
+            await ask.close()
+
+
+async def test_an_answer_is_kept_for_a_moment_or_for_as_long_as_it_took() -> None:
+    now, asked = 0.0, 0
+    kept = _Kept(clock=lambda: now)
+
+    async def number(took: float) -> int:
+        async def fetch(_: int | None) -> int:
+            nonlocal now, asked
+            now, asked = now + took, asked + 1
+            return asked
+
+        return await kept.get("number", "ann", 1.0, fetch)
+
+    assert await number(took=0.1) == 1
+    now += 0.9
+    assert await number(took=0.1) == 1
+    now += 0.2
+    assert await number(took=5.0) == 2
+    now += 4.9
+    assert await number(took=0.1) == 2
+    now += 0.2
+    assert await number(took=0.1) == 3
 
 
 def fetching() -> list[asyncio.Task[object]]:

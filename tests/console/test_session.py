@@ -187,17 +187,17 @@ def turns(html: str) -> dict[str, list[str]]:
 
 @over_sql
 @pytest.mark.parametrize(
-    ("later", "tag", "pace"),
-    [(0, '<span class="tag good">open</span>', "tick"), (1, '<span class="tag">closed</span>', "tick throttle:30s")],
+    ("later", "tag"), [(0, '<span class="tag good">open</span>'), (1, '<span class="tag">closed</span>')]
 )
-async def test_a_session_that_is_closed_is_asked_for_again_too_but_seldom(
-    opened: Pages, monkeypatch: pytest.MonkeyPatch, later: int, tag: str, pace: str
+async def test_a_session_that_is_closed_is_asked_for_as_one_that_is_open(
+    opened: Pages, monkeypatch: pytest.MonkeyPatch, later: int, tag: str
 ) -> None:
+    """It may be resumed, or flushed late."""
     now = opened.console.now() + timedelta(hours=later)
     monkeypatch.setattr(opened.console, "now", lambda: now)
     text = await text_of(opened, "/sessions/acme/usual")
     live = text[text.index('id="session-live"') :]
-    assert f'hx-trigger="{pace} from:body"' in live[:300]
+    assert 'hx-trigger="tick from:body"' in live[:300]
     assert tag in live
 
 
@@ -379,14 +379,9 @@ async def test_the_turn_before_the_last_keeps_its_events_when_a_new_one_begins(t
 
 
 @over_sql
-async def test_a_turn_keeps_itself_up_to_date_and_seldom_once_it_is_closed(
-    opened: Pages, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_turn_keeps_itself_up_to_date(opened: Pages) -> None:
     path = "/sessions/acme/long/turn?turn=p&after=0"
     assert set(re.findall(r'hx-trigger="([^"]+)"', await text_of(opened, path))) == {"tick from:body"}
-    now = opened.console.now() + timedelta(hours=1)
-    monkeypatch.setattr(opened.console, "now", lambda: now)
-    assert set(re.findall(r'hx-trigger="([^"]+)"', await text_of(opened, path))) == {"tick throttle:30s from:body"}
 
 
 @over_sql

@@ -1,5 +1,6 @@
 """Who may ask what, and how a refusal looks."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from schemas.stored import RESENDS
 from sinks.query import catalogue
 from sinks.query.database import Database
 from sinks.query.runner import Limits
-from tests.sinks.query.conftest import RESOURCES, Sql, serving
+from sinks.query.service import Door
+from tests.sinks.query import samples
+from tests.sinks.query.conftest import KEYS, RESOURCES, Sql, served, serving, unheard
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -29,7 +32,7 @@ async def test_a_key_is_taken_from_either_header(sql: Sql) -> None:
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic acme-key"}])
 async def test_without_a_known_key_nothing_is_read(sql: Sql, headers: dict[str, str]) -> None:
-    for method, path in (("POST", "/sql"), ("GET", "/schema")):
+    for method, path in (("POST", "/sql"), ("GET", "/schema"), ("GET", "/version")):
         answer = await sql.http.request(method, f"{sql.base}{path}", content=b"\xff not json", headers=headers)
         assert answer.status_code == 401
         assert answer.headers["www-authenticate"] == "Bearer"
@@ -172,7 +175,29 @@ async def test_other_paths_and_methods_are_errors_of_the_same_form(sql: Sql) -> 
     for method, path, status in (("GET", "/sql", 405), ("POST", "/schema", 405), ("GET", "/", 404)):
         answer = await sql.http.request(method, f"{sql.base}{path}", headers={"X-API-KEY": "acme-key"})
         assert answer.status_code == status
-        assert answer.json()["error"]["message"] == "the paths are POST /sql and GET /schema"
+        assert answer.json()["error"]["message"] == "the paths are POST /sql, GET /schema and GET /version"
+
+
+async def test_the_version_is_that_of_the_answers_until_something_is_written_or_may_be_seen(tmp_path: Path) -> None:
+    roles = dict(DEFAULTS)
+    async with served(tmp_path, door=Door(KEYS.get, roles.get, unheard)) as (store, sql):
+
+        async def version(key: str = "acme-key") -> str:
+            answer = await sql.http.get(f"{sql.base}/version", headers={"X-API-KEY": key})
+            return str(answer.json()["version"])
+
+        async def of_answer() -> str:
+            return str((await sql.post("select count(*) from events")).json()["version"])
+
+        empty = await version()
+        assert await of_answer() == empty == await version()
+        await store.write([samples.batch("events", [samples.event(0, "acme")])])
+        filled = await version()
+        assert await of_answer() == filled != empty
+        roles["analyst"] = replace(roles["analyst"], grants=roles["analyst"].grants[:1])
+        assert await of_answer() == await version() != filled
+        before = await version()
+        assert before != await version("root-key")
 
 
 async def test_a_store_that_is_not_open_is_an_answer_to_wait(tmp_path: Path) -> None:

@@ -203,7 +203,9 @@ async def test_values_come_as_json_has_them(sql: Sql) -> None:
 async def test_columns_and_rows_are_lists(sql: Sql) -> None:
     answer = await sql.post("select 1 as a, 2 as a, 'x' as b")
     assert answer.headers["content-type"] == "application/json"
-    assert answer.json() == {"columns": ["a", "a", "b"], "rows": [[1, 2, "x"]], "truncated": False}
+    said = answer.json()
+    assert said.pop("version")
+    assert said == {"columns": ["a", "a", "b"], "rows": [[1, 2, "x"]], "truncated": False}
 
 
 async def test_pseudo_sessions_and_empty_windows_are_not_shown(sql: Sql) -> None:
