@@ -15,6 +15,14 @@ Form = Literal["text", "words", "code", "tag", "time", "count", "tokens", "ms", 
 _NUMBERS = frozenset({"count", "tokens", "ms", "percent", "usd"})
 
 
+def row_id(table: str, *key: object) -> str:
+    """Of a row's element in the page: what is opened or focused stays where it is when rows come and go.
+
+    key: what no other row of the table has, as the store has it: shown, two may look alike.
+    """
+    return f"{table}-{hashlib.blake2b(repr(key).encode(), digest_size=8).hexdigest()}"
+
+
 @dataclass(frozen=True)
 class Stat:
     """A total.  before: of the period before.  better: whether it should rise ("up") or fall ("down")."""
@@ -60,7 +68,7 @@ class Table:
     """A table.
 
     id: of the page's element.  empty: what to say without rows.  older, newer: where there is more.
-    keys: of each row what no other row of the table has, as the store has it: shown, two may look alike.
+    keys: of each row, as `row_id` takes it.
     """
 
     id: str
@@ -79,8 +87,8 @@ class Table:
     of: int = 0
 
     def row_id(self, place: int) -> str:
-        """Of the page's element: what is opened or focused stays where it is when rows come and go."""
-        return f"{self.id}-{hashlib.blake2b(repr(self.keys[place]).encode(), digest_size=8).hexdigest()}"
+        """Of the page's element."""
+        return row_id(self.id, self.keys[place])
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from console.filters import Filters
 from console.oidc import Provider
 from console.people import Cookies, Person
 from console.places import Places
+from console.sections import row_id
 from console.settings import ConsoleSettings
 from console.static import Static
 from console.told import Told
@@ -249,6 +250,7 @@ def _templates(static: Static) -> jinja2.Environment:
         "presets": filters.PRESETS,
         "dimensions": filters.DIMENSIONS,
         "tick_ms": TICK_MS,
+        "row_id": row_id,
     }
     environment.filters |= {**shown.UNITS, "unit": shown.by_unit, "short": shown.short, "time": shown.time}
     environment.globals["change"] = shown.change

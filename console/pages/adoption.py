@@ -63,12 +63,12 @@ class Span:
 
 @dataclass(frozen=True)
 class Group:
-    """A team or department.
+    """A team or department.  value: as the store has it; None: those who have none.
 
     known: users who were ever active in it, as far as the store goes back.  url, only: None: no address can say it.
     """
 
-    name: str
+    value: str | None
     active: int
     known: int
     new: int
@@ -76,6 +76,11 @@ class Group:
     active_user_s: float
     url: str | None
     only: str | None
+
+    @property
+    def name(self) -> str:
+        """Of it in the page."""
+        return NONE if self.value is None else self.value
 
     @property
     def share(self) -> float | None:
@@ -512,7 +517,7 @@ def _grouped(answer: Answer, by: str, filters: Filters) -> list[Group]:
         said = exactly({by: one["name"]})
         groups.append(
             Group(
-                NONE if one["name"] is None else one["name"], one["active_users"], one["known_users"],
+                one["name"], one["active_users"], one["known_users"],
                 one["new_users"], one["prompts"], one["active_user_s"],
                 None if said is None else filters.url("/sessions", **said),
                 None if said is None else filters.url("/adoption", by=by, range=filters.preset, **said),

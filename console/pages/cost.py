@@ -79,7 +79,7 @@ _TABLES = {"hours": "session_hours", "sessions": "sessions", "requests": "events
 @dataclass(frozen=True)
 class Row:
     """A line of the table.  value: of the dimension, None for what has none; rest: what the other lines leave of the
-    total.  sessions, tokens: None: not known.  url: the sessions, or requests, behind it.
+    total.  sessions, tokens: None: not known.  url: the sessions, or requests, behind it.  tenant: of a user.
     """
 
     name: str
@@ -92,6 +92,7 @@ class Row:
     url: str | None = None
     only: str | None = None
     rest: bool = False
+    tenant: str | None = None
 
 
 @dataclass(frozen=True)
@@ -108,14 +109,21 @@ class Result:
 
 @dataclass(frozen=True)
 class CacheRow:
-    """What the prompt cache did for a model.  The money is None where no price could be derived."""
+    """What the prompt cache did for a model at a speed.  The money is None where no price could be derived."""
 
-    name: str
+    model: str | None
+    speed: str | None
     requests: int
     read: float
     written: float
     plain: float
     price: prices.Prices | None
+
+    @property
+    def name(self) -> str:
+        """Both in words."""
+        name = self.model or "(no model)"
+        return name if self.speed in (None, "normal") else f"{name}, {self.speed}"
 
     @property
     def hit(self) -> float | None:
@@ -470,7 +478,18 @@ def _row(by: By, one: Mapping[str, Any], every: float, filters: Filters, now: da
     else:
         url = _requests_url(by, value, lists)
     share = usd / every if every else None
-    return Row(name, value, usd, one["before_usd"] or 0.0, share, one["sessions"], one["tokens"], url, only)
+    return Row(
+        name,
+        value,
+        usd,
+        one["before_usd"] or 0.0,
+        share,
+        one["sessions"],
+        one["tokens"],
+        url,
+        only,
+        tenant=one.get("tenant"),
+    )
 
 
 def _requests_url(by: By, value: str, filters: Filters) -> str:
@@ -538,11 +557,9 @@ def _bucket_urls(filters: Filters, now: datetime, **chosen: str | None) -> list[
 def _cached(answer: Answer) -> list[CacheRow]:
     rows = []
     for one in answer.objects():
-        name = one["model"] or "(no model)"
-        if one["speed"] not in (None, "normal"):
-            name += f", {one['speed']}"
         sums = prices.Sums(one["requests"], *(one[n] or 0.0 for n in ("xx", "xy", "yy", "xc", "yc", "cc")))
-        rows.append(CacheRow(name, one["requests"], one["read"], one["written"], one["plain"], prices.derived(sums)))
+        tokens = (one["read"], one["written"], one["plain"])
+        rows.append(CacheRow(one["model"], one["speed"], one["requests"], *tokens, prices.derived(sums)))
     return rows
 
 

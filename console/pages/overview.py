@@ -18,8 +18,8 @@ from console.errors import AskFault
 from console.filters import DAY, DIMENSIONS, HOUR, NONE, Filters, exactly, shown_dimensions
 from console.listing import ONLY
 from console.pages.report import report_url
+from console.sections import row_id
 from console.told import Cell
-from console.turns import mark
 from console.usage import REPOSITORIES, SPEND, SPLIT, Question, number_of, spans
 from console.web import Page, Visit
 from service.sql import spelled
@@ -482,7 +482,7 @@ def _row(
     label = names.get(value) or (shown.short(called) if by == "user" else called)
     said = exactly({by: value})
     return Row(
-        f"by-{by}-{mark(repr(value))}",
+        row_id("by", by, value),
         label,
         one["spend_usd"],
         one["spend_usd_before"],

@@ -66,11 +66,6 @@ class Source:
         """sending, quiet (within a day) or silent."""
         return activity(self.last, now)
 
-    @property
-    def id(self) -> str:
-        """Of its row in the page."""
-        return "-".join((self.tenant, self.service or "", self.client or ""))
-
 
 async def sources(visit: Visit) -> Response:
     """All of it; a part that keeps itself up to date asks only for what it shows."""

@@ -152,14 +152,18 @@ async def test_a_number_leads_to_as_many_rows_as_it_says(alike: Pages, path: str
     assert bool(behind) == (path not in WITHOUT)
 
 
-@pytest.mark.parametrize("path", [*PATHS, "/?by=user", "/cost?by=user"])
+@pytest.mark.parametrize("path", [*PATHS, "/?by=user", "/cost?by=user", "/sources"])
 async def test_no_two_rows_have_one_id_though_two_tenants_name_their_users_alike(alike: Pages, path: str) -> None:
     ids = re.findall(r'\sid="([^"]*)"', (await alike.get(path, ROOT)).text)
     assert sorted(ids) == sorted(set(ids))
 
 
 @pytest.mark.parametrize(
-    "path", [*PATHS, *(f"{page}?by={by}" for page in ("/", "/cost") for by in ("team", "version"))]
+    "path",
+    [
+        *(*PATHS, "/sources", "/adoption?range=7d"),
+        *(f"{page}?by={by}" for page in ("/", "/cost") for by in ("team", "version")),
+    ],
 )
 async def test_no_two_rows_have_one_id_though_one_is_called_as_what_is_not_told(silent: Pages, path: str) -> None:
     ids = re.findall(r'\sid="([^"]*)"', (await silent.get(path, ROOT)).text)
@@ -178,6 +182,44 @@ async def test_a_row_keeps_its_id_when_its_numbers_change(tmp_path: Path) -> Non
         ids.append(dict(found))
         assert len(ids[-1]) == 2
     assert ids[0] == ids[1]
+
+
+async def test_a_row_keeps_its_id_when_its_place_changes(tmp_path: Path) -> None:
+    """What is focused in it stays where it is, while others go by."""
+    names, found = ("ada", "bob"), []
+    for spent in ((1.0, 2.0), (2.0, 1.0)):
+        records: dict[str, list[Any]] = {topic: [] for topic in ("events", "sessions", "session_hours", "user_windows")}
+        for number, (name, usd) in enumerate(zip(names, spent, strict=True)):
+            who = {"user_key": name, "team": name, "session_id": name}
+            asked = {"event_name": "api_request", "model": name, "cost_usd": usd, "cost_usd_micros": int(usd * 1e6)}
+            used = {"event_name": "tool_result", "tool_name": name}
+            uses = [{**asked, **who}, *([{**used, **who}] * int(usd))]
+            records["events"] += [samples.event(10 * number + n, **one) for n, one in enumerate(uses)]
+            records["sessions"].append(samples.session(number, cost_usd=usd, spend_usd=usd, **who))
+            records["session_hours"] += hours_of(records["sessions"][-1])
+            day = {"grain": "day", "start": samples.T0 - samples.T0 % (24 * samples.HOUR), "team": name}
+            users = [f"{name} {n}" for n in range(int(usd))]
+            records["user_windows"] += [samples.user_window(number, user_key=user, **day) for user in users]
+        async with pages_over(tmp_path / str(spent[0]), **records) as pages:
+            text = "".join([(await pages.get(path, ROOT)).text for path in ("/cost?by=team", "/adoption?range=7d")])
+        rows = re.findall(r'<tr id="((by|top|cache|group|feature)-\w+)">.*?<th[^>]*>(.*?)</th>', text, re.DOTALL)
+        found.append([(table, re.sub(r"<[^>]+>", "", name).strip(), id_) for id_, table, name in rows])
+    assert {table for table, *_ in found[0]} == {"by", "top", "cache", "group", "feature"}
+    assert found[0] != found[1]
+    assert sorted(found[0]) == sorted(found[1])
+
+
+async def test_rows_of_sources_and_of_silent_users_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    pairs = (("a", "b-c"), ("a-b", "c"))
+    ten_days = 10 * 24 * samples.HOUR
+    events = [samples.event(n, tenant, service_name=name) for n, (tenant, name) in enumerate(pairs)]
+    old = {"start_time": samples.T0 - ten_days, "last_time": samples.T0 - ten_days}
+    sessions = [samples.session(n, tenant=tenant, user_key=key, **old) for n, (tenant, key) in enumerate(pairs)]
+    async with pages_over(tmp_path, events=events, sessions=sessions) as pages:
+        text = (await pages.get("/sources", ROOT)).text
+    for table in ("source", "silent"):
+        ids = re.findall(rf'<tr id="({table}-[^"]*)"', text)
+        assert 1 < len(ids) == len(set(ids)), table
 
 
 async def test_a_name_that_no_address_can_say_leads_nowhere(tmp_path: Path) -> None:

@@ -73,12 +73,12 @@ def test_a_file_comes_out_of_the_page(window: Callable[..., Window], tmp_path: P
 def test_what_arrives_shows_in_the_health_of_sources_by_itself(fed: Fed, window: Callable[..., Window]) -> None:
     one = window()
     page = one.go("/sources")
-    row = page.locator('[id^="source-captures-"]').first
+    row = page.locator("tr[id^='source-']", has_text="captures").first
     row.wait_for()
     before = int(row.locator("td").nth(3).inner_text().replace(",", ""))
     assert one.accessibility() == []
     (recorded,) = (path for path in fed.captures if path.name == "http-json-api-error")
     fed.send(load(recorded), "elsewhere")
-    page.locator('[id^="source-elsewhere-"]').first.wait_for()
+    page.locator("tr[id^='source-']", has_text="elsewhere").first.wait_for()
     events = fed.stack.sql(fed.stack.admin_key())("select count(*) as n from events where tenant = 'captures'")[0]["n"]
     assert before == events
