@@ -151,9 +151,10 @@ async def test_the_query_goes_on_for_who_stays_and_stops_when_nobody_is_left(pag
             late.cancel()
             await until(lambda: running() == 0)
             await until(lambda: not fetching())
+            # A query has left its place a moment before it is counted.
+            await until(lambda: metrics.value("sinks_query_requests_total", outcome="cancelled") == 2)
         finally:
             await ask.close()
-        assert metrics.value("sinks_query_requests_total", outcome="cancelled") == 2
 
 
 async def test_who_asks_too_much_at_once_is_refused_alone(pages: Pages) -> None:
