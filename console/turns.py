@@ -226,18 +226,22 @@ def spans_sql(visible: Visible, session: Session, event_ids: Sequence[str]) -> s
     )
 
 
-def texts_sql(visible: Visible, session: Session, event_id: str, limit: int) -> str:
-    """The texts of class content of an event, and then those of its spans, which have no event_id."""
+def texts_sql(visible: Visible, session: Session, event_id: str, limit: int, *, own: bool) -> str:
+    """The texts of class content of an event, and then those of its spans, which have no event_id.
+
+    own: of the event alone.  Columns: those of `content` that may be seen, and `of`: how many there are in all.
+    """
     names = ("event_id", "field", "text", "event_name", "length", "truncated", "masked", "body_ref")
     columns = [one for one in names if visible.has("content", one)]
-    own, told = f"event_id = {literal(event_id)}", ""
-    if visible.has("events", *NEEDED) and visible.has("spans", "trace_id", "span_id"):
+    asked, told = f"event_id = {literal(event_id)}", ""
+    if not own and visible.has("events", *NEEDED) and visible.has("spans", "trace_id", "span_id"):
         shown, joined = _joined(visible, session, [event_id])
         spans = f"SELECT trace_id, span_id FROM spans WHERE {joined} AND {session.where('spans')}"
-        own += f" OR (trace_id, span_id) IN ({spans})"
+        asked += f" OR (trace_id, span_id) IN ({spans})"
         told = f"WITH {shown} "
     return (
-        f"{told}SELECT {', '.join(columns)} FROM content WHERE ({own}) AND {session.where('content')} "
+        f"{told}SELECT {', '.join(columns)}, count(*) OVER () AS of FROM content "
+        f"WHERE ({asked}) AND {session.where('content')} "
         f"ORDER BY event_id IS NULL, event_time, span_id, field LIMIT {limit}"
     )
 

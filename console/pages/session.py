@@ -11,8 +11,9 @@ A turn is shown by its last events, so that what happens now is there; in a link
 pages put it in their place as a part that keeps itself up to date: its last events move on, and what begins at an event
 is filled up to EVENTS, and then has a link to what follows.
 
-/sessions/{tenant}/{session_id}/events/{event_id} shows one event whole; POST …/content reads what is content of it, by
-`ask_now`, so that the audit has who read it.
+/sessions/{tenant}/{session_id}/events/{event_id} shows one event whole; POST …/content reads what is content of it and
+of its spans (own=1: of it alone, as of a decision, whose spans are its call's), by `ask_now`, so that the audit has who
+read it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from starlette.responses import Response
 from console import timeline
 from console.ask import Visible
 from console.errors import AskFault
+from console.figures import there_are
 from console.filters import FilterFault
 from console.listing import listing, state
 from console.timeline import Turn
@@ -141,9 +143,11 @@ async def content(visit: Visit) -> Response:
     if not visible.has("content", "event_id", "field", "text"):
         raise AskFault(f"to read content takes {NO_CONTENT}", reason="forbidden", status=403)
     event_id = _below(visit)[1]
+    own = visit.request.query_params.get("own") == "1"
     fault, texts = None, []
     try:
-        answer = await visit.ask_now(texts_sql(visible, found, event_id, _TEXTS_MAX + 1))
+        # No text more than is shown: the audit is told how many were read.
+        answer = await visit.ask_now(texts_sql(visible, found, event_id, _TEXTS_MAX, own=own))
         texts = [_text(one) for one in answer.objects()]
     except AskFault as error:
         fault = error
@@ -154,8 +158,8 @@ async def content(visit: Visit) -> Response:
         status=status,
         session=found,
         event_id=event_id,
-        texts=texts[:_TEXTS_MAX],
-        more=len(texts) > _TEXTS_MAX,
+        texts=texts,
+        more=bool(texts) and there_are(texts) > len(texts),
         fault=fault,
         of_rows=visible.rows["content"],
         no_content=NO_CONTENT,

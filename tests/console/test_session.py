@@ -20,7 +20,7 @@ from playwright.sync_api import Page
 from console.pages.session import EVENTS, TURNS, first_text, pretty
 from console.shown import usd
 from schemas import codec, otlp
-from schemas.otlp.content import CONTENT_MARK
+from schemas.otlp.content import CONTENT_MARK, TREE_MARK
 from schemas.roles import DEFAULTS, Condition, Grant, Role
 from schemas.topics import CATALOGUE
 from tests.console.arrivals import request
@@ -568,6 +568,38 @@ async def test_the_texts_of_an_events_spans_are_told_to_all_and_read_by_a_click_
 
 
 DECIDED, CALLED = "what the rule that allowed it says", "what the call said of itself"
+READ = re.compile(r'hx-post="([^"]+)".*?<button[^>]*>(Read the .*?)</button>', re.S)
+
+
+@over_sql
+async def test_a_click_reads_what_its_button_says_and_no_text_of_a_span_with_a_decision(tmp_path: Path) -> None:
+    """A call and its decision have one span, whose texts are the call's."""
+    call: dict[str, Any] = {"prompt_id": "p", "tool_use_id": "t", "tool_name": "Bash", "team": "core"}
+    decision = event("s", 0, "tool_decision", decision="accept", attributes={"note": CONTENT_MARK}, **call)
+    result = event("s", 1, "tool_result", success=True, tool_input_size_bytes=9, **call)
+    ids = {"trace_id": "a" * 32, "span_id": "b" * 16}
+    put_out = {"name": "claude_code.tool", "tool_use_id": "t", "events_json": f'[{{"output": "{TREE_MARK}"}}]'}
+    records = {
+        "events": [decision, result],
+        "spans": [samples.span(0, session_id="s", team="core", **ids, **put_out)],
+        "content": [
+            *(
+                samples.content(0, event_id=one["event_id"], session_id="s", team="core", field="note", text=text)
+                for one, text in ((decision, DECIDED), (result, CALLED))
+            ),
+            samples.content(0, event_id=None, session_id="s", team="core", field="output", text=PRINTED, **ids),
+        ],
+        "sessions": [session("s", 2, team="core")],
+    }
+    told: list[Mapping[str, Any]] = []
+    async with pages_over(tmp_path, door_telling(told), **records) as pages:
+        buttons = {flat(said): unescape(url) for url, said in READ.findall(await text_of(pages, "/sessions/acme/s"))}
+        read = {said: (await pages.post(url, {})).text for said, url in buttons.items()}
+    assert {said: [one for one in (DECIDED, CALLED, PRINTED) if one in text] for said, text in read.items()} == {
+        "Read the tool input and tool output (written to the audit)": [CALLED, PRINTED],
+        "Read the tool input and other texts of the decision (written to the audit)": [DECIDED],
+    }
+    assert [(one["outcome"], json.loads(one["detail"])["rows"]) for one in told] == [("done", 2), ("done", 1)]
 
 
 @over_sql
@@ -655,9 +687,11 @@ async def test_who_reads_content_but_sees_no_events_reads_what_an_event_said(tmp
 async def test_of_many_texts_the_first_are_shown_and_the_page_says_so(tmp_path: Path) -> None:
     texts = [samples.content(0, event_id="s-0", session_id="s", field=f"f{n:02}") for n in range(21)]
     records = {"events": [event("s", 0, "user_prompt")], "content": texts, "sessions": [session("s", 1)]}
-    async with pages_over(tmp_path, **records) as pages:
+    told: list[Mapping[str, Any]] = []
+    async with pages_over(tmp_path, door_telling(told), **records) as pages:
         text = (await pages.post("/sessions/acme/s/events/s-0/content", {})).text
     assert text.count("<pre ") == 20
+    assert [json.loads(one["detail"])["rows"] for one in told] == [20]
     assert "These are the first 20 texts" in text
 
 
