@@ -204,6 +204,13 @@
     }
   });
 
+  // A menu asks for what is in it when it is opened, wherever it is; also one that was open before scripts ran.
+  const tellOpened = (details) => details.dispatchEvent(new CustomEvent("opened"));
+  document.addEventListener("toggle", ({ target }) => { if (target.matches("details.drop[open]")) tellOpened(target); }, true);
+  document.addEventListener("DOMContentLoaded", () => {
+    for (const details of document.querySelectorAll("details.drop[open]")) tellOpened(details);
+  });
+
   // There is no clipboard for pages that come over plain http from another machine, and elsewhere it may be refused.
   async function copyText(source) {
     try {

@@ -342,6 +342,29 @@ def test_who_has_paused_a_page_is_not_told_that_it_is_asked_again(opened: Page) 
     expect(stale(opened)).to_contain_text("what you see is of then. It is asked again by itself.", timeout=WAIT_MS)
 
 
+def test_a_menu_that_is_opened_is_asked_for_at_once_wherever_it_is(opened: Page) -> None:
+    opened.set_viewport_size({"width": 1280, "height": 200})
+    opened.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    menu = opened.locator("#choose")
+    expect(menu).not_to_be_in_viewport()
+    with opened.expect_response("**/overview/choices?*"):
+        menu.evaluate("menu => { menu.open = true }")
+    expect(menu).not_to_be_in_viewport()
+    expect(opened.locator("#choices select").first).to_be_attached()
+
+
+def test_a_menu_that_was_opened_before_scripts_ran_is_asked_for(window: Callable[..., Window]) -> None:
+    one = window()
+    one.page.add_init_script("""new MutationObserver((_, watch) => {
+      const menu = document.getElementById("choose");
+      if (!menu) return;
+      menu.open = true;
+      watch.disconnect();
+    }).observe(document, { childList: true, subtree: true })""")
+    page = one.go("/sessions?range=7d")
+    expect(page.locator("#choices select").first).to_be_visible()
+
+
 @pytest.mark.parametrize(("status", "words"), [(503, UNAVAILABLE), (0, UNREACHED)])
 def test_a_menu_without_an_answer_says_so_and_is_asked_when_it_is_opened_again(
     opened: Page, status: int, words: str
