@@ -3,7 +3,7 @@
 /sessions/{tenant}/{session_id} takes the parameters of the list that it was opened from (console/pages/sessions.py),
 to go back to; both are percent-encoded, slashes too, so that no session can be called as a page of another one. And:
 
-    turns   the page of turns, from 1
+    turns   the page of turns, from 1; last: the last TURNS turns, which is where a session opens while it goes on
     event   an event's id: the page of turns that has it is shown, with the event open
 
 A turn is shown by its last events, so that what happens now is there; in a link to an event by those around it.
@@ -39,6 +39,7 @@ from console.wording import HELD_BACK
 from service.sql import literal
 
 TURNS = 50
+_LAST = "last"
 EVENTS = 200
 # Events of turns that are shown at once, from the last turn on; earlier turns get theirs when they are opened.
 _EVENTS_AT_ONCE = 400
@@ -58,10 +59,12 @@ async def session(visit: Visit) -> Response:
     if found is None:
         return _unknown(visit)
     chosen = visit.request.query_params.get("event", "")[:256]
+    now = state(found.row["last_time"], visit.console.now())
+    last = not chosen and visit.request.query_params.get("turns", "1" if now == "closed" else _LAST) == _LAST
     outline: Any = None
     of_turns: Any = {}
     if visible.has("events", *NEEDED):
-        outline = (await visit.panels(one=_outline(visit, visible, found, chosen)))["one"]
+        outline = (await visit.panels(one=_outline(visit, visible, found, chosen, last=last)))["one"]
         if isinstance(outline, list):
             of_turns = (await visit.panels(one=_events(visit, visible, found, outline, chosen)))["one"]
     fault = next((one for one in (outline, of_turns) if isinstance(one, AskFault)), None)
@@ -70,7 +73,10 @@ async def session(visit: Visit) -> Response:
         "session.html",
         session=found,
         row=defaultdict(lambda: None, found.row),  # what is not for this person is nothing to show
-        state=state(found.row["last_time"], visit.console.now()),
+        state=now,
+        # What opened at the last turns stays there when the session is over.
+        here=found.url(turns=_LAST) if last else visit.here,
+        last=last,
         visible=visible,
         denied=outline is None,
         fault=fault,
@@ -79,7 +85,8 @@ async def session(visit: Visit) -> Response:
         all_events=int(turns[0].numbers["all_events"]) if turns else 0,
         counted=sum((found.row.get("event_counts") or {}).values()),
         of_turns={} if isinstance(of_turns, AskFault) else of_turns,
-        first_page=(turns[0].place - 1) // TURNS + 1 if turns else 1,
+        first=turns[0].place if turns else 1,
+        turns_at_once=TURNS,
         pages=(int(turns[0].numbers["turns"]) - 1) // TURNS + 1 if turns else 1,
         open_turns=_OPEN_TURNS,
         chosen=chosen,
@@ -258,14 +265,16 @@ def _unknown(visit: Visit) -> Response:
     )
 
 
-async def _outline(visit: Visit, visible: Visible, found: Session, chosen: str) -> list[Turn]:
-    """The turns of the page that is asked for; with a chosen event: of the page that has it."""
-    page = _number(visit, "turns", 1, 1_000_000)
-    of_page = f"least({page - 1}, (turns - 1) // {TURNS})"
-    if chosen:
-        of_page = f"coalesce((SELECT min((place - 1) // {TURNS}) FROM t WHERE chosen IS NOT NULL), {of_page})"
-    outline = outline_sql(visible, found, chosen)
-    sql = f"{outline} SELECT * FROM t WHERE (place - 1) // {TURNS} = {of_page} ORDER BY place"
+async def _outline(visit: Visit, visible: Visible, found: Session, chosen: str, *, last: bool) -> list[Turn]:
+    """The last turns, or those of the page that is asked for; with a chosen event: of the page that has it."""
+    where = f"place > turns - {TURNS}"
+    if not last:
+        page = 1 if visit.request.query_params.get("turns") == _LAST else _number(visit, "turns", 1, 1_000_000)
+        of_page = f"least({page - 1}, (turns - 1) // {TURNS})"
+        if chosen:
+            of_page = f"coalesce((SELECT min((place - 1) // {TURNS}) FROM t WHERE chosen IS NOT NULL), {of_page})"
+        where = f"(place - 1) // {TURNS} = {of_page}"
+    sql = f"{outline_sql(visible, found, chosen)} SELECT * FROM t WHERE {where} ORDER BY place"
     return [timeline.turn(row) for row in (await visit.ask(sql, limit=TURNS)).objects()]
 
 

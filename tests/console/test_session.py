@@ -329,6 +329,35 @@ async def test_many_turns_come_in_pages(opened: Pages) -> None:
 
 
 @over_sql
+async def test_a_session_that_goes_on_opens_at_its_last_turns_and_stays_there(
+    opened: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, numbers = "/sessions/acme/many", [f"Turn {number}" for number in range(1, TURNS + 21)]
+    going_on = await text_of(opened, path)
+    assert list(turns(going_on)) == numbers[-TURNS:]
+    assert f"The last {TURNS} of {TURNS + 20} turns" in flat(going_on)
+    earlier = re.search(r'href="([^"]+)"[^>]*>Earlier turns<', going_on)
+    assert earlier is not None
+    assert list(turns(await text_of(opened, unescape(earlier[1])))) == numbers[:TURNS]
+    live = re.search(r'id="session-live" hx-get="([^"]+)"', going_on)
+    assert live is not None
+    now = opened.console.now() + timedelta(hours=1)
+    monkeypatch.setattr(opened.console, "now", lambda: now)
+    assert list(turns(await text_of(opened, unescape(live[1])))) == numbers[-TURNS:]
+    closed = await text_of(opened, path)
+    assert list(turns(closed)) == numbers[:TURNS]
+    latest = re.search(r'href="([^"]+)"[^>]*>Latest<', closed)
+    assert latest is not None
+    assert list(turns(await text_of(opened, unescape(latest[1])))) == numbers[-TURNS:]
+
+
+@over_sql
+async def test_a_link_to_a_page_of_turns_or_to_an_event_is_of_that_while_the_session_goes_on(opened: Pages) -> None:
+    for query in ("turns=1", f"event={MANY[0]['event_id']}", f"turns=last&event={MANY[0]['event_id']}"):
+        assert next(iter(turns(await text_of(opened, f"/sessions/acme/many?{query}")))) == "Turn 1", query
+
+
+@over_sql
 async def test_a_link_to_an_event_opens_the_page_of_turns_that_has_it(opened: Pages) -> None:
     last = MANY[-1]["event_id"]
     text = await text_of(opened, f"/sessions/acme/many?event={last}")
