@@ -22,12 +22,12 @@ import uuid
 from collections.abc import Awaitable
 
 import httpx
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page
 
 from console.web import TICK_MS
 from tests.bench.own import own_stack
 from tests.console.arrivals import PLACES, request
-from tests.console.browser import ARGUMENTS, LEFT_OFF, chromium
+from tests.console.browser import running_async
 from tests.console.people import cookie, person
 from tests.e2e.requests import Sender
 from tests.e2e.stack import Stack, eventually
@@ -68,9 +68,7 @@ async def measure(stack: Stack, sender: Sender, session: str, events: int, other
         "SQL, its session": f"SELECT api_requests FROM sessions WHERE session_id = '{session}'",
     }
     took: dict[str, list[float]] = {name: [] for name in (*asked, *PLACES)}
-    async with async_playwright() as playwright, httpx.AsyncClient(base_url=base, cookies=jar, timeout=60) as http:
-        arguments = [*ARGUMENTS, f"--disable-features={','.join(LEFT_OFF)}"]
-        browser = await playwright.chromium.launch(executable_path=chromium(), args=arguments)
+    async with running_async() as browser, httpx.AsyncClient(base_url=base, cookies=jar, timeout=60) as http:
         context = await browser.new_context()
         await context.add_cookies([{"name": name, "value": value, "url": base} for name, value in jar.items()])
         pages: dict[str, Page] = {}
@@ -91,7 +89,6 @@ async def measure(stack: Stack, sender: Sender, session: str, events: int, other
                 took[name].append(seconds)
         for one in people:
             one.cancel()
-        await browser.close()
     print(f"{events} events, {others} others; seconds after the acknowledgement:")
     print(f"{'':24}{'median':>8}{'p95':>8}{'longest':>9}")
     for name, seconds in took.items():

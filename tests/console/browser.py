@@ -6,26 +6,28 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Error, Page, Playwright, sync_playwright
+from playwright.async_api import Browser as AsyncBrowser
+from playwright.async_api import async_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Page, sync_playwright
 
 from console.people import Person
 from tests.console.people import cookie
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-ARGUMENTS = [
+_ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
     # Chromium looks for its maker's servers by itself, at every start: it finds none, nor does a page find another's.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE 0.0.0.0, EXCLUDE localhost",
-]
+)
 # The list below the address bar is a page of its own: more than half of what a window takes to open.
 LEFT_OFF = ("WebUIOmniboxPopup", "WebUIOmniboxAimPopup")
 WAIT_MS = 20_000
@@ -48,23 +50,38 @@ def running() -> Iterator[Browser]:
     if path is None:
         pytest.skip("no Chromium here: install one (Debian: chromium), or set MILLRACE_TEST_CHROMIUM")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=[*ARGUMENTS, _left_off(playwright)])
+        with pytest.raises(Error) as refused:
+            playwright.chromium.launch(executable_path=sys.executable)
+        browser = playwright.chromium.launch(executable_path=path, args=_arguments(refused.value))
         try:
             yield browser
         finally:
             browser.close()
 
 
-def _left_off(playwright: Playwright) -> str:
-    """The features that Playwright leaves off, and ours: of several such lists Chromium takes the last one alone.
+@asynccontextmanager
+async def running_async() -> AsyncIterator[AsyncBrowser]:
+    """The same browser for who waits for several pages at once."""
+    async with async_playwright() as playwright:
+        with pytest.raises(Error) as refused:
+            await playwright.chromium.launch(executable_path=sys.executable)
+        arguments = _arguments(refused.value)
+        browser = await playwright.chromium.launch(executable_path=chromium(), args=arguments)
+        try:
+            yield browser
+        finally:
+            await browser.close()
 
-    Playwright tells its own nowhere but where a program does not start as a browser: with all that it was given.
+
+def _arguments(refused: Error) -> list[str]:
+    """What Chromium is started with, beside what Playwright gives it.
+
+    Of several lists of features to leave off it takes the last one alone. Playwright tells its own nowhere but where a
+    program does not start as a browser: with all that it was given.
     """
-    with pytest.raises(Error) as refused:
-        playwright.chromium.launch(executable_path=sys.executable)
-    own = re.search(r"--disable-features=\S+", str(refused.value))
+    own = re.search(r"--disable-features=\S+", str(refused))
     assert own is not None, "Playwright leaves no feature off any more"
-    return ",".join((own[0], *LEFT_OFF))
+    return [*_ARGUMENTS, ",".join((own[0], *LEFT_OFF))]
 
 
 def refreshed(page: Page, times: int = 1) -> None:
