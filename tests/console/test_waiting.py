@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from console.people import Person
+from console.web import TICK_MS
 from tests.console.browser import AT_REST, WAIT_MS, Window, refreshed
 from tests.console.conftest import SECRET
 from tests.console.handmade import hours_of, listening
@@ -243,6 +246,36 @@ def test_a_page_keeps_itself_current_as_often_as_it_says(window: Callable[..., W
         page.clock.pause_at("2026-09-21T10:10:00Z")
     with page.expect_response(LIST):
         page.clock.run_for(int(page.locator("body").get_attribute("data-tick") or 0))
+
+
+def test_each_part_of_a_closed_session_is_asked_for_once_a_tick(tmp_path: Path, browser: Browser) -> None:
+    """Also one that was put into another, however often both were put in their place anew."""
+    at = samples.T0 - 3 * samples.HOUR
+    closed = samples.session(0, session_id="closed", start_time=at, last_time=at + 450 * samples.SECOND)
+    said = {"session_id": "closed", "prompt_id": "p", "event_name": "api_request"}
+    events = [samples.event(0, **said, event_id=str(n)) | {"event_time": at + n * samples.SECOND} for n in range(450)]
+    asked: Counter[str] = Counter()
+    with listening(tmp_path, sessions=[closed], events=events) as base:
+        one = Window(browser, base, SECRET, ADMIN, viewport=WIDE)
+        one.page.clock.install(time="2026-09-21T10:00:00Z")
+        page = one.go("/sessions/acme/closed")
+        page.get_by_role("link", name="From the first event of this turn").click()
+        page.get_by_role("link", name=re.compile("^The next .* more events$")).wait_for()
+        page.wait_for_function(AT_REST)
+
+        def asked_by(wait: Callable[[], None]) -> None:
+            with page.expect_response(SESSION), page.expect_response(TURN):
+                wait()
+            expect(page.locator(".htmx-request")).to_have_count(0)
+            page.clock.run_for(100)  # for what htmx does later
+
+        asked_by(lambda: page.clock.pause_at("2026-09-21T10:10:00Z"))
+        page.on("request", lambda request: asked.update([request.url] if "x-millrace-tick" in request.headers else []))
+        for _ in range(3):
+            asked_by(lambda: page.clock.run_for(TICK_MS))
+        one.context.close()
+    assert sorted(asked.values()) == [3, 3]
+    assert one.complaints == []
 
 
 def test_a_page_without_an_answer_says_when_it_had_the_last(opened: Page) -> None:
