@@ -85,7 +85,7 @@ async def test_a_session_without_events_is_told_by_its_metric_and_no_other_is(sp
 async def test_a_line_has_as_many_sessions_as_its_link_lists(spent: Pages, by: str) -> None:
     """Also a model that a session without events asked, which is in no list."""
     text = (await spent.get(f"/cost?by={by}")).text
-    rows = re.findall(r'<tr id="by-\d+">(?:(?!</tr>).)*?href="(/sessions[^"]*)">', text, re.S)
+    rows = re.findall(r'<tr id="by-\w+">(?:(?!</tr>).)*?href="(/sessions[^"]*)">', text, re.S)
     said = await table(spent, "by", f"&by={by}")
     listed = [await spent.get(unescape(url).replace("/sessions", "/sessions.csv", 1)) for url in rows]
     assert rows
