@@ -8,6 +8,7 @@ stood in it alone are read back from the changelog.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -67,8 +68,9 @@ class RocksOptions:
 
     def open(self, path: Path) -> Any:
         """The database in this folder as its files are, made where there is none. Its log is removed: see seen."""
-        for log in path.glob("*.log"):
-            log.unlink()
+        with _alone(path):
+            for log in path.glob("*.log"):
+                log.unlink()
         options = rocksdict.Options(raw_mode=True)
         options.create_if_missing(True)
         options.set_max_open_files(_OPEN_FILES_MAX)
@@ -83,37 +85,91 @@ class RocksOptions:
         options.set_block_based_table_factory(table)
         return rocksdict.Rdict(str(path), options=options)
 
+    def clear(self, path: Path) -> None:
+        """Remove a database that is damaged; how far its changelog was read stays noted."""
+        with _alone(path):
+            for file in path.iterdir():
+                if file.is_dir():
+                    shutil.rmtree(file)
+                elif file.name != _SEEN:
+                    file.unlink()
+
     def seen(self, path: Path) -> dict[bytes, bytes]:
         """Rows to keep of a database that is to be opened: how far its changelog was read, as its log tells.
 
-        Nothing of one that was closed, or that cannot be read. They stand in a file when this returns, so that the next
-        start finds them where this one removes the log, or the database, and then fails.
+        Nothing of one that was closed and is whole, or that cannot be read. They stand in a file when this returns, so
+        that the next start finds them where this one removes the log, or the database, and then fails.
         """
-        note = path / _SEEN
-        if note.exists():
-            return {key.encode(): value.encode() for key, value in json.loads(note.read_bytes()).items()}
-        if not any(log.stat().st_size for log in path.glob("*.log")):
-            return {}
+        with _alone(path):
+            noted, found = _noted(path), _logged(path)
+            # The note is of a start that failed. What ran after it (an earlier release, the one that had it open) has
+            # read further, or another changelog.
+            same = noted.get(rows.CHANGELOG_KEY) == found.get(rows.CHANGELOG_KEY)
+            if not found or (same and int(noted.get(rows.SEEN_OFFSET_KEY, -1)) >= int(found[rows.SEEN_OFFSET_KEY])):
+                return noted
+            _note(path, found)
+        return found
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold RocksDB's lock of a database that is not open in this process: its files are nobody's.
+
+    Raises: BlockingIOError: another process has it open.
+    """
+    if not path.exists():
+        yield
+        return
+    with (path / "LOCK").open("ab") as lock:
         try:
-            options, read_only = rocksdict.Options(raw_mode=True), rocksdict.AccessType.read_only()
-            database: Any = rocksdict.Rdict(str(path), options, access_type=read_only)
-        except Exception as error:
-            if not _is_damage(error):
-                raise
-            return {}
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise BlockingIOError(f"IO error: lock of {path} is held by another process") from error
+        yield
+
+
+def _logged(path: Path) -> dict[bytes, bytes]:
+    """How far the changelog was read, as the log tells; of a damaged database also as its files do."""
+    if not (path / _DAMAGED).exists() and not any(log.stat().st_size for log in path.glob("*.log")):
+        return {}
+    database: Any = None
+    try:
+        options, read_only = rocksdict.Options(raw_mode=True), rocksdict.AccessType.read_only()
+        database = rocksdict.Rdict(str(path), options, access_type=read_only)
         (at, record), id_ = _furthest(database), database.get(rows.CHANGELOG_KEY)
-        database.close()
-        if at < 0:
-            return {}
-        found = {rows.SEEN_OFFSET_KEY: str(at).encode(), rows.SEEN_RECORD_KEY: record, rows.CHANGELOG_KEY: id_}
-        kept = {key: value for key, value in found.items() if value is not None}
-        scratch = note.with_suffix(".new")
-        with scratch.open("w") as file:
-            json.dump({key.decode(): value.decode() for key, value in kept.items()}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(note)
-        return kept
+    except Exception as error:
+        if not _is_damage(error):
+            raise
+        return {}
+    finally:
+        if database is not None:
+            database.close()
+    found = {rows.SEEN_OFFSET_KEY: str(at).encode(), rows.SEEN_RECORD_KEY: record, rows.CHANGELOG_KEY: id_}
+    return {key: value for key, value in found.items() if value is not None} if at >= 0 else {}
+
+
+def _noted(path: Path) -> dict[bytes, bytes]:
+    """What a start noted that then failed; nothing where that is cut or is nonsense, as damage leaves it."""
+    try:
+        noted = {key.encode(): value.encode() for key, value in json.loads((path / _SEEN).read_bytes()).items()}
+        int(noted[rows.SEEN_OFFSET_KEY])
+    except (FileNotFoundError, ValueError, AttributeError, KeyError):
+        return {}
+    return noted
+
+
+def _note(path: Path, found: Mapping[bytes, bytes]) -> None:
+    scratch = path / f"{_SEEN}.new"
+    with scratch.open("w") as file:
+        json.dump({key.decode(): value.decode() for key, value in found.items()}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path / _SEEN)
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 class Store(faust_rocksdb.Store):
@@ -326,7 +382,7 @@ class Store(faust_rocksdb.Store):
                     for key, value in seen.items():
                         database.put(key, value)
                     database.flush()
-                (path / _SEEN).unlink()
+            (path / _SEEN).unlink(missing_ok=True)
             self._check_changelog(database, partition)
         except (StateUnwritable, ChangelogReplaced):
             self._close(partition, database)
@@ -339,12 +395,12 @@ class Store(faust_rocksdb.Store):
 
     def _open(self, path: Path) -> tuple[Any, dict[bytes, bytes]]:
         """The database in this folder, made anew where it is damaged, and the rows to keep of the one before."""
-        database, seen = None, dict[bytes, bytes]()
+        opener, database = self._opener, None
+        seen = opener.seen(path)
         try:
-            seen = self._opener.seen(path)
             if (path / _DAMAGED).exists():
                 raise StateDamaged(path, "found while it was in use")
-            database = self._opener.open(path)
+            database = opener.open(path)
             database.get(rows.MARK_KEY)
         except Exception as error:
             if not isinstance(error, StateDamaged) and not _is_damage(error):
@@ -353,10 +409,8 @@ class Store(faust_rocksdb.Store):
             logger.error("%s is damaged and will be recovered from the changelog: %s", path, error)
             if database is not None:
                 database.close()
-            for file in path.iterdir():
-                if file.name != _SEEN:
-                    file.unlink()
-            database = self._opener.open(path)
+            opener.clear(path)
+            database = opener.open(path)
         return database, seen
 
     def check_changelog(self, partition: int) -> None:

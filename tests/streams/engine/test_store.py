@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import resource
@@ -340,3 +341,73 @@ def test_how_far_the_changelog_was_read_outlives_a_start_on_a_full_disk(tmp_path
         store.close_partition(0)
         assert not list(path.glob("SEEN*"))
         shutil.rmtree(path)
+
+
+def seen(path: Path) -> int:
+    store = OneDatabase(path)
+    offset, _ = store.seen(0)
+    store.close_partition(0)
+    return offset
+
+
+def note(offset: int, changelog: str) -> bytes:
+    """What a start leaves in the folder that failed after it had read the log."""
+    return json.dumps({rows.SEEN_OFFSET_KEY.decode(): str(offset), rows.CHANGELOG_KEY.decode(): changelog}).encode()
+
+
+def test_a_note_of_how_far_the_changelog_was_read_that_is_damaged_or_older_than_the_log_is_not_believed(
+    tmp_path: Path,
+) -> None:
+    whole, path = tmp_path / "whole.db", tmp_path / "rows.db"
+    killed(whole, 0, 3)
+    store = OneDatabase(whole)
+    store._dbs[0].put(rows.CHANGELOG_KEY, b"id")
+    store.close_partition(0)
+    killed(whole, 3, 2)
+    older, newer = note(3, "id"), note(9, "id")
+    cut = [newer[:length] for length in range(0, len(newer), 9)]
+    told = {4: [older, note(9, "another"), b"\xff", b"[]", b"{}", b'{"a": 1}', *cut], 9: [newer]}
+    for offset, notes in told.items():
+        for text in notes:
+            shutil.copytree(whole, path)
+            (path / "SEEN").write_bytes(text)
+            assert seen(path) == offset, text
+            shutil.rmtree(path)
+
+
+def test_how_far_the_changelog_was_read_is_known_of_a_closed_database_that_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "rows.db"
+    store = OneDatabase(path)
+    store.write(0, {b"a": b"1"}, (), upto=at(7))
+    store.close_partition(0)
+    (path / "DAMAGED").touch()
+    (path / "lost+found").mkdir()
+    store = OneDatabase(path)
+    assert (store.seen(0), keys(store, b"\x01", b"\xff")) == ((7, at(7)), [])
+    store.close_partition(0)
+
+
+def write_twice_and_die(path: Path, written: Any, go_on: Any) -> None:
+    """In a process of its own: five batches, and five more when it may."""
+    store = OneDatabase(path)
+    for number in range(10):
+        store.write(0, {key: row for key, row, _ in batch(number) if row is not None}, (), upto=at(number))
+        if number == 4:
+            written.set()
+            go_on.wait()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_start_beside_a_worker_that_has_the_database_takes_nothing_from_it(tmp_path: Path) -> None:
+    path, spawn = tmp_path / "rows.db", multiprocessing.get_context("spawn")
+    written, go_on = spawn.Event(), spawn.Event()
+    owner = spawn.Process(target=write_twice_and_die, args=(path, written, go_on))
+    owner.start()
+    assert written.wait(60)
+    files = sorted(file.name for file in path.iterdir())
+    with pytest.raises(BlockingIOError, match="held by another process"):
+        OneDatabase(path)
+    assert sorted(file.name for file in path.iterdir()) == files
+    go_on.set()
+    owner.join()
+    assert seen(path) == 9
