@@ -16,7 +16,7 @@ from faust.types import TP
 from schemas.errors import MillraceError, RetryableError
 from streams.engine.chunk import Chunk
 from streams.engine.consumer import Consumer, Transport
-from streams.engine.errors import EngineError, NotCopartitioned, StageFailed, WorkerFenced
+from streams.engine.errors import EngineError, GroupFailed, NotCopartitioned, StageFailed, WorkerFenced
 from streams.engine.fetched import bare_records
 from streams.engine.lease import Lease
 from streams.engine.lineage import ends_of
@@ -147,6 +147,11 @@ class EngineApp(faust.App):
             self.failure = error
             logger.critical("%s", error, exc_info=None if isinstance(error, MillraceError) else error)
             self._on_fatal(error)
+
+    def group_failed(self, error: BaseException) -> None:
+        """The membership in the group ended by an error: nothing is assigned to us any more, or taken from us."""
+        if not self.should_stop:
+            self.fatal(GroupFailed(self.settings.group, str(error) or type(error).__name__))
 
     def lease_expired(self) -> None:
         # At once: a graceful stop would flush the very batches that must not be sent.

@@ -89,6 +89,20 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
         coordinator._do_heartbeat = timed_heartbeat
 
+        # What ends the membership is kept for a caller of aiokafka's own poll. There is none: we would stand still.
+        push_error = coordinator._push_error_to_user
+
+        def told(error: BaseException) -> Any:
+            self.app.loop.call_soon_threadsafe(self.app.group_failed, error)
+            return push_error(error)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self.app.loop.call_soon_threadsafe(self.app.group_failed, error)
+
+        coordinator._push_error_to_user = told
+        coordinator._coordination_task.add_done_callback(ended)
+
     async def on_thread_stop(self) -> None:
         # aiokafka never gives up the place of a static member: for a session timeout nobody would have its partitions.
         if self.app.leaves and self._consumer is not None:
@@ -293,7 +307,8 @@ class Consumer(driver.Consumer):
                     standbys.standby_offsets[tp] = -1
                     standbys.whole.add(tp)  # before a wait in which it could be taken from us and given anew
                     async with self.moving:
-                        await self.seek_wait({tp: 0})
+                        if tp in standbys.standby_tps:
+                            await self.seek_wait({tp: 0})
                     return False
         except (StateLost, ChangelogCut) as error:
             self.app.fatal(error)

@@ -3,6 +3,7 @@
 MillraceError                  (schemas.errors)
 ├── RetryableError             (schemas.errors) start the worker again
 │   ├── WorkerFenced           the group gave our partitions away, or may have
+│   ├── GroupFailed            Kafka refuses us as a member of the group
 │   ├── SendFailed             Kafka did not acknowledge a message
 │   ├── RecoveryStuck          Kafka did not answer a question about a changelog
 │   ├── StateDamaged           a database cannot be read; the next start recovers it from its changelog
@@ -43,6 +44,14 @@ class WorkerFenced(RetryableError):
 
     def __init__(self, why: str) -> None:
         super().__init__(f"worker fenced: {why}", retry_after_s=1.0)
+
+
+class GroupFailed(RetryableError):
+    """We are no member of the group any more, and cannot become one.  group: its name.  cause: the client's words."""
+
+    def __init__(self, group: str, cause: str) -> None:
+        super().__init__(f"Kafka refuses us as a member of the group {group}: {cause}", retry_after_s=1.0)
+        self.group, self.cause = group, cause
 
 
 class SendFailed(RetryableError):

@@ -141,7 +141,7 @@ class Standbys(Recovery):
         except ServiceStopped:
             if timeout is None or self.should_stop:
                 raise
-            if self.app.consumer.moves():
+            if self.app.consumer.moves() or self.app.consumer_generation_id != self._generation_id:
                 raise RebalanceAgain from None
             raise RecoveryStuck(timeout) from None
 

@@ -165,6 +165,15 @@ async def test_a_higher_epoch_starts_from_the_beginning(pipeline: MakePipeline) 
     assert rebuilt.best == (await counting.changelog("a")).best == counting.wanted("a")
 
 
+async def test_a_group_that_refuses_the_worker_ends_it(pipeline: MakePipeline) -> None:
+    """aiokafka keeps such an error for its own poll, which nobody calls: the worker would stand still for ever."""
+    counting = pipeline()
+    await counting.create_topics()
+    worker = counting.worker()
+    worker.start(session_timeout_s=3600.0)  # brokers take half an hour at most
+    await refused(worker, "Kafka refuses us as a member of the group", "InvalidSessionTimeoutError")
+
+
 async def test_an_exception_in_a_fold_stops_the_worker_and_the_record_comes_back(pipeline: MakePipeline) -> None:
     counting = pipeline(chunk_records=50)
     await counting.create_topics()

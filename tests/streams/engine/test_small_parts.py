@@ -83,19 +83,20 @@ def test_a_lease_runs_from_the_moment_the_heartbeat_was_sent() -> None:
 
 
 class Recovering(Standbys):
-    """A recovery in a group whose partitions move, or do not."""
+    """A recovery of generation 0.  moves: the group gives out its partitions anew.  generation: of the consumer."""
 
-    def __init__(self, *, moves: bool) -> None:
-        consumer = SimpleNamespace(moves=lambda: moves)
-        super().__init__(SimpleNamespace(consumer=consumer, conf=SimpleNamespace(stream_recovery_delay=0)), None)
+    def __init__(self, *, moves: bool = False, generation: int = 0) -> None:
+        consumer, conf = SimpleNamespace(moves=lambda: moves), SimpleNamespace(stream_recovery_delay=0)
+        super().__init__(SimpleNamespace(consumer=consumer, conf=conf, consumer_generation_id=generation), None)
 
 
 async def test_a_recovery_that_kafka_leaves_without_an_answer_is_an_error_and_no_stop() -> None:
     with pytest.raises(RecoveryStuck, match=r"did not answer within 0\.01 s"):
-        await Recovering(moves=False)._wait(asyncio.Event().wait(), timeout=0.01)
-    with pytest.raises(RebalanceAgain):
-        await Recovering(moves=True)._wait(asyncio.Event().wait(), timeout=0.01)
-    stopped = Recovering(moves=False)
+        await Recovering()._wait(asyncio.Event().wait(), timeout=0.01)
+    for moving in (Recovering(moves=True), Recovering(generation=1)):
+        with pytest.raises(RebalanceAgain):
+            await moving._wait(asyncio.Event().wait(), timeout=0.01)
+    stopped = Recovering()
     await stopped.stop()
     with pytest.raises(ServiceStopped):
         await stopped._wait(asyncio.Event().wait(), timeout=0.01)
@@ -111,7 +112,7 @@ async def test_a_standby_begins_where_its_rows_end_and_not_in_the_middle_of_a_fe
     consumer, changelog = SimpleNamespace(moving=asyncio.Lock(), seek_wait=seek_wait), TP("changelog", 0)
     async with consumer.moving:
         seeking = asyncio.ensure_future(
-            Recovering(moves=False)._seek_offsets(consumer, {changelog}, Counter({changelog: 7}), "standby")
+            Recovering()._seek_offsets(consumer, {changelog}, Counter({changelog: 7}), "standby")
         )
         await asyncio.sleep(0.01)
         assert not sought
