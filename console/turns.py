@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
@@ -12,7 +13,7 @@ from urllib.parse import quote, unquote, urlencode
 from console import clock, usage
 from console.ask import Visible, moment
 from console.timeline import JOINS, KEPT
-from console.wording import TOLD
+from console.wording import PROMPT_FIELDS, TOLD
 from schemas.otlp.content import CONTENT_MARK, TREE_MARK
 from service.sql import literal, timestamp
 
@@ -188,7 +189,7 @@ def outline_sql(visible: Visible, session: Session, chosen: str) -> str:
     for column in sums:
         total = f"sum({column}) FILTER (event_name = 'api_request')" if column in columns else "NULL"
         parts.append(f"{total} AS {column}")
-    held = f"bool_or(list_has_any(held_back, ['prompt', 'prompt_text'])) {prompt}"
+    held = f"bool_or(list_has_any(held_back, {sorted(PROMPT_FIELDS)})) {prompt}"
     parts.append(f"{held if 'held_back' in columns else 'NULL'} AS prompt_held_back")
     parts.append(f"{'sum(resends)' if 'resends' in columns else 'NULL'} AS resends")
     failed = "event_name = 'tool_result' AND success IS FALSE" if "success" in columns else "false"
@@ -226,15 +227,30 @@ def spans_sql(visible: Visible, session: Session, event_ids: Sequence[str]) -> s
     )
 
 
-def texts_sql(visible: Visible, session: Session, event_id: str, limit: int, *, own: bool) -> str:
+class Texts(Enum):
+    """Which texts of an event."""
+
+    ALL = "those of its spans, too"
+    OWN = "of the event alone"
+    PROMPT = "its prompt"
+
+    @classmethod
+    def named(cls, query: Mapping[str, str]) -> Texts:
+        """Of the parameters of an address."""
+        return cls.PROMPT if query.get("prompt") == "1" else cls.OWN if query.get("own") == "1" else cls.ALL
+
+
+def texts_sql(visible: Visible, session: Session, event_id: str, limit: int, of: Texts) -> str:
     """The texts of class content of an event, and then those of its spans, which have no event_id.
 
-    own: of the event alone.  Columns: those of `content` that may be seen, and `of`: how many there are in all.
+    Columns: those of `content` that may be seen, and `of`: how many there are in all.
     """
     names = ("event_id", "field", "text", "event_name", "length", "truncated", "masked", "body_ref")
     columns = [one for one in names if visible.has("content", one)]
     asked, told = f"event_id = {literal(event_id)}", ""
-    if not own and visible.has("events", *NEEDED) and visible.has("spans", "trace_id", "span_id"):
+    if of is Texts.PROMPT:
+        asked += f" AND field IN ({', '.join(map(literal, sorted(PROMPT_FIELDS)))})"
+    elif of is Texts.ALL and visible.has("events", *NEEDED) and visible.has("spans", "trace_id", "span_id"):
         shown, joined = _joined(visible, session, [event_id])
         spans = f"SELECT trace_id, span_id FROM spans WHERE {joined} AND {session.where('spans')}"
         asked += f" OR (trace_id, span_id) IN ({spans})"

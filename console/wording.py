@@ -252,6 +252,7 @@ def _text(row: Row, column: str) -> str:
 
 
 HELD_BACK = "held back by the client"
+PROMPT_FIELDS = frozenset({"prompt", "prompt_text"})
 # What spans have of class content → the column of their event with its length; and what no name says more of.
 TEXTS: Mapping[str, str] = {
     "tool input": "tool_input_size_bytes",
@@ -260,7 +261,7 @@ TEXTS: Mapping[str, str] = {
 }
 # Event → (what of it is content, the column with its length, its unit, the fields that the client may hold back)
 _CONTENT: Mapping[str, tuple[str, str, str, frozenset[str]]] = {
-    "user_prompt": ("prompt", "prompt_length", "characters", frozenset({"prompt", "prompt_text"})),
+    "user_prompt": ("prompt", "prompt_length", "characters", PROMPT_FIELDS),
     "assistant_response": ("answer", "response_length", "characters", frozenset({"response"})),
     "tool_result": ("tool input", "tool_input_size_bytes", "bytes", frozenset({"tool_input", "tool_parameters"})),
     "tool_decision": ("tool input", "tool_input_size_bytes", "bytes", frozenset({"tool_input", "tool_parameters"})),

@@ -4,6 +4,7 @@
 to go back to; both are percent-encoded, slashes too, so that no session can be called as a page of another one. And:
 
     turns   the page of turns, from 1; last: the last TURNS turns, which is where a session opens while it goes on
+    since   with turns=last: the first turn to show, as long as that are no more than twice as many
     event   an event's id: the page of turns that has it is shown, with the event open
 
 A turn is shown by its last events, so that what happens now is there; in a link to an event by those around it.
@@ -12,8 +13,8 @@ pages put it in their place as a part that keeps itself up to date: its last eve
 is filled up to EVENTS, and then has a link to what follows.
 
 /sessions/{tenant}/{session_id}/events/{event_id} shows one event whole; POST …/content reads what is content of it and
-of its spans (own=1: of it alone, as of a decision, whose spans are its call's), by `ask_now`, so that the audit has who
-read it.
+of its spans (own=1: of it alone, as of a decision, whose spans are its call's; prompt=1: its prompt alone), by
+`ask_now`, so that the audit has who read it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,18 @@ from console.figures import there_are
 from console.filters import FilterFault
 from console.listing import listing, state
 from console.timeline import Turn
-from console.turns import NEEDED, Session, line_columns, mark, numbered_sql, outline_sql, parts, spans_sql, texts_sql
+from console.turns import (
+    NEEDED,
+    Session,
+    Texts,
+    line_columns,
+    mark,
+    numbered_sql,
+    outline_sql,
+    parts,
+    spans_sql,
+    texts_sql,
+)
 from console.web import Page, Visit, way_back
 from console.wording import HELD_BACK
 from service.sql import literal
@@ -74,8 +86,8 @@ async def session(visit: Visit) -> Response:
         session=found,
         row=defaultdict(lambda: None, found.row),  # what is not for this person is nothing to show
         state=now,
-        # What opened at the last turns stays there when the session is over.
-        here=found.url(turns=_LAST) if last else visit.here,
+        # What is shown stays when the session ends, goes on or grows.
+        here=_here(visit, found, turns, last=last),
         last=last,
         visible=visible,
         denied=outline is None,
@@ -150,11 +162,11 @@ async def content(visit: Visit) -> Response:
     if not visible.has("content", "event_id", "field", "text"):
         raise AskFault(f"to read content takes {NO_CONTENT}", reason="forbidden", status=403)
     event_id = _below(visit)[1]
-    own = visit.request.query_params.get("own") == "1"
+    of = Texts.named(visit.request.query_params)
     fault, texts = None, []
     try:
         # No text more than is shown: the audit is told how many were read.
-        answer = await visit.ask_now(texts_sql(visible, found, event_id, _TEXTS_MAX, own=own))
+        answer = await visit.ask_now(texts_sql(visible, found, event_id, _TEXTS_MAX, of))
         texts = [_text(one) for one in answer.objects()]
     except AskFault as error:
         fault = error
@@ -265,17 +277,27 @@ def _unknown(visit: Visit) -> Response:
     )
 
 
+def _here(visit: Visit, found: Session, turns: Sequence[Turn], *, last: bool) -> str:
+    """Where what is shown is asked for again."""
+    if last:
+        return found.url(turns=_LAST, since=turns[0].place) if turns else found.url(turns=_LAST)
+    asked = visit.request.query_params
+    return visit.here if asked.get("turns") or asked.get("event") else found.url(turns=1)
+
+
 async def _outline(visit: Visit, visible: Visible, found: Session, chosen: str, *, last: bool) -> list[Turn]:
     """The last turns, or those of the page that is asked for; with a chosen event: of the page that has it."""
-    where = f"place > turns - {TURNS}"
-    if not last:
+    if last:
+        since = _number(visit, "since", 1, 1_000_000) if "since" in visit.request.query_params else 1_000_000
+        where = f"place > least(turns - {TURNS}, greatest({since - 1}, turns - {2 * TURNS}))"
+    else:
         page = 1 if visit.request.query_params.get("turns") == _LAST else _number(visit, "turns", 1, 1_000_000)
         of_page = f"least({page - 1}, (turns - 1) // {TURNS})"
         if chosen:
             of_page = f"coalesce((SELECT min((place - 1) // {TURNS}) FROM t WHERE chosen IS NOT NULL), {of_page})"
         where = f"(place - 1) // {TURNS} = {of_page}"
     sql = f"{outline_sql(visible, found, chosen)} SELECT * FROM t WHERE {where} ORDER BY place"
-    return [timeline.turn(row) for row in (await visit.ask(sql, limit=TURNS)).objects()]
+    return [timeline.turn(row) for row in (await visit.ask(sql, limit=2 * TURNS)).objects()]
 
 
 async def _events(

@@ -346,9 +346,30 @@ async def test_a_session_that_goes_on_opens_at_its_last_turns_and_stays_there(
     assert list(turns(await text_of(opened, unescape(live[1])))) == numbers[-TURNS:]
     closed = await text_of(opened, path)
     assert list(turns(closed)) == numbers[:TURNS]
+    monkeypatch.undo()
+    live = re.search(r'id="session-live" hx-get="([^"]+)"', closed)
+    assert live is not None
+    assert list(turns(await text_of(opened, unescape(live[1])))) == numbers[:TURNS], "it goes on again"
+    monkeypatch.setattr(opened.console, "now", lambda: now)
     latest = re.search(r'href="([^"]+)"[^>]*>Latest<', closed)
     assert latest is not None
     assert list(turns(await text_of(opened, unescape(latest[1])))) == numbers[-TURNS:]
+
+
+@over_sql
+async def test_the_last_turns_grow_under_who_reads_them_up_to_twice_as_many(
+    opened: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, many = "/sessions/acme/many", TURNS + 20
+    text = await text_of(opened, path)
+    assert f"turns=last&amp;since={many - TURNS + 1}" in text
+    for since, first in ((many - TURNS + 1, many - TURNS + 1), (10, 10), (many, many - TURNS + 1), (1, 1)):
+        text = await text_of(opened, f"{path}?turns=last&since={since}")
+        assert list(turns(text)) == [f"Turn {number}" for number in range(first, many + 1)], since
+        assert (f"The last {many - first + 1} of {many} turns" in flat(text)) is (first > 1)
+    monkeypatch.setattr("console.pages.session.TURNS", 30)
+    text = await text_of(opened, f"{path}?turns=last&since=1")
+    assert list(turns(text)) == [f"Turn {number}" for number in range(many - 60 + 1, many + 1)]
 
 
 @over_sql
@@ -629,6 +650,25 @@ async def test_a_click_reads_what_its_button_says_and_no_text_of_a_span_with_a_d
         "Read the tool input and other texts of the decision (written to the audit)": [DECIDED],
     }
     assert [(one["outcome"], json.loads(one["detail"])["rows"]) for one in told] == [("done", 2), ("done", 1)]
+
+
+@over_sql
+async def test_the_button_at_the_head_of_a_turn_reads_the_prompt_alone(tmp_path: Path) -> None:
+    asked = event("s", 0, "user_prompt", prompt_id="p", prompt_length=9, attributes={"note": CONTENT_MARK})
+    texts = [
+        samples.content(0, event_id=asked["event_id"], session_id="s", field=field, text=text)
+        for field, text in (("prompt", DECIDED), ("note", CALLED))
+    ]
+    told: list[Mapping[str, Any]] = []
+    records = {"events": [asked], "content": texts, "sessions": [session("s", 1)]}
+    async with pages_over(tmp_path, door_telling(told), **records) as pages:
+        buttons = {flat(said): unescape(url) for url, said in READ.findall(await text_of(pages, "/sessions/acme/s"))}
+        read = {said: (await pages.post(url, {})).text for said, url in buttons.items()}
+    assert {said: [one for one in (DECIDED, CALLED) if one in text] for said, text in read.items()} == {
+        "Read the prompt (written to the audit)": [DECIDED],
+        "Read the prompt and other texts (written to the audit)": [CALLED, DECIDED][::-1],
+    }
+    assert [json.loads(one["detail"])["rows"] for one in told] == [1, 2]
 
 
 @over_sql
