@@ -23,8 +23,11 @@ _T = TypeVar("_T")
 ANSWER_BYTES_MAX = 32 << 20
 """Of an answer as JSON, if the page says nothing else: while it is parsed, nobody else's page is answered."""
 _KEPT_MAX = 2000
-_KEPT_BYTES_MAX = 64 << 20
+# As JSON; in Python it is five times as much.
+_KEPT_BYTES_MAX = 24 << 20
 _SCHEMA_KEPT_S = 30.0
+# Faults of questions that cost all that one may.
+_AT_LIMITS = ("time_limit", "memory_limit")
 # Of an answer that may still hold, since somebody last asked for it: what an open page shows is asked every 3 s.
 _UNASKED_S = 30.0
 
@@ -34,6 +37,7 @@ class Answer:
     """A result.  rows: lists of JSON values in the columns' order.  truncated: there is more.  bytes: of it as JSON.
 
     version: of what the person sees of the store; while it is the same, so is the result. None: not told.
+    seconds: that the query ran, without its wait.
     """
 
     columns: tuple[str, ...]
@@ -41,6 +45,7 @@ class Answer:
     truncated: bool
     bytes: int = 0
     version: str | None = None
+    seconds: float = 0.0
 
     def objects(self) -> list[dict[str, Any]]:
         """The rows, column → value."""
@@ -74,9 +79,9 @@ class Ask:
     """The way to the SQL service. Use it from one event loop.
 
     The same question of people who may see the same is asked once at a time, and its answer kept for a moment, or for
-    as long as it took: a dear one runs for half of the time at most, however many look. After that it still holds if
-    nothing has come into the store since, which costs next to nothing to learn. A question that nobody waits for any
-    more is cancelled, which stops its query.
+    as long as its query ran, and so is the fault of one that came to its limits: a dear one runs for half of the time
+    at most, however many look. After that it still holds if nothing has come into the store since, which costs next to
+    nothing to learn. A question that nobody waits for any more is cancelled, which stops its query.
     """
 
     def __init__(
@@ -116,7 +121,8 @@ class Ask:
             body, _size = await self._send("GET", "/version", actor, None)
             return str(body["version"])
 
-        return await self._kept.get(("version", actor.tenant, actor.roles), actor.asker, self._kept_s, ask)
+        # Not kept: what was declared to hold by an old one would be older than that.
+        return await self._kept.get(("version", actor.tenant, actor.roles), actor.asker, 0.0, ask)
 
     async def fresh(
         self,
@@ -133,7 +139,9 @@ class Ask:
         """
         question = {"sql": text} if limit is None else {"sql": text, "limit": limit}
         body, size = await self._send("POST", "/sql", actor, question, timeout_s, bytes_max)
-        return Answer(tuple(body["columns"]), body["rows"], body["truncated"], size, body.get("version"))
+        return Answer(
+            tuple(body["columns"]), body["rows"], body["truncated"], size, body.get("version"), body.get("seconds", 0.0)
+        )
 
     async def visible(self, actor: Actor) -> Visible:
         """What this person may see. Raises: AskFault."""
@@ -217,7 +225,7 @@ class _Fetch:
 
 @dataclass(frozen=True)
 class _Answered:
-    """An answer.  until: when it has to be asked for again, by the clock of _Kept."""
+    """An answer, or the AskFault instead of one.  until: when it has to be asked for again, by the clock of _Kept."""
 
     value: Any
     until: float
@@ -238,13 +246,15 @@ class _Kept:
     ) -> _T:
         """The answer to this key.
 
-        Args:    asker: who wants it.  seconds: how long it is kept, if it did not take longer.  fetch: is given the one
-                 before, if it is still known; it may be that again.
+        Args:    asker: who wants it.  seconds: how long it is kept, if it did not run longer; 0: not at all.  fetch: is
+                 given the one before, if it is still known; it may be that again.
         Raises:  what fetching does.
         """
         while True:
             found = self._answers.get(key)
             if found is not None and found.until > self._clock():
+                if isinstance(found.value, AskFault):
+                    raise found.value.with_traceback(None)
                 answer: _T = found.value
                 return answer
             fetching = self._fetching.get(key)
@@ -272,17 +282,28 @@ class _Kept:
                 fetching.task.cancel()
 
     async def _fetch(self, key: Any, seconds: float, fetch: Callable[[_T | None], Coroutine[Any, Any, _T]]) -> _T:
-        before, began = self._answers.get(key), self._clock()
-        answer = await fetch(None if before is None else before.value)
-        size, now = getattr(answer, "bytes", 0), self._clock()
-        if seconds > 0 and size < _KEPT_BYTES_MAX // 8:
-            self._forget(key)
-            self._expire()
-            self._answers[key] = _Answered(answer, now + max(seconds, now - began), size)
-            self._bytes += size
-            while len(self._answers) > _KEPT_MAX or self._bytes > _KEPT_BYTES_MAX:
-                self._forget(next(iter(self._answers)))
+        found, began = self._answers.get(key), self._clock()
+        before = None if found is None or isinstance(found.value, AskFault) else found.value
+        try:
+            answer = await fetch(before)
+        except AskFault as fault:
+            if fault.reason in _AT_LIMITS:
+                self._keep(key, fault, 2 * self._clock() - began, 0)
+            raise
+        size = getattr(answer, "bytes", 0)
+        if seconds > 0 and size < _KEPT_BYTES_MAX // 4:
+            # That the one before holds was learned no sooner than now.
+            at = began if answer is before else self._clock()
+            self._keep(key, answer, at + max(seconds, getattr(answer, "seconds", 0.0)), size)
         return answer
+
+    def _keep(self, key: Any, value: Any, until: float, size: int) -> None:
+        self._forget(key)
+        self._expire()
+        self._answers[key] = _Answered(value, until, size)
+        self._bytes += size
+        while len(self._answers) > _KEPT_MAX or self._bytes > _KEPT_BYTES_MAX:
+            self._forget(next(iter(self._answers)))
 
     def _expire(self) -> None:
         """Forget from the oldest on what nobody has asked for since."""

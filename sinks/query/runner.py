@@ -5,13 +5,14 @@ reads one snapshot, bounded by time, memory, rows, bytes and the client's patien
 """
 
 import asyncio
+import hashlib
 import logging
 import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,8 @@ class Limits:
 @dataclass(frozen=True)
 class Answer:
     """A result.  rows: fragments of JSON, each one or more rows as arrays, to be joined by commas.  truncated: rows or
-    bytes came to their limit, and there is more.  version: of the store (Runner.version), no newer than the rows."""
+    bytes came to their limit, and there is more.  version: of the store (Runner.version), no newer than the rows.
+    seconds: that it ran, without its wait."""
 
     columns: tuple[str, ...]
     types: tuple[str, ...]
@@ -79,6 +81,7 @@ class Answer:
     count: int
     truncated: bool
     version: str
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,8 @@ class Runner:
 
     def version(self, access: Access) -> str:
         """The same as long as every query has the same answer: neither the store nor what one may see is another."""
-        return f"{self._database.version}.{hash(access):x}"
+        told = f"{self._database.version} {access!r}"
+        return hashlib.blake2b(told.encode(), digest_size=12).hexdigest()  # not how often others write
 
     async def run(
         self,
@@ -305,12 +309,14 @@ class Runner:
 
     def _answer(self, job: _Job, access: Access, sql: str, limit: int, may_read: bool) -> Answer:
         """On the query's thread."""
+        began = time.monotonic()
         try:
             checked = self._checked(job, access, sql)
             if job.content and not may_read:
                 raise QueryError(_NOT_TOLD, reason="unavailable")
             try:
-                return self._executed(job, access, checked, limit)
+                answer = self._executed(job, access, checked, limit)
+                return replace(answer, seconds=time.monotonic() - began)
             except QueryError as error:
                 if error.reason == "runtime_error" and not access.sees_all:
                     raise self._own_fault(job, access, sql) or error from error

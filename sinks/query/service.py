@@ -1,7 +1,7 @@
 """The SQL service over HTTP.
 
     POST /sql     {"sql": "select ...", "limit": 100}
-                  →  {"columns": [...], "rows": [[...], ...], "truncated": false, "version": "..."}
+                  →  {"columns": [...], "rows": [[...], ...], "truncated": false, "version": "...", "seconds": 0.1}
     GET /schema   the names and columns that the key may use, with what they mean; and the limits of a query
     GET /version  {"version": "..."}: while it is that of an answer, the answer holds, unless it tells the time
 
@@ -78,7 +78,8 @@ def application(runner: Runner, door: Door, uses: KeyUses) -> Starlette:
             lambda read: _tell(door.audit, actor, access, read),
         )
         head = json.dumps({"columns": answer.columns}, separators=(",", ":"))[:-1]
-        tail = json.dumps({"truncated": answer.truncated, "version": answer.version}, separators=(",", ":"))[1:]
+        told = {"truncated": answer.truncated, "version": answer.version, "seconds": round(answer.seconds, 3)}
+        tail = json.dumps(told, separators=(",", ":"))[1:]
         body = head.encode() + b',"rows":[' + b",".join(answer.rows) + b"]," + tail.encode()
         return Response(body, media_type="application/json", headers=_HEADERS)
 

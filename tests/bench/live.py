@@ -5,7 +5,7 @@
 A Kafka and a whole stack of their own, with the settings that they have by default, and a real Chromium with a page
 for each of tests/console/arrivals.py. The time runs from the gateway's acknowledgement; pages ask again by themselves
 every few seconds, so the events are sent at times that know nothing of those. Others: people of the same role with the
-overview open too, so that answers are shared and up to a second old.
+overview open too, so that answers are shared: up to a second old, or as old as their query ran.
 
 2 cores, shared (load 3.5), --others 10: in SQL after 0.2 s, its session after 0.4 s (longest 0.6 s); on the overview
 after 2.8 s (p95 4.5, longest 4.7), in the list 2.5 (4.0, 4.2), in the timeline 1.5 (3.0, 3.2). Pages ask every 3 s.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from console.ask import Ask, _Kept
+from console.ask import Answer, Ask, _Kept
 from console.errors import AskFault
 from schemas.roles import DEFAULTS, Actor, Condition, Grant
 from sinks.query.metrics import QueryMetrics
@@ -98,27 +98,54 @@ async def test_an_answer_holds_until_something_comes_into_the_store(tmp_path: Pa
             await ask.close()
 
 
-async def test_an_answer_is_kept_for_a_moment_or_for_as_long_as_it_took() -> None:
+async def test_an_answer_is_kept_for_a_moment_or_for_as_long_as_its_query_ran() -> None:
     now, asked = 0.0, 0
     kept = _Kept(clock=lambda: now)
 
-    async def number(took: float) -> int:
-        async def fetch(_: int | None) -> int:
+    async def number(*, ran: float, waited: float = 0.0, holds: bool = False) -> int:
+        async def fetch(before: Answer | None) -> Answer:
             nonlocal now, asked
-            now, asked = now + took, asked + 1
-            return asked
+            now, asked = now + waited + ran, asked + 1
+            if holds:
+                assert before is not None
+                return before
+            return Answer(("n",), [[asked]], False, seconds=ran)
 
-        return await kept.get("number", "ann", 1.0, fetch)
+        return int((await kept.get("number", "ann", 1.0, fetch)).one()["n"])
 
-    assert await number(took=0.1) == 1
+    assert await number(ran=0.1) == 1
     now += 0.9
-    assert await number(took=0.1) == 1
+    assert await number(ran=0.1) == 1
     now += 0.2
-    assert await number(took=5.0) == 2
+    assert await number(ran=5.0) == 2
     now += 4.9
-    assert await number(took=0.1) == 2
+    assert await number(ran=0.1) == 2
     now += 0.2
-    assert await number(took=0.1) == 3
+    assert await number(ran=0.1, waited=9.0) == 3
+    now += 1.1
+    assert await number(ran=0.1) == 4, "what it waited for its turn is no cost"
+    now += 1.1
+    assert await number(ran=0.0, waited=0.9, holds=True) == 4
+    now += 0.2
+    assert await number(ran=0.0) == 6, "that it holds was asked more than a second ago"
+
+
+@pytest.mark.parametrize(("reason", "times"), [("time_limit", 2), ("memory_limit", 2), ("runtime_error", 4)])
+async def test_a_question_that_came_to_its_limits_waits_as_long_as_it_took(reason: str, times: int) -> None:
+    now, asked = 0.0, 0
+    kept = _Kept(clock=lambda: now)
+
+    async def fetch(before: Answer | None) -> Answer:
+        nonlocal now, asked
+        assert before is None
+        now, asked = now + 15.0, asked + 1
+        raise AskFault("too much", reason=reason, status=400)
+
+    for pause in (1.0, 13.0, 2.0, 1.0):
+        with pytest.raises(AskFault, match="too much"):
+            await kept.get("number", "ann", 1.0, fetch)
+        now += pause
+    assert asked == times
 
 
 def fetching() -> list[asyncio.Task[object]]:

@@ -200,6 +200,15 @@ async def test_the_version_is_that_of_the_answers_until_something_is_written_or_
         assert before != await version("root-key")
 
 
+async def test_a_store_that_is_opened_again_has_another_version(tmp_path: Path) -> None:
+    """What it counts begins anew, and a killed one may have written what it never said."""
+    versions = set()
+    for _ in range(2):
+        async with served(tmp_path) as (_, sql):
+            versions.add((await sql.post("select 1 as one")).json()["version"])
+    assert len(versions) == 2
+
+
 async def test_a_store_that_is_not_open_is_an_answer_to_wait(tmp_path: Path) -> None:
     async with serving(Database(tmp_path / "query", RESOURCES)) as sql:
         answer = await sql.post("select count(*) from events")
