@@ -1171,7 +1171,7 @@ async def test_a_session_is_found_by_whatever_its_client_called_it(tmp_path: Pat
             (number,) = set(re.findall(r"/events/e%2F(\d+)", text))
             found.add(ids[int(number)])
             below, _, query = url.partition("?")
-            last = "turns=last"  # where one that goes on is asked for again
+            last = "turns=last&since=1"  # where one that goes on is asked for again
             assert f'hx-get="{escape(f"{url}&{last}" if query else f"{url}?{last}")}"' in text or "hx-get" not in text
             assert f"e/{number}" in await text_of(pages, f"{below}/events/e%2F{number}?{query}")
             assert "e%2F" + number in await text_of(pages, f"{below}/turn?turn=p%2F{number}")
