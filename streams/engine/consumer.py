@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aiokafka
+from aiokafka.errors import GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError, for_code
+from aiokafka.protocol.commit import OffsetFetchResponse_v3
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -97,11 +99,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             return push_error(error)
 
         def ended(task: asyncio.Task[None]) -> None:
-            if not task.cancelled() and (error := task.exception()) is not None:
+            error = asyncio.CancelledError() if task.cancelled() else task.exception()
+            if error is not None:
                 self.app.loop.call_soon_threadsafe(self.app.group_failed, error)
 
         coordinator._push_error_to_user = told
         coordinator._coordination_task.add_done_callback(ended)
+        coordinator._send_req = looked_at(coordinator._send_req, coordinator.coordinator_dead)
 
     async def on_thread_stop(self) -> None:
         # aiokafka never gives up the place of a static member: for a session timeout nobody would have its partitions.
@@ -119,6 +123,15 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             return await asyncio.wait_for(fetching, _LOOK_S + (timeout or 0.0))
         except TimeoutError:
             return {}
+
+    async def seek_to_committed(self) -> Any:
+        """Nothing where the last partition went meanwhile: aiokafka asserts that there is one."""
+        consumer = self._ensure_consumer()
+
+        async def seek() -> Any:
+            return await consumer.seek_to_committed() if consumer.assignment() else {}
+
+        return await self.call_thread(seek)
 
     def is_member(self, generation: int) -> bool:
         """False once the coordinator has expelled us (aiokafka resets the generation to -1)."""
@@ -138,6 +151,27 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
         found: dict[TP, int | None] = await self.call_thread(ask)
         return found
+
+
+def looked_at(
+    send: Callable[[Any], Awaitable[Any]], coordinator_dead: Callable[[], None]
+) -> Callable[[Any], Awaitable[Any]]:
+    """aiokafka's way to the coordinator, with an error of a whole answer about committed offsets.
+
+    aiokafka reads those of partitions alone. An answer of a broker that is no coordinator any more has no partitions:
+    it would say that nothing was ever committed.
+    """
+
+    async def sent(request: Any) -> Any:
+        response = await send(request)
+        if response.API_KEY == OffsetFetchResponse_v3.API_KEY and getattr(response, "error_code", 0):
+            error = for_code(response.error_code)
+            if error in (NotCoordinatorForGroupError, GroupCoordinatorNotAvailableError):
+                coordinator_dead()
+            raise error()
+        return response
+
+    return sent
 
 
 class Fetch(NamedTuple):
@@ -255,7 +289,8 @@ class Consumer(driver.Consumer):
         size, epochs = self.app.settings.chunk_records, self._thread.fetched_epochs[tp]
         for start in range(0, len(fetched), size):
             records = records_of(fetched[start : start + size])
-            follows = min(self._fetch_position[tp], records[0].offset)
+            # Without one the partition went meanwhile, and the chunk with it.
+            follows = min(self._fetch_position.get(tp, records[0].offset), records[0].offset)
             leader_epoch = epoch_at(epochs, records[-1].offset)
             yield Chunk(tp.topic, tp.partition, records, follows=follows, seek=seek, leader_epoch=leader_epoch)
 

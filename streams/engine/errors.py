@@ -3,10 +3,11 @@
 MillraceError                  (schemas.errors)
 ├── RetryableError             (schemas.errors) start the worker again
 │   ├── WorkerFenced           the group gave our partitions away, or may have
-│   ├── GroupFailed            Kafka refuses us as a member of the group
+│   ├── GroupFailed            the membership in the group ended by an error
 │   ├── SendFailed             Kafka did not acknowledge a message
 │   ├── RecoveryStuck          Kafka did not answer a question about a changelog
 │   ├── StateDamaged           a database cannot be read; the next start recovers it from its changelog
+│   ├── StateLocked            another process has a database open
 │   └── StateUnwritable        a database takes no more: a full disk, missing rights
 └── PermanentError             (schemas.errors) a start would end the same way
     └── EngineError
@@ -47,10 +48,10 @@ class WorkerFenced(RetryableError):
 
 
 class GroupFailed(RetryableError):
-    """We are no member of the group any more, and cannot become one.  group: its name.  cause: the client's words."""
+    """We are no member of the group, and do not become one again.  group: its name.  cause: the client's words."""
 
     def __init__(self, group: str, cause: str) -> None:
-        super().__init__(f"Kafka refuses us as a member of the group {group}: {cause}", retry_after_s=1.0)
+        super().__init__(f"the membership in the group {group} ended: {cause}", retry_after_s=1.0)
         self.group, self.cause = group, cause
 
 
@@ -77,6 +78,17 @@ class StateDamaged(RetryableError):
         super().__init__(
             f"{folder} is damaged and will be recovered from the changelog at the next start: {cause}",
             retry_after_s=1.0,
+        )
+        self.folder = folder
+
+
+class StateLocked(RetryableError):
+    """A database is open in another process.  folder: the database."""
+
+    def __init__(self, folder: Path) -> None:
+        # Faust looks for the word lock, and tries again for half a minute.
+        super().__init__(
+            f"another process holds the lock of {folder}: end that one, or give this one a folder of its own"
         )
         self.folder = folder
 

@@ -23,7 +23,7 @@ from faust.stores import rocksdb as faust_rocksdb
 from faust.types import TP
 
 from streams.engine import rows
-from streams.engine.errors import ChangelogReplaced, StateDamaged, StateUnwritable
+from streams.engine.errors import ChangelogReplaced, StateDamaged, StateLocked, StateUnwritable
 from streams.engine.marks import Mark
 from streams.engine.rows import ChangelogRecord, Place
 from streams.engine.settings import EngineSettings
@@ -52,6 +52,8 @@ _READING_BACK = {
 _READ_BACK = {"disable_auto_compactions": "false"}
 _DAMAGED = "DAMAGED"
 """An empty file in a database that was found damaged while it was in use."""
+_LOCK = "LOCK"
+"""RocksDB's."""
 _SEEN = "SEEN"
 """A file in a database that is being opened: what RocksOptions.seen found, as JSON, until it is beside the rows."""
 
@@ -91,7 +93,7 @@ class RocksOptions:
             for file in path.iterdir():
                 if file.is_dir():
                     shutil.rmtree(file)
-                elif file.name != _SEEN:
+                elif file.name not in (_SEEN, _LOCK):
                     file.unlink()
 
     def seen(self, path: Path) -> dict[bytes, bytes]:
@@ -104,7 +106,7 @@ class RocksOptions:
             noted, found = _noted(path), _logged(path)
             # The note is of a start that failed. What ran after it (an earlier release, the one that had it open) has
             # read further, or another changelog.
-            same = noted.get(rows.CHANGELOG_KEY) == found.get(rows.CHANGELOG_KEY)
+            same = found.get(rows.CHANGELOG_KEY) in (None, noted.get(rows.CHANGELOG_KEY))
             if not found or (same and int(noted.get(rows.SEEN_OFFSET_KEY, -1)) >= int(found[rows.SEEN_OFFSET_KEY])):
                 return noted
             _note(path, found)
@@ -115,16 +117,16 @@ class RocksOptions:
 def _alone(path: Path) -> Iterator[None]:
     """Hold RocksDB's lock of a database that is not open in this process: its files are nobody's.
 
-    Raises: BlockingIOError: another process has it open.
+    Raises: StateLocked.
     """
     if not path.exists():
         yield
         return
-    with (path / "LOCK").open("ab") as lock:
+    with (path / _LOCK).open("ab") as lock:
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise BlockingIOError(f"IO error: lock of {path} is held by another process") from error
+        except (BlockingIOError, PermissionError) as error:
+            raise StateLocked(path) from error
         yield
 
 
@@ -379,18 +381,19 @@ class Store(faust_rocksdb.Store):
         try:
             if seen:
                 with self._writing(partition):
+                    batch = rocksdict.WriteBatch(raw_mode=True)  # a kill between two would leave half of it in the log
                     for key, value in seen.items():
-                        database.put(key, value)
+                        batch.put(key, value)
+                    database.write(batch)
                     database.flush()
             (path / _SEEN).unlink(missing_ok=True)
             self._check_changelog(database, partition)
-        except (StateUnwritable, ChangelogReplaced):
+            if (stored := database.get(rows.MARK_KEY)) is not None:
+                # Before the changelog is read on from our offset: that offset means nothing in another cluster.
+                self._check(partition, Mark.unpack(stored))
+        except Exception:
             self._close(partition, database)
             raise
-        stored = database.get(rows.MARK_KEY)
-        if stored is not None:
-            # Before the changelog is read on from our offset: that offset means nothing in another cluster.
-            self._check(partition, Mark.unpack(stored))
         return database
 
     def _open(self, path: Path) -> tuple[Any, dict[bytes, bytes]]:

@@ -171,7 +171,7 @@ async def test_a_group_that_refuses_the_worker_ends_it(pipeline: MakePipeline) -
     await counting.create_topics()
     worker = counting.worker()
     worker.start(session_timeout_s=3600.0)  # brokers take half an hour at most
-    await refused(worker, "Kafka refuses us as a member of the group", "InvalidSessionTimeoutError")
+    await refused(worker, f"the membership in the group {counting.app} ended", "InvalidSessionTimeoutError")
 
 
 async def test_an_exception_in_a_fold_stops_the_worker_and_the_record_comes_back(pipeline: MakePipeline) -> None:

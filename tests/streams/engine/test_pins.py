@@ -95,6 +95,15 @@ LEANED_ON = {
         "32a5b43e",
         "wrapped: ends the worker",
     ),
+    "aiokafka.consumer.group_coordinator:GroupCoordinator._do_fetch_commit_offsets": (
+        "6a18f6b9",
+        "reads partitions alone",
+    ),
+    "aiokafka.consumer.group_coordinator:GroupCoordinator._send_req": ("f360e8d1", "wrapped: errors of a whole answer"),
+    "aiokafka.consumer.consumer:AIOKafkaConsumer.seek_to_committed": (
+        "2a2d3cb6",
+        "asserts that there is an assignment",
+    ),
     "aiokafka.consumer.group_coordinator:GroupCoordinator._coordination_routine": (
         "c9ee6769",
         "its end ends the worker",

@@ -9,11 +9,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.errors import KafkaError
+from aiokafka.protocol.commit import OffsetFetchResponse_v3
 from faust.tables.recovery import RebalanceAgain, ServiceStopped
 from faust.types import TP
 
 from streams.engine import Chunk, EngineSettings, Record
 from streams.engine.chunk import records_of
+from streams.engine.consumer import looked_at
 from streams.engine.errors import RecoveryStuck
 from streams.engine.lease import Lease, guard_producer
 from streams.engine.recovery import Progress, Standby, Standbys
@@ -118,6 +121,23 @@ async def test_a_standby_begins_where_its_rows_end_and_not_in_the_middle_of_a_fe
         assert not sought
     await seeking
     assert sought == {changelog: 7}
+
+
+@pytest.mark.parametrize(("code", "moved"), [(16, True), (15, True), (14, False), (30, False), (0, False)])
+async def test_an_answer_about_offsets_that_is_an_error_is_not_taken_for_none_committed(code: int, moved: bool) -> None:
+    """aiokafka reads the partitions alone, and there are none in it."""
+    dead: list[bool] = []
+
+    async def send(request: object) -> object:
+        return OffsetFetchResponse_v3(throttle_time_ms=0, topics=[], error_code=code)
+
+    sent = looked_at(send, lambda: dead.append(True))
+    if code:
+        with pytest.raises(KafkaError) as error:
+            await sent(None)
+        assert (error.value.errno, bool(dead)) == (code, moved)
+    else:
+        assert (await sent(None)).error_code == 0
 
 
 class ProduceRequest:

@@ -22,7 +22,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streams.engine import EngineSettings, StateDamaged, rows
-from streams.engine.errors import StateUnwritable
+from streams.engine.errors import StateLocked, StateUnwritable
 from streams.engine.rows import ChangelogRecord, Place
 from streams.engine.store import RocksOptions, Store
 
@@ -405,7 +405,7 @@ def test_a_start_beside_a_worker_that_has_the_database_takes_nothing_from_it(tmp
     owner.start()
     assert written.wait(60)
     files = sorted(file.name for file in path.iterdir())
-    with pytest.raises(BlockingIOError, match="held by another process"):
+    with pytest.raises(StateLocked, match="another process holds the lock"):
         OneDatabase(path)
     assert sorted(file.name for file in path.iterdir()) == files
     go_on.set()
