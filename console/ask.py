@@ -197,6 +197,7 @@ class Ask:
             status=answer.status_code,
             line=fault.get("line"),
             column=fault.get("column"),
+            seconds=fault.get("seconds", 0.0),
         )
 
 
@@ -254,7 +255,7 @@ class _Kept:
             found = self._answers.get(key)
             if found is not None and found.until > self._clock():
                 if isinstance(found.value, AskFault):
-                    raise found.value.with_traceback(None)
+                    raise found.value.again()
                 answer: _T = found.value
                 return answer
             fetching = self._fetching.get(key)
@@ -288,13 +289,14 @@ class _Kept:
             answer = await fetch(before)
         except AskFault as fault:
             if fault.reason in _AT_LIMITS:
-                self._keep(key, fault, 2 * self._clock() - began, 0)
+                self._keep(key, fault, self._clock() + fault.seconds, 0)
             raise
         size = getattr(answer, "bytes", 0)
         if seconds > 0 and size < _KEPT_BYTES_MAX // 4:
-            # That the one before holds was learned no sooner than now.
-            at = began if answer is before else self._clock()
-            self._keep(key, answer, at + max(seconds, getattr(answer, "seconds", 0.0)), size)
+            # Nothing ran for one that holds, and that it does was true no later than when it was asked.
+            ran = getattr(answer, "seconds", 0.0)
+            until = began + seconds if answer is before else self._clock() + max(seconds, ran)
+            self._keep(key, answer, until, size)
         return answer
 
     def _keep(self, key: Any, value: Any, until: float, size: int) -> None:

@@ -15,16 +15,29 @@ class AskFault(PermanentError):
     """A question to the SQL service that has no answer.
 
     reason: the service's own code, or `unavailable`: it could not be asked.  status: of HTTP; 503 then.
-    line, column: where in the SQL, if known.
+    line, column: where in the SQL, if known.  seconds: that the query ran.
     """
 
     def __init__(
-        self, message: str, *, reason: str, status: int, line: int | None = None, column: int | None = None
+        self,
+        message: str,
+        *,
+        reason: str,
+        status: int,
+        line: int | None = None,
+        column: int | None = None,
+        seconds: float = 0.0,
     ) -> None:
         super().__init__(message, reason=reason)
         self.status = status
         self.line = line
         self.column = column
+        self.seconds = seconds
+
+    def again(self) -> AskFault:
+        """The same for somebody else."""
+        where = {"line": self.line, "column": self.column}
+        return AskFault(str(self), reason=self.reason, status=self.status, seconds=self.seconds, **where)
 
     @property
     def passing(self) -> bool:

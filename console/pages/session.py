@@ -279,10 +279,12 @@ def _unknown(visit: Visit) -> Response:
 
 def _here(visit: Visit, found: Session, turns: Sequence[Turn], *, last: bool) -> str:
     """Where what is shown is asked for again."""
-    if last:
-        return found.url(turns=_LAST, since=turns[0].place) if turns else found.url(turns=_LAST)
     asked = visit.request.query_params
-    return visit.here if asked.get("turns") or asked.get("event") else found.url(turns=1)
+    if last and turns:
+        return found.url(turns=_LAST, since=turns[0].place)
+    if asked.get("turns") or asked.get("event"):
+        return visit.here
+    return found.url(turns=_LAST if last else 1)
 
 
 async def _outline(visit: Visit, visible: Visible, found: Session, chosen: str, *, last: bool) -> list[Turn]:

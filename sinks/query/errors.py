@@ -52,7 +52,10 @@ class QueryError(PermanentError):
     """A query that is refused or failed.
 
     Args:    reason: of REASONS.  position: where in the SQL, if known.
+    Fields:  those, and seconds: that it ran.
     """
+
+    seconds = 0.0
 
     def __init__(self, message: str, *, reason: str, position: Position | None = None) -> None:
         super().__init__(message, reason=reason)

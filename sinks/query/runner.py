@@ -100,11 +100,13 @@ Tell = Callable[[Read], Awaitable[None]]
 class _Job:
     """A query on its thread, and how to stop it from another one.
 
-    resident: the process's bytes when it began.  content: names that it reads and that hold class content.
+    resident: the process's bytes when it began.  began: when its turn came, s; None before.  content: names that it
+    reads and that hold class content.
     """
 
     def __init__(self, resident: int) -> None:
         self.resident = resident
+        self.began: float | None = None
         self.content: tuple[str, ...] = ()
         self._guard = threading.Lock()
         self._cursor: Any = None
@@ -191,6 +193,7 @@ class Runner:
             return answer
         except QueryError as error:
             outcome = error.reason
+            error.seconds = 0.0 if job.began is None else time.monotonic() - job.began
             raise
         finally:
             if self._metrics is not None:
@@ -229,7 +232,7 @@ class Runner:
         leaving = asyncio.ensure_future(gone())
         try:
             await self._place(who, leaving)
-            job.resident = _resident_bytes()
+            job.resident, job.began = _resident_bytes(), time.monotonic()
             self._jobs.add(job)
             if self._watching is None or self._watching.done():
                 self._watching = asyncio.create_task(self._watch_memory(), name="query-memory")

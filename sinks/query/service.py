@@ -9,7 +9,8 @@ What a key sees its roles say (catalogue.py). A read of content is told to the a
 cannot be done there is no answer. Once a day it hears that a key is used (uses.py), which nobody waits for. With an
 admin key the console asks as the person who is signed in (schemas.roles.ACTOR_HEADER). The key comes as
 `Authorization: Bearer KEY` or `X-API-KEY: KEY`. Every refusal is {"error": {"code", "message"}}, with "line" and
-"column" where the SQL has the fault. The asker is known before a byte of the body is read.
+"column" where the SQL has the fault, and "seconds" where the query ran. The asker is known before a byte of the body is
+read.
 """
 
 import asyncio
@@ -258,7 +259,8 @@ def _error(status: int, code: str, message: str, **more: Any) -> JSONResponse:
 async def _refusal(_: Request, error: Exception) -> Response:
     assert isinstance(error, QueryError), "registered for this type only"
     where = {} if error.position is None else {"line": error.position.line, "column": error.position.column}
-    return _error(error.status, error.reason, str(error), **where)
+    ran = {"seconds": round(error.seconds, 3)} if error.seconds else {}
+    return _error(error.status, error.reason, str(error), **where, **ran)
 
 
 async def _left(_: Request, __: Exception) -> Response:
