@@ -3,8 +3,9 @@
     make chaos [SEED=n]
     python -m tests.chaos [--seed N] [--minutes 4] [--workers 2] [--brokers 1] [--rate 2500] [--without ids|versions]
 
-Every fault is drawn from the seed. The last line is EXACT or WRONG (exit code 1); before it stand the faults, and the
-rows that are wrong. `--results FILE` appends one line of JSON a run.
+A seed draws the same faults in the same order; what they hit is never the same twice. The last line is EXACT or WRONG
+(exit code 1); before it stand the faults, what ended a worker that we did not end, and the rows that are wrong.
+`--results FILE` appends one line of JSON a run.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from schemas.topics import CATALOGUE, Sizing, Topic
 from service.cluster import ensure_topics
+from streams.errors import EXIT_REFUSED, EXIT_TRY_AGAIN
 from tests.chaos.brokers import Brokers
 from tests.chaos.load import Load
 from tests.chaos.unprotected import OFF
@@ -64,6 +66,9 @@ _CLOCK_H = 6.0
 # Not before an audit has found and mended what a zombie wrote: the older copy would be the only one left.
 _COMPACTION_LAG_MS = "20000"
 _SHOWN = 5
+_ERRORS_MAX = 20
+# Refused that often while nothing happens any more, it will be refused for ever.
+_REFUSED_MAX = 5
 
 
 class Chaos:
@@ -76,6 +81,8 @@ class Chaos:
         self.prefix = f"c{uuid.uuid4().hex[:8]}"
         self.random = random.Random(options.seed)
         self.counts: Counter[str] = Counter()
+        #: What ended workers that neither we nor a passing trouble ended, in their own words.
+        self.errors: list[str] = []
         self.began = time.monotonic()
         self.environment = {
             "MILLRACE_BOOTSTRAP": brokers.bootstrap,
@@ -128,6 +135,7 @@ class Chaos:
             worker.ask_to_end()
         for worker in self.workers:
             worker.wait()
+            self._note_exit(worker)
         self.say("comparing")
         found, compacted = await differences(self.brokers.bootstrap, self.prefix, load.records.values(), self.workers)
         self.counts["compacted records"] = compacted
@@ -222,6 +230,8 @@ class Chaos:
             leaving = self.workers[-1]
             if leaving.alive:
                 await asyncio.to_thread(leaving.terminate)
+            if not leaving.retired:
+                self._note_exit(leaving)
             leaving.retired = not leaving.retired
             if not leaving.retired:
                 leaving.start()
@@ -240,9 +250,20 @@ class Chaos:
     def _revive(self) -> None:
         for worker in self.workers:
             if not worker.alive and not worker.retired:
-                if worker.exit_code not in (None, 0, -signal.SIGKILL):
-                    self.counts[f"exit code {worker.exit_code}"] += 1
+                self._note_exit(worker)
                 worker.start()
+
+    def _note_exit(self, worker: Worker) -> None:
+        code = worker.exit_code
+        if code in (None, 0, -signal.SIGKILL):
+            return
+        self.counts[f"exit code {code}"] += 1
+        if code in (EXIT_TRY_AGAIN, -signal.SIGTERM):  # the latter is ours, too, before anybody listens to it
+            return
+        error = f"{worker.name}, exit code {code}: {worker.last_error()}"
+        self.say(error)
+        if len(self.errors) < _ERRORS_MAX:
+            self.errors.append(error)
 
     async def _ready(self) -> None:
         await self._until(lambda state: bool(state["ready"]), _READY_S)
@@ -253,14 +274,16 @@ class Chaos:
     async def _until(self, done: Callable[[dict[str, object]], bool], seconds: float) -> None:
         """Until all workers say so, three times in a row."""
         deadline, often = time.monotonic() + seconds, 0
+        refused = f"exit code {EXIT_REFUSED}"
+        hopeless = self.counts[refused] + _REFUSED_MAX
         while often < 3:
             await asyncio.sleep(0.5)
             self._revive()
             active = [worker for worker in self.workers if not worker.retired]
             often = often + 1 if all(done(worker.state()) for worker in active) else 0
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or self.counts[refused] >= hopeless:
                 tails = "\n".join(f"--- {worker.name}\n{worker.tail()[-3000:]}" for worker in self.workers)
-                raise TimeoutError(f"the workers did not come to that within {seconds:.0f} s\n{tails}")
+                raise TimeoutError(f"the workers did not come to that within {seconds:.0f} s, or refuse to\n{tails}")
 
 
 def _sized(sizing: Sizing) -> list[Topic]:
@@ -325,6 +348,8 @@ def main() -> int:
             "records": len(load.records),
             "resent": load.resent,
             "faults": {name: count for name, count in sorted(chaos.counts.items()) if count},
+            "errors": chaos.errors,
+            "wrong": {reading: len(wrong) for reading, wrong in found.items() if wrong},
             "verdict": verdict,
         }
         with options.results.open("a") as results:

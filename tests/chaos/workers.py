@@ -5,23 +5,48 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from millrace.kafka import free_port
 from tests.chaos import clock
 
 ROOT = Path(__file__).parents[2]
 _STOP_S = 20.0
+_TRACEBACK = "Traceback (most recent call last):"
+_FRAME = re.compile(r'^ +File "(?:[^"]*/)?([^"/]+)", line (\d+), in (\S+)')
+_FRAMES_MAX = 6
+_FOLDERS = re.compile(r"(?<!\w)/(?:[^\s/'\"]+/)+")
+_TEXT_MAX = 500
+
+
+def last_error(log: str) -> str:
+    """What a process ended of, as its log tells: its last error, the exception, where that was raised.
+
+    One line without folders. A log without an error has its last line for it.
+    """
+    lines = [line for line in log.replace("\\n", "\n").splitlines() if line.strip()]  # as service.logs writes it
+    errors = [number for number, line in enumerate(lines) if re.search(r"^\S+Z (CRITICAL|ERROR) ", line)]
+    found = [re.sub(r"^\S+Z \w+ ", "", lines[errors[-1]])] if errors else lines[-1:]
+    # The error before the last one may have its traceback: of a stage that failed the last one has only the words.
+    since = (errors or [0])[-2:][0]
+    traces = [number for number, line in enumerate(lines) if line == _TRACEBACK and number >= since]
+    if traces:
+        trace = lines[traces[-1] + 1 :]
+        frames = [f"{match[1]}:{match[2]} {match[3]}" for match in map(_FRAME.match, trace) if match]
+        found += [*[line for line in trace if not line.startswith(" ")][:1], " > ".join(frames[-_FRAMES_MAX:])]
+    return _FOLDERS.sub("", " | ".join(filter(None, dict.fromkeys(found))))[:_TEXT_MAX] or "it said nothing"
 
 
 class Worker:
@@ -40,6 +65,8 @@ class Worker:
         self._module = list(module)
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
+        self._logging: threading.Thread | None = None
+        self._began_at = 0
         self._paused = False
 
     def start(self) -> None:
@@ -50,11 +77,37 @@ class Worker:
             "MILLRACE_DATA": str(self.folder),
             "MILLRACE_STREAMS_HEALTH_PORT": str(self._port),
         }
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", *self._module], env=environment, stdout=log, stderr=log, cwd=ROOT
-            )
+        if self._logging is not None:
+            self._logging.join()
+        self._began_at = self._log.stat().st_size if self._log.exists() else 0
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", *self._module],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            bufsize=0,
+        )
+        # Written by us: what ends a worker that may write no file would not be in its log.
+        self._logging = threading.Thread(target=self._keep, args=(self._process.stdout,), daemon=True)
+        self._logging.start()
         self._paused = False
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "log"
+
+    def _keep(self, said: IO[bytes]) -> None:
+        with said, self._log.open("ab", buffering=0) as log:
+            shutil.copyfileobj(said, log)
+
+    def last_error(self) -> str:
+        """What it ended of, by its own words since its last start; see above. Only of one that has ended."""
+        assert self._logging is not None
+        self._logging.join()
+        with self._log.open("rb") as log:
+            log.seek(self._began_at)
+            return last_error(log.read().decode(errors="replace"))
 
     @property
     def alive(self) -> bool:
@@ -148,5 +201,4 @@ class Worker:
         return sorted((self.folder / "streams").glob(f"**/tables/{table}-*.db"))
 
     def tail(self, lines: int = 8) -> str:
-        path = self.folder / "log"
-        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:]) if self._log.exists() else ""
