@@ -191,6 +191,8 @@ def export(settings: StreamsSettings, table: str | None, partition: int | None, 
         half.replace(out)
     except OSError as error:
         fail(f"cannot write {out}: {error.strerror or error}")
+    finally:
+        half.unlink(missing_ok=True)
     say(f"{count:,} rows in {out}")
 
 

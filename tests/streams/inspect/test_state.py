@@ -317,6 +317,20 @@ def test_export_has_every_row_once(product: Product, tmp_path: Path) -> None:
     assert (half["session_id"], half["epoch"], half["offset"], half["value"]["cost_usd"]) == (SESSION, 1, 6, 0.75)
 
 
+def test_an_export_that_fails_leaves_nothing_behind(product: Product, tmp_path: Path) -> None:
+    shutil.copytree(product.worker.folder / "streams", tmp_path / "streams")
+    damaged = next(tmp_path.glob("**/session-points-2.db"))
+    manifest = next(damaged.glob("MANIFEST-*"))
+    os.truncate(manifest, manifest.stat().st_size // 2)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    out = folder / "rows.jsonl"
+    out.write_text("of yesterday\n")
+    assert "cannot be read" in product.refused("export", "--out", str(out), data=tmp_path)
+    assert [path.name for path in folder.iterdir()] == ["rows.jsonl"]
+    assert out.read_text() == "of yesterday\n"
+
+
 def test_what_is_not_here_is_one_clear_line(product: Product, tmp_path: Path) -> None:
     tables = tmp_path / "streams" / f"{product.prefix}-streams" / "v1" / "tables"
     tables.mkdir(parents=True)
