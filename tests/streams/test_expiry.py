@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import uuid
 from collections import Counter
@@ -10,10 +11,11 @@ from typing import Any
 import pytest
 
 from streams import receipt
+from streams.engine.outbox import partition_of
 from streams.sessions.events import Event
 from streams.sessions.state import DAY_US, HOUR_US
 from tests.streams.records import START, a_point, a_series, an_event
-from tests.streams.simulation import World
+from tests.streams.simulation import HOURS, World
 from tests.streams.test_stages import log
 
 
@@ -35,6 +37,12 @@ def ticks(since: int, until: int) -> tuple[list[Any], list[Any]]:
     """A session that goes on and on, so that time passes in both sources."""
     days = range(since, until)
     return [a_prompt("last", day, sequence=day) for day in days], [a_cost("last", day) for day in days]
+
+
+def one_in(partition: int, partitions: int, name: str) -> str:
+    """A name like this one whose key stands in a partition."""
+    names = (f"{name} {n}" for n in itertools.count())
+    return next(name for name in names if partition_of(f"t\x1f{name}".encode(), partitions) == partition)
 
 
 def kinds(world: World) -> Counter[str]:
@@ -139,20 +147,26 @@ def test_a_series_of_a_session_that_began_anew_counts_from_nothing_whether_its_r
     assert series_kept(world) == 1
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 def test_whatever_dies_and_however_it_is_cut_the_same_rows_are_left(seed: int) -> None:
     rnd = random.Random(seed)
+    partitions, workers = 1 + seed % 4, rnd.randint(1, 3)
     events, points = [], []
     for day in range(0, 900, 3):
         session = f"s{rnd.randrange(12)}" if rnd.random() < 0.9 else f"once{day}"
-        moment = day + rnd.random()
-        events.append(a_prompt(session, moment, sequence=day, team=rnd.choice([None, "core"])))
+        moment, who = day + rnd.random(), {"user_key": f"user {rnd.randrange(4)}"}
+        events.append(a_prompt(session, moment, sequence=day, team=rnd.choice([None, "core"]), **who))
         if rnd.random() < 0.6:
-            points.append(a_cost(session, moment))
-    more = ticks(900, 1060)
-    logs = (log(events + more[0]), log(points + more[1]))
-    calm = World(*logs, seed).run(largest_chunk=3, apart_us=DAY_US)
-    wild = World(*logs, seed + 1).run(crashes=20, largest_chunk=3, apart_us=20 * DAY_US)
+            points.append(a_cost(session, moment, **who))
+    for day in range(900, 1060, 4):  # time passes in every partition
+        for n in range(partitions):
+            last, who = one_in(n, partitions, "last"), {"user_key": one_in(n, partitions, "user")}
+            events.append(a_prompt(last, day, sequence=day, **who))
+            points.append(a_cost(last, day, **who))
+    logs = (log(events), log(points))
+    calm = World(*logs, seed, partitions=partitions).run(largest_chunk=10, apart_us=10 * DAY_US)
+    wild = World(*logs, seed + 1, partitions=partitions, workers=workers)
+    wild.run(crashes=20, largest_chunk=3, apart_us=20 * DAY_US)
 
     def seen(world: World) -> Any:
         sums = ("prompts", "metric_cost_usd", "start_time", "last_time")
@@ -165,8 +179,11 @@ def test_whatever_dies_and_however_it_is_cut_the_same_rows_are_left(seed: int) -
     assert seen(calm) == seen(wild)
     assert used(calm) == used(wild)
     assert kinds(calm)["s"] == kinds(wild)["s"]
+    oldest = START + (1056 - 95) * DAY_US - HOUR_US
     for world in (calm, wild):
         assert kinds(world)["w"] == len(world.windows)
+        hours = [row for row in world.windows.values() if row["grain"] == "hour"]
+        assert min(row["start"] for row in [*hours, *world.output(HOURS).values()]) >= oldest
 
 
 def test_a_clock_ten_years_off_counts_when_it_was_received_and_says_so() -> None:

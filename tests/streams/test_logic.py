@@ -41,16 +41,7 @@ def world() -> World:
     points = [
         point._replace(session_id=f"{n} {point.session_id}") for n, (_, some) in enumerate(sets) for point in some
     ]
-    made = World(log(events + events[::5]), log(points + points[::5]), 1)
-    for source, step in (
-        (made.events, made.step_events),
-        (made.points, made.step_points),
-        (made.hours, made.step_users),
-    ):
-        while source.position < len(source.log):
-            step(25)
-            made.settle()
-    return made
+    return World(log(events + events[::5]), log(points + points[::5]), 1).in_turn(25)
 
 
 @pytest.mark.parametrize("stage", PINNED)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from streams.sessions.events import Event
 from streams.users import logic
 from tests.streams.records import HOUR, START, an_event, identity
-from tests.streams.simulation import World
+from tests.streams.simulation import EVENTS, HOURS, World
 from tests.streams.test_stages import log
 
 CUT = ("version", "received_time")
@@ -34,7 +34,7 @@ def prompts(world: World) -> dict[Any, dict[str, Any]]:
 
 
 @given(teams=st.integers(1, 60), seed=st.integers(), chunk=st.integers(1, 30), crashes=st.integers(0, 12))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_a_session_counts_under_its_last_team_however_many_it_named(
     teams: int, seed: int, chunk: int, crashes: int
 ) -> None:
@@ -52,9 +52,9 @@ def test_a_session_counts_under_its_last_team_however_many_it_named(
 def test_a_counted_row_forgets_teams_that_were_left() -> None:
     world = World(log([a_prompt("s", n, team=f"team {n}") for n in range(100)]), [], 1)
     for _ in range(100):
-        world.step_events(1)
+        world.step(EVENTS, 1)
         world.settle()
-        world.step_users(1)
+        world.step(HOURS, 1)
     counted = [logic.unpack(key, row[1]) for key, row in world.users.rows.items() if key[:1] == b"c"]
     assert all(isinstance(row, logic.Counted) and len(row.groups) <= logic.GROUPS + 1 for row in counted)
 
@@ -65,13 +65,13 @@ def test_what_a_counted_row_forgot_was_published_before() -> None:
     for seed in range(20):
         world = World(log([a_prompt("s", n, team=f"team {n}") for n in range(teams)]), [], seed)
         for _ in range(teams):
-            world.step_events(1)
+            world.step(EVENTS, 1)
             world.settle()
         for _ in range(teams - 2):
-            world.step_users(1)
+            world.step(HOURS, 1)
         world.commit()
-        world.step_users(1)
-        world.step_users(1)
+        world.step(HOURS, 1)
+        world.step(HOURS, 1)
         world.crash()
         world.run().settle()
         assert {row["team"] for row in prompts(world).values()} == {f"team {teams - 1}"}
@@ -85,7 +85,7 @@ DEPARTMENTS = st.sampled_from([None, "design", "research", "sales"])
     seed=st.integers(),
     crashes=st.integers(0, 5),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_windows_are_the_same_in_whatever_order_sessions_came(
     said: list[tuple[int, int, str | None, str | None]], seed: int, crashes: int
 ) -> None:
