@@ -264,7 +264,7 @@ class Users:
         """
         snapshots = [(offset, new) for offset, new in snapshots if new.epoch == self._epoch]
         ahead = self._prefetch([new for _, new in snapshots])
-        newest = {(new.tenant, new.user, new.session, new.hour): new.version for _, new in sorted(snapshots, key=_age)}
+        replaced = _replaced(snapshots)
         for offset, new in snapshots:
             self._newest = max(self._newest, new.received)
             key = counted_key(new.tenant, new.user, new.session, new.hour)
@@ -273,7 +273,7 @@ class Users:
             if offset <= applied or (old is not None and old.version >= new.version):
                 if row is not None:
                     self._again(offset, new, row)
-            elif offset <= ahead or new.version == newest[new.tenant, new.user, new.session, new.hour]:
+            elif offset <= ahead or offset not in replaced:
                 self._fold(offset, new, key)
 
     def _prefetch(self, snapshots: Sequence[Snapshot]) -> int:
@@ -419,8 +419,21 @@ def _empty() -> Window:
     return Window({}, 0, [0] * len(INTEGERS), [[] for _ in FLOATS], 0)
 
 
-def _age(snapshot: tuple[int, Snapshot]) -> int:
-    return snapshot[1].version
+def _replaced(snapshots: Iterable[tuple[int, Snapshot]]) -> set[int]:
+    """Offsets of those that need not be counted, as the next newer one counts in the same windows.
+
+    One that was left for other windows must be: what a crash kept of those it left would else depend on the chunk.
+    """
+    replaced: set[int] = set()
+    last: dict[tuple[str, str, str, int], tuple[int, Snapshot]] = {}
+    for offset, new in snapshots:
+        key = (new.tenant, new.user, new.session, new.hour)
+        before = last.get(key)
+        if before is None or new.version > before[1].version:
+            if before is not None and (before[1].team, before[1].cost_center) == (new.team, new.cost_center):
+                replaced.add(before[0])
+            last[key] = (offset, new)
+    return replaced
 
 
 def _present(counted: Counted) -> set[Group]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.sessions.events import Event
 from streams.users import logic
 from tests.streams.records import HOUR, START, an_event, identity
-from tests.streams.simulation import EVENTS, HOURS, World
+from tests.streams.simulation import EVENTS, HOURS, Crash, World
 from tests.streams.test_stages import log
 
+ALL = 10**9
 CUT = ("version", "received_time")
 """What may depend on how the input was cut."""
 
@@ -75,6 +77,24 @@ def test_what_a_counted_row_forgot_was_published_before() -> None:
         world.crash()
         world.run().settle()
         assert {row["team"] for row in prompts(world).values()} == {f"team {teams - 1}"}
+
+
+def test_a_move_that_a_crash_left_half_written_is_counted_once() -> None:
+    """Another session's snapshot stands between those of one that moves, in a window that is written before."""
+    moved = [a_prompt("s", 0, team="web"), a_prompt("other", 1, team="web"), a_prompt("s", 2, team="core")]
+    for seed in range(40):
+        for again in (1, 2, 3):
+            world = World(log(moved), [], seed)
+            for _ in moved:
+                world.step(EVENTS, 1)
+                world.settle()
+            world.owners[0].lives = 0
+            with pytest.raises(Crash):
+                world.step(HOURS, ALL)
+            world.crash()
+            world.in_turn(again)
+            counts = {(row["team"], row["grain"]): row["prompts"] for row in prompts(world).values()}
+            assert counts == {("web", "hour"): 1, ("web", "day"): 1, ("core", "hour"): 2, ("core", "day"): 2}
 
 
 DEPARTMENTS = st.sampled_from([None, "design", "research", "sales"])
