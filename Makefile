@@ -54,7 +54,7 @@ browser:
 unit: $(INSTALLED) ## the tests that need no Kafka, in seconds
 	@$(BIN)/python -m pytest -m "not broker and not slow"
 
-chaos: $(INSTALLED) ## fuzz the codec, then kill, pause and move streams for minutes; ends with EXACT or WRONG; SEED=n repeats
+chaos: $(INSTALLED) ## fuzz the codec, then kill, pause and move streams for minutes; ends with EXACT or WRONG; SEED=n draws the same
 	@$(BIN)/python -m tests.fuzz --seconds 30 $(if $(SEED),--seed $(SEED))
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Hashable, Mapping
@@ -26,6 +27,7 @@ _KEPT_MAX = 2000
 # As JSON; in Python it is five times as much.
 _KEPT_BYTES_MAX = 24 << 20
 _SCHEMA_KEPT_S = 30.0
+_QUERY_MS = re.compile(r"\bquery;dur=(\d{1,9})\b")
 # Faults of questions that cost all that one may.
 _AT_LIMITS = ("time_limit", "memory_limit")
 # Of an answer that may still hold, since somebody last asked for it: what an open page shows is asked every 3 s.
@@ -118,7 +120,7 @@ class Ask:
         """Of what this person sees of the store now. Raises: AskFault."""
 
         async def ask(_: str | None) -> str:
-            body, _size = await self._send("GET", "/version", actor, None)
+            body, _size, _ran = await self._send("GET", "/version", actor, None)
             return str(body["version"])
 
         # Not kept: what was declared to hold by an old one would be older than that.
@@ -138,16 +140,14 @@ class Ask:
         Args: timeout_s: instead of the page's own.  bytes_max: of the answer as JSON.  Raises: AskFault.
         """
         question = {"sql": text} if limit is None else {"sql": text, "limit": limit}
-        body, size = await self._send("POST", "/sql", actor, question, timeout_s, bytes_max)
-        return Answer(
-            tuple(body["columns"]), body["rows"], body["truncated"], size, body.get("version"), body.get("seconds", 0.0)
-        )
+        body, size, ran = await self._send("POST", "/sql", actor, question, timeout_s, bytes_max)
+        return Answer(tuple(body["columns"]), body["rows"], body["truncated"], size, body.get("version"), ran)
 
     async def visible(self, actor: Actor) -> Visible:
         """What this person may see. Raises: AskFault."""
 
         async def ask(_: Visible | None) -> Visible:
-            body, _size = await self._send("GET", "/schema", actor, None)
+            body, _size, _ran = await self._send("GET", "/schema", actor, None)
             listed = body["tables"]
             tables = {one["name"]: {c["name"]: c["class"] for c in one["columns"]} for one in listed}
             digest = hashlib.blake2b(orjson.dumps(listed), digest_size=16).digest()
@@ -164,7 +164,8 @@ class Ask:
         question: Any,
         timeout_s: float | None = None,
         bytes_max: int = ANSWER_BYTES_MAX,
-    ) -> tuple[Any, int]:
+    ) -> tuple[Any, int, float]:
+        """The body, its bytes, the seconds that a query ran."""
         try:
             async with self._http.stream(
                 method,
@@ -188,8 +189,10 @@ class Ask:
             body = orjson.loads(content)
         except ValueError as error:
             raise AskFault("the SQL service answered no JSON", reason="unavailable", status=503) from error
+        timing = _QUERY_MS.search(answer.headers.get("server-timing", ""))
+        ran = 0.0 if timing is None else int(timing[1]) / 1000
         if answer.status_code == 200:
-            return body, len(content)
+            return body, len(content), ran
         fault = body.get("error", {})
         raise AskFault(
             str(fault.get("message", "no message")),
@@ -197,7 +200,7 @@ class Ask:
             status=answer.status_code,
             line=fault.get("line"),
             column=fault.get("column"),
-            seconds=fault.get("seconds", 0.0),
+            seconds=ran,
         )
 
 

@@ -1,7 +1,7 @@
 """The SQL service over HTTP.
 
     POST /sql     {"sql": "select ...", "limit": 100}
-                  →  {"columns": [...], "rows": [[...], ...], "truncated": false, "version": "...", "seconds": 0.1}
+                  →  {"columns": [...], "rows": [[...], ...], "truncated": false, "version": "..."}
     GET /schema   the names and columns that the key may use, with what they mean; and the limits of a query
     GET /version  {"version": "..."}: while it is that of an answer, the answer holds, unless it tells the time
 
@@ -9,8 +9,8 @@ What a key sees its roles say (catalogue.py). A read of content is told to the a
 cannot be done there is no answer. Once a day it hears that a key is used (uses.py), which nobody waits for. With an
 admin key the console asks as the person who is signed in (schemas.roles.ACTOR_HEADER). The key comes as
 `Authorization: Bearer KEY` or `X-API-KEY: KEY`. Every refusal is {"error": {"code", "message"}}, with "line" and
-"column" where the SQL has the fault, and "seconds" where the query ran. The asker is known before a byte of the body is
-read.
+"column" where the SQL has the fault. The header Server-Timing says how long a query ran, without its wait. The asker is
+known before a byte of the body is read.
 """
 
 import asyncio
@@ -79,10 +79,9 @@ def application(runner: Runner, door: Door, uses: KeyUses) -> Starlette:
             lambda read: _tell(door.audit, actor, access, read),
         )
         head = json.dumps({"columns": answer.columns}, separators=(",", ":"))[:-1]
-        told = {"truncated": answer.truncated, "version": answer.version, "seconds": round(answer.seconds, 3)}
-        tail = json.dumps(told, separators=(",", ":"))[1:]
+        tail = json.dumps({"truncated": answer.truncated, "version": answer.version}, separators=(",", ":"))[1:]
         body = head.encode() + b',"rows":[' + b",".join(answer.rows) + b"]," + tail.encode()
-        return Response(body, media_type="application/json", headers=_HEADERS)
+        return Response(body, media_type="application/json", headers=_HEADERS | _timing(answer.seconds))
 
     async def get_schema(request: Request) -> Response:
         access = catalogue.access_of(_actor(request, door.authenticate, uses), door.find_role)
@@ -247,6 +246,10 @@ async def _gone(request: Request) -> None:
         pass
 
 
+def _timing(seconds: float) -> dict[str, str]:
+    return {"Server-Timing": f"query;dur={seconds * 1000:.0f}"} if seconds else {}
+
+
 def _error(status: int, code: str, message: str, **more: Any) -> JSONResponse:
     headers = dict(_HEADERS)
     if status == 401:
@@ -259,8 +262,9 @@ def _error(status: int, code: str, message: str, **more: Any) -> JSONResponse:
 async def _refusal(_: Request, error: Exception) -> Response:
     assert isinstance(error, QueryError), "registered for this type only"
     where = {} if error.position is None else {"line": error.position.line, "column": error.position.column}
-    ran = {"seconds": round(error.seconds, 3)} if error.seconds else {}
-    return _error(error.status, error.reason, str(error), **where, **ran)
+    refusal = _error(error.status, error.reason, str(error), **where)
+    refusal.headers.update(_timing(error.seconds))
+    return refusal
 
 
 async def _left(_: Request, __: Exception) -> Response:

@@ -413,6 +413,8 @@ class Table:
         """To the changelog, acknowledged, then to RocksDB.  offset: of the source, the version of the deletes."""
         messages: list[Message] = [(key, row, NO_HEADERS) for key, row in puts.items()]
         if deletes:
+            # Behind the mark, which is the last of the rows: what a chunk that is folded again has to know (ids of
+            # records that come again) is not gone before the mark says that the chunk is in.
             headers = rows.tombstone_headers(self._epoch, offset)
             messages += [(key, None, headers) for key in deletes]
         appended_ms = -1
