@@ -112,6 +112,11 @@ class _Job:
         self._cursor: Any = None
         self.stopped: str | None = None
 
+    @property
+    def seconds(self) -> float:
+        """Since its turn came."""
+        return 0.0 if self.began is None else time.monotonic() - self.began
+
     def use(self, cursor: Any) -> Any:
         """Say which cursor runs from now on. Raises: _Stopped."""
         with self._guard:
@@ -182,7 +187,8 @@ class Runner:
         job = _Job(_resident_bytes())
         try:
             try:
-                answer = await self._run(job, who, access, sql, limit, gone, may_read=tell is not None)
+                found = await self._run(job, who, access, sql, limit, gone, may_read=tell is not None)
+                answer = replace(found, seconds=job.seconds)
             except QueryError as error:
                 if job.content and tell is not None:
                     await tell(Read(job.content, sql, None, error.reason))
@@ -193,7 +199,7 @@ class Runner:
             return answer
         except QueryError as error:
             outcome = error.reason
-            error.seconds = 0.0 if job.began is None else time.monotonic() - job.began
+            error.seconds = job.seconds
             raise
         finally:
             if self._metrics is not None:
@@ -312,14 +318,12 @@ class Runner:
 
     def _answer(self, job: _Job, access: Access, sql: str, limit: int, may_read: bool) -> Answer:
         """On the query's thread."""
-        began = time.monotonic()
         try:
             checked = self._checked(job, access, sql)
             if job.content and not may_read:
                 raise QueryError(_NOT_TOLD, reason="unavailable")
             try:
-                answer = self._executed(job, access, checked, limit)
-                return replace(answer, seconds=time.monotonic() - began)
+                return self._executed(job, access, checked, limit)
             except QueryError as error:
                 if error.reason == "runtime_error" and not access.sees_all:
                     raise self._own_fault(job, access, sql) or error from error

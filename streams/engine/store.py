@@ -88,7 +88,7 @@ class RocksOptions:
         return rocksdict.Rdict(str(path), options=options)
 
     def clear(self, path: Path) -> None:
-        """Remove a database that is damaged; how far its changelog was read stays noted."""
+        """Remove all that a database holds; what is noted of how far its changelog was read stays."""
         with _alone(path):
             for file in path.iterdir():
                 if file.is_dir():
@@ -444,7 +444,7 @@ class Store(faust_rocksdb.Store):
         """Forget all rows: what the changelog has will be read back."""
         self._db_for_partition(partition)
         self.close_partition(partition)
-        shutil.rmtree(self.partition_path(partition))
+        self._opener.clear(self.partition_path(partition))
         self._db_for_partition(partition)
 
     def close_partition(self, partition: int) -> None:
