@@ -174,6 +174,22 @@ async def test_a_group_that_refuses_the_worker_ends_it(pipeline: MakePipeline) -
     await refused(worker, f"the membership in the group {counting.app} ended", "InvalidSessionTimeoutError")
 
 
+async def test_a_recovery_that_kafka_leaves_without_an_answer_ends_the_worker(pipeline: MakePipeline) -> None:
+    """Faust's task would end alone: the worker would hold its partitions and never read them."""
+    counting = pipeline()
+    await counting.create_topics()
+    await counting.produce(500)
+    worker = counting.worker()
+    worker.start(slow_seeks=60.0, request_timeout_s=6.0)
+    assert await worker.ended() == 70
+    assert "recovery: Kafka did not answer within 6 s" in worker.tail()
+    del worker.options["slow_seeks"]
+    worker.start()
+    await counting.drain(revive=False)
+    assert await worker.stop() == 0
+    await counting.check()
+
+
 async def test_an_exception_in_a_fold_stops_the_worker_and_the_record_comes_back(pipeline: MakePipeline) -> None:
     counting = pipeline(chunk_records=50)
     await counting.create_topics()

@@ -54,7 +54,7 @@ def settings_of(options: dict[str, Any]) -> EngineSettings:
         fencing=options.get("fencing", True),
         chunk_records=options.get("chunk_records", 2000),
         session_timeout_s=options.get("session_timeout_s", 6.0),
-        request_timeout_s=max(30.0, options.get("session_timeout_s", 6.0)),
+        request_timeout_s=options.get("request_timeout_s", max(30.0, options.get("session_timeout_s", 6.0))),
         audit_interval_s=3.0,
         commit_interval_s=options.get("commit_interval_s", 1.0),
         flush_interval_s=options.get("flush_interval_s", 900.0),
