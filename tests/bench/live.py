@@ -90,10 +90,10 @@ async def measure(stack: Stack, sender: Sender, session: str, events: int, other
         for one in people:
             one.cancel()
     print(f"{events} events, {others} others; seconds after the acknowledgement:")
-    print(f"{'':24}{'median':>8}{'p95':>8}{'longest':>9}")
+    print(f"{'':28}{'median':>8}{'p95':>8}{'longest':>9}")
     for name, seconds in took.items():
         p95 = statistics.quantiles(seconds, n=20, method="inclusive")[-1]
-        print(f"{name:24}{statistics.median(seconds):>8.2f}{p95:>8.2f}{max(seconds):>9.2f}")
+        print(f"{name:28}{statistics.median(seconds):>8.2f}{p95:>8.2f}{max(seconds):>9.2f}")
 
 
 def main() -> None:

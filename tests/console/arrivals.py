@@ -39,6 +39,11 @@ PLACES = {
         "/sessions/{tenant}/{session}",
         "n => document.querySelectorAll('.entry').length >= n",
     ),
+    "cost of 90 days, total cost": ("/cost?range=90d&tenant={tenant}", stat("Total cost", "$${n}.00")),
+    "reliability, requests": (
+        "/reliability?tenant={tenant}",
+        "n => document.querySelector('#models tbody td')?.textContent.trim() === `${n}`",
+    ),
 }
 
 

@@ -25,10 +25,9 @@ def told(row: str) -> str:
     )
 
 
-# Beside those that the bench times: pages as they open, and of cost the most days. With each event comes a command in a
-# session of its own, and a late compaction in a session that is closed.
+# Beside those that the bench times. With each event comes a command in a session of its own, and a late compaction in a
+# session that is closed.
 MORE = {
-    "cost, total cost": ("/cost?range=90d&tenant={tenant}", stat("Total cost", "$${n}.00")),
     "adoption, uses of a tool": (
         "/adoption?tenant={tenant}",
         "n => [...document.querySelectorAll('#features-title ~ .card tr')].some(one =>"
@@ -40,10 +39,6 @@ MORE = {
         " && document.querySelector('.facts .tag').textContent === 'closed'",
     ),
     "security, commands": ("/security?tenant={tenant}", stat("Commands run", "${n}")),
-    "reliability, requests": (
-        "/reliability?tenant={tenant}",
-        "n => document.querySelector('#models tbody td')?.textContent.trim() === `${n}`",
-    ),
     "sources, its row": ("/sources", told("source")),
     "sources, its key's row": ("/sources", told("key")),
 }
