@@ -15,11 +15,24 @@ LARGEST = 1e12
 large."""
 
 
+LARGEST_WHOLE = 10**10
+"""The same of what is counted in whole numbers: tokens, lines, commits. It takes a hundred million of these until
+WHOLE_MOST."""
+WHOLE_MOST = 1 << 60
+"""Where a sum of whole numbers stands still: a few of them fit a `long`, and one that does not would stop a
+partition."""
+
+
 def bounded(value: float | None) -> float | None:
     """The value, or None where it is none, not finite, or too large to be meant."""
     if value is None or not -LARGEST <= value <= LARGEST:  # a NaN fails the comparison
         return None
     return value
+
+
+def whole(value: float) -> int:
+    """The value as an integer within WHOLE_MOST."""
+    return min(max(round(value), -WHOLE_MOST), WHOLE_MOST)
 
 
 def add(partials: list[float], value: float) -> None:

@@ -28,6 +28,9 @@ from streams.engine.table import Table
 
 logger = logging.getLogger(__name__)
 
+Fold = Callable[[Chunk], Awaitable[Chunk | None]]
+"""Applies a chunk, or its first records; returns what it left."""
+
 # The lease ends before the broker's clock does.
 _LEASE_SHARE = 0.8
 # After the rebalance timeout the group goes on without us.
@@ -96,8 +99,8 @@ class EngineApp(faust.App):
         return Transport(self.conf.broker_producer, self)
 
     # -- stages -------------------------------------------------------------------
-    def stage(self, topic: str, partitions: int, fold: Callable[[Chunk], Awaitable[None]], name: str) -> None:
-        """Let `fold` have every chunk of a topic, one after the other."""
+    def stage(self, topic: str, partitions: int, fold: Fold, name: str) -> None:
+        """Let `fold` have every chunk of a topic, one after the other, and what it leaves of one as the next."""
         self.stage_topics[topic] = partitions
         channel: Any = self.topic(topic, schema=ChunkSchema(), partitions=partitions)
         # It counts chunks and bounds what waits between the fetch and the stage. (topic() drops its argument of this
@@ -106,19 +109,23 @@ class EngineApp(faust.App):
 
         async def loop(stream: Any) -> None:
             async for chunk in stream:
-                await self._apply(chunk, fold)
+                left: Chunk | None = chunk
+                while left is not None:
+                    left = await self._apply(left, fold)
 
         loop.__name__ = name
         self.agent(channel, name=name)(loop)
 
-    async def _apply(self, chunk: Chunk, fold: Callable[[Chunk], Awaitable[None]]) -> None:
+    async def _apply(self, chunk: Chunk, fold: Fold) -> Chunk | None:
+        """What is left of it to apply. Partitions can move in between."""
         async with self.apply_lock:
             # in_order() is false for a chunk fetched before a rebalance. (Faust's own flag, `rebalancing`, falls after
             # the first chunks have come: to drop those would be a hole.)
             if self.failure is not None or not self.consumer.in_order(chunk):
-                return
+                return None
             try:
-                await fold(chunk)
+                left = await fold(chunk)
+                done = chunk if left is None else chunk.split(left.first_offset)[0]
             except Exception as error:
                 # Faust would acknowledge the chunk and go on.
                 if isinstance(error, EngineError | RetryableError):
@@ -127,9 +134,10 @@ class EngineApp(faust.App):
                     logger.exception("%r failed", chunk)
                     cause = f"{type(error).__name__}: {error}"
                     self.fatal(StageFailed(chunk.topic, chunk.partition, chunk.first_offset, chunk.last_offset, cause))
-                return
+                return None
             if self.failure is None:
-                self.consumer.chunk_applied(chunk)
+                self.consumer.chunk_applied(done)
+            return left
 
     @property
     def standbys(self) -> Standbys:

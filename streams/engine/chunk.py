@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from functools import partial
 from operator import attrgetter
@@ -65,6 +66,27 @@ class Chunk:
     @property
     def last_offset(self) -> int:
         return self.records[-1].offset
+
+    def split(self, offset: int) -> tuple[Chunk, Chunk]:
+        """The records before this offset, and the others.
+
+        Raises: ValueError: there are none on one side.
+        """
+        at = bisect_left(self.records, offset, key=attrgetter("offset"))
+        if not 0 < at < len(self.records):
+            raise ValueError(f"{self!r} has no records on both sides of offset {offset}")
+        first, others = self.records[:at], self.records[at:]
+        return (
+            Chunk(self.topic, self.partition, first, follows=self.follows, seek=self.seek),
+            Chunk(
+                self.topic,
+                self.partition,
+                others,
+                follows=first[-1].offset + 1,
+                seek=self.seek,
+                leader_epoch=self.leader_epoch,
+            ),
+        )
 
     def __len__(self) -> int:
         return len(self.records)

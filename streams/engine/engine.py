@@ -6,10 +6,10 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from streams.engine.app import EngineApp
+from streams.engine.app import EngineApp, Fold
 from streams.engine.audit import Audit
 from streams.engine.changelogs import ensure_topics
 from streams.engine.chunk import Chunk, Output
@@ -20,7 +20,6 @@ from streams.engine.table import Publish, Sweep, Sweeper, Table
 
 logger = logging.getLogger(__name__)
 
-Fold = Callable[[Chunk], Awaitable[None]]
 ChunkSeen = Callable[[str, int, float], None]
 """Told of every chunk that was folded: topic, records, seconds."""
 _FAILED_EXIT_CODE = 70
@@ -187,9 +186,11 @@ class Engine:
         return table
 
     def agent(self, source: Source) -> Callable[[Fold], Fold]:
-        """Decorates `async def fold(chunk: Chunk) -> None`: exactly one for a source.
+        """Decorates `async def fold(chunk: Chunk) -> Chunk | None`: exactly one for a source.
 
         Folds run one at a time in the whole worker, so rows that one has read do not change before it has written.
+        One whose first records already come to much work applies those alone and returns the others (Chunk.split): they
+        are its next chunk. In between partitions can move, so that no chunk holds them up for long.
         If it raises, the worker ends, nothing is committed, and the records come again.
         Raises: ValueError: the source has one already.
         """
@@ -197,15 +198,17 @@ class Engine:
             raise ValueError(f"source {source.topic} has two agents")
 
         def decorate(fold: Fold) -> Fold:
-            async def counted(chunk: Chunk) -> None:
+            async def counted(chunk: Chunk) -> Chunk | None:
                 self._folding = source
                 began = time.perf_counter()
-                await fold(chunk)
+                left = await fold(chunk)
+                done = chunk if left is None else chunk.split(left.first_offset)[0]
                 for table in source.tables:
-                    await table.finish(chunk)
+                    await table.finish(done)
                 source.chunks += 1
-                source.records += len(chunk)
-                self._on_chunk(source.topic, len(chunk), time.perf_counter() - began)
+                source.records += len(done)
+                self._on_chunk(source.topic, len(done), time.perf_counter() - began)
+                return left
 
             self._app.stage(source.topic, source.partitions, counted, getattr(fold, "__name__", "fold"))
             return fold

@@ -15,13 +15,12 @@ from typing import Any
 from schemas import codec, topics
 from schemas.errors import CodecError
 from streams import receipt
-from streams.engine import Chunk, Engine, Output, Row, Table
+from streams.engine import Chunk, Engine, Output, Row
 from streams.expiry import Clock
-from streams.rows import Rows
 from streams.sessions import events, points
 from streams.sessions.fold import is_late
 from streams.sessions.logic import LOGIC, Fold, Published, fold_chunk, unknown_sessions, whole
-from streams.sessions.state import BY_EVENTS, BY_POINTS, LAYOUT, SESSION
+from streams.sessions.state import BY_EVENTS, BY_POINTS, SESSION
 from streams.stage import Inlet, Stage, output, reading, take_back
 
 
@@ -40,22 +39,22 @@ def register(engine: Engine, stage: Stage) -> None:
     to_hours = (stage.hours_topic(engine), stage.partitions["session-hours"])
 
     @engine.agent(of_events)
-    async def fold_events(chunk: Chunk) -> None:
+    async def fold_events(chunk: Chunk) -> Chunk | None:
         records = [(o, key, events.Event._make(values)) for o, key, values in await read_events.read(chunk)]
-        await _fold(chunk, records, events.fold_events, 0)
+        return await _fold(chunk, records, events.fold_events, 0)
 
     @engine.agent(of_points)
-    async def fold_points(chunk: Chunk) -> None:
+    async def fold_points(chunk: Chunk) -> Chunk | None:
         records = [(o, key, points.Point._make(values)) for o, key, values in await read_points.read(chunk)]
-        await _fold(chunk, records, points.fold_points, 1)
+        return await _fold(chunk, records, points.fold_points, 1)
 
-    async def _fold(chunk: Chunk, records: Sequence[tuple[int, bytes, Any]], fold: Fold, own: int) -> None:
+    async def _fold(chunk: Chunk, records: Sequence[tuple[int, bytes, Any]], fold: Fold, own: int) -> Chunk | None:
         """Fold a chunk, make it durable, pass on what changed."""
-        table, partition = tables[own], chunk.partition
+        table, partition, left = tables[own], chunk.partition, None
         done = fold_chunk(
             fold,
             records,
-            (_rows(tables[0], partition), _rows(tables[1], partition)),
+            (reading(tables[0], partition), reading(tables[1], partition)),
             own=own,
             applied=table.applied(partition),
             clock=clocks[own][partition],
@@ -63,6 +62,9 @@ def register(engine: Engine, stage: Stage) -> None:
             epoch=stage.epoch,
             settings=stage.fold,
         )
+        if done.count < len(records):
+            chunk, left = chunk.split(records[done.count][0])
+            records = records[: done.count]
         await take_back(engine, *to_sessions, done.expired.sessions)
         await take_back(engine, *to_hours, done.expired.hours)
         await table.apply(chunk, done.puts, done.expired.rows)
@@ -74,6 +76,7 @@ def register(engine: Engine, stage: Stage) -> None:
         times = [min(record.event_time, record.received_time) for _, _, record in records if not record.clock_suspect]
         if times:
             engine.newest_event(max(times))
+        return left
 
     @engine.publisher(tables[0], SESSION)
     async def publish_events(partition: int, rows: Sequence[tuple[bytes, Row]]) -> None:
@@ -96,14 +99,10 @@ def register(engine: Engine, stage: Stage) -> None:
         await take_back(engine, *to_sessions, [(key, key) for key in gone])
 
     async def _publish(partition: int, keys: Sequence[bytes]) -> None:
-        halves = (_rows(tables[0], partition), _rows(tables[1], partition))
-        sessions, hours = whole(keys, halves, epoch=stage.epoch, settings=stage.fold)
-        await engine.emit(*to_sessions, map(_session, sessions))
-        await engine.emit(*to_hours, map(_hour, hours))
-
-
-def _rows(table: Table, partition: int) -> Rows:
-    return Rows(reading(table, partition), LAYOUT)
+        reads = (reading(tables[0], partition), reading(tables[1], partition))
+        for sessions, hours in whole(keys, reads, epoch=stage.epoch, settings=stage.fold):
+            await engine.emit(*to_sessions, map(_session, sessions))
+            await engine.emit(*to_hours, map(_hour, hours))
 
 
 def _session(row: dict[str, Any]) -> Output:

@@ -36,8 +36,6 @@ MONEY = ("cost_usd",)
 AT = {name: index for index, name in enumerate(COUNTS)}
 UNNAMED = "unknown"
 """The model of requests that name none, so that the map of models sums up to the cost."""
-TOKENS_MOST = 10**10
-"""Tokens of one request beyond this are no tokens: refused and flagged, so that sums stay within 64 bits."""
 
 
 class Event(NamedTuple):
@@ -112,7 +110,7 @@ def _request(event: Event) -> Addends:
     for name in ("input_tokens", "output_tokens", "cache_read_tokens", "cache_creation_tokens"):
         amount: int | None = getattr(event, name)
         if amount:
-            if abs(amount) <= TOKENS_MOST:
+            if abs(amount) <= exact.LARGEST_WHOLE:
                 counts.append((AT[name], amount))
             else:
                 flags |= state.FLAG_VALUE

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from streams import exact
 from streams.rows import Rows, Working
@@ -84,12 +84,12 @@ def _sums(
     """The sums of DESIGN.md, of any number of rows of both halves."""
     out: dict[str, int | float] = {**_NO_COUNTS, **_NO_METRICS}
     if counts:
-        out.update(zip(events.COUNTS, map(sum, zip(*counts, strict=True)), strict=True))
+        out.update(zip(events.COUNTS, map(exact.whole, map(sum, zip(*counts, strict=True))), strict=True))
     out["cost_usd"] = exact.total(partial for amounts in money for partial in amounts[0])
     if metric_money:
         for name, partials in zip(points.MONEY, zip(*metric_money, strict=True), strict=True):
             value = exact.total(chain.from_iterable(partials))
-            out[name] = value if name in _EXACT else round(value)
+            out[name] = value if name in _EXACT else exact.whole(value)
     out["spend_usd"] = out["cost_usd"] if spent_by_events else out["metric_cost_usd"]
     out["errors"] = out["api_errors"] + out["tool_failures"] + out["internal_errors"]
     return out
@@ -202,32 +202,54 @@ def hour_rows(
     ]
 
 
-def published(
-    touched: dict[bytes, Touched], by_events: Rows, by_points: Rows, *, epoch: int, settings: FoldSettings
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Every row that a chunk's sessions pass on.
+class Passing(NamedTuple):
+    """A session that is passed on.  hours: those of which.  version: see above."""
+
+    session: bytes
+    by_events: Half | None
+    by_points: Half | None
+    hours: set[int]
+    version: int
+    facts: Facts
+
+    @property
+    def snapshots(self) -> int:
+        """How many there are of its hours, at most: few in life, 720 hours of 32 identities each if somebody tries."""
+        return len(self.hours) * (len(self.facts.identities) + 1)
+
+
+def passing(touched: dict[bytes, Touched], by_events: Rows, by_points: Rows, settings: FoldSettings) -> list[Passing]:
+    """What of a chunk's sessions is passed on, in the order in which they were touched.
 
     Only the hours that changed, unless something changed that decides how all of them count, or a record was
     redelivered: then what was passed on before the crash is unknown, and everything is passed on again.
-
-    Returns: (session rows, hour snapshots)
     """
-    sessions: list[dict[str, Any]] = []
-    wanted: list[tuple[bytes, Half | None, Half | None, set[int], int, Facts]] = []
+    wanted: list[Passing] = []
     for session, seen in touched.items():
         key = session_key(session)
         halves = together(by_events.value(key), by_points.value(key), settings)
         if halves == (None, None):
             continue
-        number = version(by_events.get(key), by_points.get(key))
         known = facts(*halves)
-        sessions.append(session_row(*halves, number, epoch, settings.pause_us, known))
         hours = seen.hours
         if seen.redelivered or seen.before != known:
             there = [half for half in halves if half is not None]
             received = max(half.received for half in there)
             hours = hours.union(*(kept_hours(half.hours, received, settings) for half in there))
-        wanted.append((session, *halves, hours, number, known))
+        wanted.append(Passing(session, *halves, hours, version(by_events.get(key), by_points.get(key)), known))
+    return wanted
+
+
+def published(
+    wanted: Sequence[Passing], by_events: Rows, by_points: Rows, *, epoch: int, settings: FoldSettings
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows that these sessions pass on.
+
+    Returns: (session rows, hour snapshots)
+    """
+    sessions = [
+        session_row(of_e, of_p, number, epoch, settings.pause_us, known) for _, of_e, of_p, _, number, known in wanted
+    ]
     keys = {
         (session, hour, who.level, who.user): hour_key(session, hour, who.level, who.user)
         for session, of_e, of_p, hours, _, _ in wanted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,7 +12,8 @@ from streams.rows import Read, Rows, Stored
 from streams.sessions import join
 from streams.sessions.expiry import Expired, expired
 from streams.sessions.fold import Facts, FoldSettings, Touched, session_of
-from streams.sessions.state import SESSION, session_key
+from streams.sessions.join import Passing
+from streams.sessions.state import LAYOUT, SESSION, session_key
 
 LOGIC = 2
 """Grows with every change that makes other rows of the same records; rows of another one are refused."""
@@ -20,12 +21,16 @@ LOGIC = 2
 Fold = Callable[[Sequence[tuple[int, bytes, Any]], Rows, Callable[[bytes], Facts], FoldSettings], dict[bytes, Touched]]
 
 
+SNAPSHOTS_MOST = 20_000
+"""Snapshots of hours that are passed on in one go, but for a single session's: what heap and time they take."""
+
+
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """What a chunk comes to.
+    """What the first records of a chunk come to, in life all of them.
 
     expired: what to take back and delete.  puts: rows to write, in this order.  sessions, hours: records to publish.
-    redelivered: records that the rows already held.
+    redelivered: records that the rows already held.  count: how many records these are.
     """
 
     expired: Expired
@@ -33,12 +38,13 @@ class Folded:
     sessions: list[dict[str, Any]]
     hours: list[dict[str, Any]]
     redelivered: int
+    count: int
 
 
 def fold_chunk(
     fold: Fold,
     records: Sequence[tuple[int, bytes, Any]],
-    halves: tuple[Rows, Rows],
+    reads: tuple[Read, Read],
     *,
     own: int,
     applied: int,
@@ -47,10 +53,10 @@ def fold_chunk(
     epoch: int,
     settings: FoldSettings,
 ) -> Folded:
-    """Fold a chunk of events or of points.
+    """Fold a chunk of events or of points, or so many of its records as pass on no more than is good.
 
     Args: fold: fold_events or fold_points.  records: (offset, key, record), offsets rising.
-          halves: the rows of events, the rows of points; only those at index ``own`` change.
+          reads: the rows of events, the rows of points; only those at index ``own`` change.
           applied: everything up to this offset is in the rows, and is only passed on again; what has no row there was
           folded, and has expired since.
           clock, scan: of the table that changes.
@@ -60,19 +66,39 @@ def fold_chunk(
         key = session_key(session)
         return join.facts(*join.together(halves[0].value(key), halves[1].value(key), settings))
 
-    new = [record for record in records if record[0] > applied]
-    touched = fold(new, halves[own], facts, settings)
-    again = [session_of(key, record) for offset, key, record in records if offset <= applied]
-    halves[own].prefetch(session_key(session) for session in again)
-    for session in again:
-        if halves[own].get(session_key(session)) is not None:
-            seen = touched[session] = touched.get(session) or Touched(facts(session))
-            seen.redelivered += 1
-    sessions, hours = join.published(touched, *halves, epoch=epoch, settings=settings)
+    while True:
+        halves = (Rows(reads[0], LAYOUT), Rows(reads[1], LAYOUT))
+        new = [record for record in records if record[0] > applied]
+        touched = fold(new, halves[own], facts, settings)
+        again = [session_of(key, record) for offset, key, record in records if offset <= applied]
+        halves[own].prefetch(session_key(session) for session in again)
+        for session in again:
+            if halves[own].get(session_key(session)) is not None:
+                seen = touched[session] = touched.get(session) or Touched(facts(session))
+                seen.redelivered += 1
+        passing = join.passing(touched, *halves, settings)
+        count = _first(records, passing)
+        if count == len(records):
+            break
+        records = records[:count]
+    sessions, hours = join.published(passing, *halves, epoch=epoch, settings=settings)
     newest = max((record.received_time for _, _, record in records), default=0)
     gone = expired(clock, scan, halves[own], halves[1 - own], newest, settings)
     redelivered = sum(seen.redelivered for seen in touched.values())
-    return Folded(gone, halves[own].puts(), sessions, hours, redelivered)
+    return Folded(gone, halves[own].puts(), sessions, hours, redelivered, count)
+
+
+def _first(records: Sequence[tuple[int, bytes, Any]], passing: Iterable[Passing]) -> int:
+    """How many records come before the session that makes it too much, at least one."""
+    of = {one.session: one.snapshots for one in passing}
+    if sum(of.values()) <= SNAPSHOTS_MOST:
+        return len(records)
+    much = 0
+    for number, (_, key, record) in enumerate(records):
+        much += of.pop(session_of(key, record), 0)
+        if much > SNAPSHOTS_MOST and number:
+            return number
+    return len(records)
 
 
 class Published(NamedTuple):
@@ -94,14 +120,21 @@ def unknown_sessions(messages: Mapping[bytes, Published], halves: Sequence[Read]
 
 
 def whole(
-    keys: Sequence[bytes], halves: tuple[Rows, Rows], *, epoch: int, settings: FoldSettings
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    keys: Sequence[bytes], reads: tuple[Read, Read], *, epoch: int, settings: FoldSettings
+) -> Iterator[tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
     """Everything that is published of some sessions, as if a record of each had been redelivered.
 
-    Args:    keys: of their half rows.  halves: the rows of events, the rows of points.
-    Returns: (session rows, hour snapshots)
+    Args:    keys: of their half rows.  reads: the rows of events, the rows of points.
+    Yields:  (session rows, hour snapshots), of a session at a time where they are many.
     """
+    halves = (Rows(reads[0], LAYOUT), Rows(reads[1], LAYOUT))
     for rows in halves:
         rows.prefetch(keys)
     touched = {key.removeprefix(SESSION): Touched(join.facts(None, None), redelivered=1) for key in keys}
-    return join.published(touched, *halves, epoch=epoch, settings=settings)
+    passing = join.passing(touched, *halves, settings)
+    if sum(one.snapshots for one in passing) <= SNAPSHOTS_MOST:
+        yield join.published(passing, *halves, epoch=epoch, settings=settings)
+        return
+    for one in passing:
+        halves = (Rows(reads[0], LAYOUT), Rows(reads[1], LAYOUT))  # so that no row of the others is kept
+        yield join.published([one], *halves, epoch=epoch, settings=settings)

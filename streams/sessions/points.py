@@ -31,6 +31,8 @@ MONEY = (
     "pull_requests",
 )
 """What Half.money and Hour.money of this half hold, in this order; it has no integer counts."""
+FIRST_WHOLE = MONEY.index("lines_added")
+"""From this index on amounts are whole numbers."""
 LABELS = {
     "claude_code.cost.usage": 0,
     "claude_code.active_time.total/user": 1,
@@ -89,7 +91,10 @@ def amount(point: Point) -> float | None:
     """What the point's value is, if it is one that is added up and can be meant; else None."""
     if point.kind != "sum" or point.temporality not in ("delta", "cumulative"):
         return None
-    return exact.bounded(point.value if point.value is not None else point.value_int)
+    value = exact.bounded(point.value if point.value is not None else point.value_int)
+    if value is not None and abs(value) > exact.LARGEST_WHOLE and LABELS.get(label(point), 0) >= FIRST_WHOLE:
+        return None
+    return value
 
 
 Shares = list[tuple[int, tuple[float, ...]]]

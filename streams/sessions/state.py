@@ -26,6 +26,7 @@ from typing import Any
 
 import msgspec
 
+from streams import exact
 from streams.formats import Formats
 from streams.rows import Layout
 from streams.sessions.beats import Beats
@@ -146,9 +147,14 @@ _DECODE: dict[bytes, Callable[[bytes], Any]] = {
 
 def pack(row: msgspec.Struct | array[int] | bytes) -> bytes:
     """The payload of a row."""
-    if isinstance(row, msgspec.Struct):
+    if not isinstance(row, msgspec.Struct):
+        return FORMATS.payload(bytes(row))
+    try:
         return FORMATS.payload(_encode(row))
-    return FORMATS.payload(bytes(row))
+    except OverflowError:
+        assert isinstance(row, Half | Hour)
+        row.counts = list(map(exact.whole, row.counts))
+        return FORMATS.payload(_encode(row))
 
 
 def unpack(key: bytes, payload: bytes) -> Any:

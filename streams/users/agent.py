@@ -26,10 +26,12 @@ def register(engine: Engine, stage: Stage) -> None:
     inlet = Inlet(engine, stage, "session_hour", logic.FIELDS)
 
     @engine.agent(hours)
-    async def fold_hours(chunk: Chunk) -> None:
+    async def fold_hours(chunk: Chunk) -> Chunk | None:
         users = logic.Users(reading(windows, chunk.partition), stage.epoch)
         snapshots = [(offset, logic.Snapshot.of(values)) for offset, _, values in await inlet.read(chunk)]
-        users.fold(snapshots, windows.applied(chunk.partition))
+        left, first_left = None, users.fold(snapshots, windows.applied(chunk.partition))
+        if first_left is not None:
+            chunk, left = chunk.split(first_left)
         engine.duplicates(users.duplicates)
         scan = partial(windows.scan_keys, chunk.partition)
         gone_rows, gone_windows = users.expired(clocks[chunk.partition], scan, stage.fold.keep)
@@ -40,6 +42,7 @@ def register(engine: Engine, stage: Stage) -> None:
         if hours.topic != to_hours[0]:
             await engine.emit(*to_hours, map(_passed_on, chunk.records))
         await engine.emit(*out, map(_window, users.published()))
+        return left
 
     @engine.publisher(windows, logic.WINDOW)
     async def publish(partition: int, rows: Sequence[tuple[bytes, Row]]) -> None:

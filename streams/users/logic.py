@@ -15,7 +15,7 @@ it. Days are kept as long as sessions. Time is the received time that the snapsh
 Windows come before counted snapshots in the changelog: a crash can cut it anywhere, and what counts as counted must be
 in the windows. A snapshot redelivered after a crash has all its windows written and emitted again; the counted row
 therefore remembers every (team, cost centre) it was counted under, until what was emitted of those windows is
-acknowledged.
+acknowledged. A chunk that would have it remember too many is folded in parts.
 """
 
 from __future__ import annotations
@@ -44,6 +44,10 @@ LOGIC = 2
 """Grows with every change that makes other rows of the same snapshots; rows of another one are refused."""
 GROUPS = 16
 """(team, cost centre) pairs beyond which a counted row forgets those that it no longer counts under."""
+GROUPS_ADDED = 64
+"""Pairs that one chunk can have a counted row remember beside those that it has: so it fits a message."""
+WINDOWS_MOST = 20_000
+"""Windows that one chunk changes, but for a single snapshot's: what heap and time they take."""
 DEPARTMENTS = 64
 """Departments that a window tells apart at a time; further ones are `other`."""
 
@@ -215,7 +219,12 @@ def unpack(key: bytes, payload: bytes) -> Window | Counted:
 
 
 def _pack(row: Window | Counted) -> bytes:
-    return FORMATS.payload(_encode(row))
+    try:
+        return FORMATS.payload(_encode(row))
+    except OverflowError:
+        assert isinstance(row, Window)
+        row.integers = list(map(exact.whole, row.integers))
+        return FORMATS.payload(_encode(row))
 
 
 LAYOUT = Layout(unpack, _pack, order=(WINDOW, b"c"))
@@ -233,7 +242,7 @@ def window_row(key: bytes, offset: int, window: Window, epoch: int) -> dict[str,
         "grain": grain,
         "start": start * HOUR_US,
         "sessions": window.sessions,
-        **dict(zip(INTEGERS, window.integers, strict=True)),
+        **dict(zip(INTEGERS, map(exact.whole, window.integers), strict=True)),
         **{name: exact.total(partials) for name, partials in zip(FLOATS, window.floats, strict=True)},
         "epoch": epoch,
         "version": offset + 1,
@@ -257,17 +266,22 @@ class Users:
         self.duplicates = 0
         self.forgets = False
 
-    def fold(self, snapshots: Sequence[tuple[int, Snapshot]], applied: int) -> None:
-        """Fold (offset, snapshot) pairs, offsets rising.
+    def fold(self, snapshots: Sequence[tuple[int, Snapshot]], applied: int) -> int | None:
+        """Fold (offset, snapshot) pairs, offsets rising: all of them, or the first where they change too much.
 
-        Args: applied: everything up to this offset is in the rows; what has none was counted, and has expired since.
+        Args:    applied: everything up to this offset is in the rows; what has none was counted, and has expired since.
+        Returns: the offset of the first that was left, if any was.
         """
         snapshots = [(offset, new) for offset, new in snapshots if new.epoch == self._epoch]
-        ahead = self._prefetch([new for _, new in snapshots])
-        replaced = _replaced(snapshots)
-        for offset, new in snapshots:
+        keys = [counted_key(new.tenant, new.user, new.session, new.hour) for _, new in snapshots]
+        self._rows.prefetch(keys)
+        count = self._first(snapshots, keys)
+        left = snapshots[count][0] if count < len(snapshots) else None
+        snapshots, keys = snapshots[:count], keys[:count]
+        ahead = self._prefetch(snapshots, keys)
+        replaced = _replaced(snapshots, keys)
+        for (offset, new), key in zip(snapshots, keys, strict=True):
             self._newest = max(self._newest, new.received)
-            key = counted_key(new.tenant, new.user, new.session, new.hour)
             row = self._rows.get(key)
             old = None if row is None else row.value.hours.get(new.hour)
             if offset <= applied or (old is not None and old.version >= new.version):
@@ -275,18 +289,36 @@ class Users:
                     self._again(offset, new, row)
             elif offset <= ahead or offset not in replaced:
                 self._fold(offset, new, key)
+        return left
 
-    def _prefetch(self, snapshots: Sequence[Snapshot]) -> int:
-        """Read all rows that the snapshots change.
+    def _first(self, snapshots: Sequence[tuple[int, Snapshot]], keys: Sequence[bytes]) -> int:
+        """How many of them can be folded at once, at least one."""
+        windows = 0
+        counted: dict[tuple[bytes, int], int] = {}
+        known: dict[bytes, dict[Group, None]] = {}
+        most: dict[bytes, int] = {}
+        for number, ((_, new), key) in enumerate(zip(snapshots, keys, strict=True)):
+            groups = known.get(key)
+            if groups is None:
+                row = self._rows.get(key)
+                groups = known[key] = {} if row is None else dict.fromkeys(row.value.groups)
+                most[key] = len(groups) + GROUPS_ADDED
+            groups[new.team, new.cost_center] = None
+            windows += 2 * (len(groups) - counted.get((key, new.hour), 0))
+            counted[key, new.hour] = len(groups)
+            if number and (len(groups) > most[key] or windows > WINDOWS_MOST):
+                return number
+        return len(snapshots)
+
+    def _prefetch(self, snapshots: Sequence[tuple[int, Snapshot]], keys: Sequence[bytes]) -> int:
+        """Read all rows that the snapshots change; the counted ones are read.
 
         Returns: the offset up to which windows may hold what no counted row knows of: a crash came between the two.
         What a later snapshot of the chunk replaces need not be counted, but only beyond it.
         """
-        counted = dict.fromkeys(counted_key(new.tenant, new.user, new.session, new.hour) for new in snapshots)
-        windows = {key: None for new in snapshots for key in self._window_keys(new, (new.team, new.cost_center))}
-        self._rows.prefetch([*counted, *windows])
-        for new in snapshots:
-            row = self._rows.get(counted_key(new.tenant, new.user, new.session, new.hour))
+        windows = {key: None for _, new in snapshots for key in self._window_keys(new, (new.team, new.cost_center))}
+        for (_, new), key in zip(snapshots, keys, strict=True):
+            row = self._rows.get(key)
             for group in () if row is None else row.value.groups:
                 windows.update(dict.fromkeys(self._window_keys(new, group)))
         self._rows.prefetch(windows)
@@ -419,15 +451,15 @@ def _empty() -> Window:
     return Window({}, 0, [0] * len(INTEGERS), [[] for _ in FLOATS], 0)
 
 
-def _replaced(snapshots: Iterable[tuple[int, Snapshot]]) -> set[int]:
+def _replaced(snapshots: Sequence[tuple[int, Snapshot]], keys: Sequence[bytes]) -> set[int]:
     """Offsets of those that need not be counted, as the next newer one counts in the same windows.
 
     One that was left for other windows must be: what a crash kept of those it left would else depend on the chunk.
     """
     replaced: set[int] = set()
-    last: dict[tuple[str, str, str, int], tuple[int, Snapshot]] = {}
-    for offset, new in snapshots:
-        key = (new.tenant, new.user, new.session, new.hour)
+    last: dict[tuple[bytes, int], tuple[int, Snapshot]] = {}
+    for (offset, new), counted in zip(snapshots, keys, strict=True):
+        key = (counted, new.hour)
         before = last.get(key)
         if before is None or new.version > before[1].version:
             if before is not None and (before[1].team, before[1].cost_center) == (new.team, new.cost_center):

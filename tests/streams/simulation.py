@@ -132,7 +132,7 @@ class Worker:
     def __init__(self, world: World) -> None:
         self.random = world.random
         self.lives: float = math.inf
-        self.folds: dict[str, Callable[[Chunk], Coroutine[Any, Any, None]]] = {}
+        self.folds: dict[str, Callable[[Chunk], Coroutine[Any, Any, Chunk | None]]] = {}
         self.unsent: dict[Partition, Log] = defaultdict(list)
         self._world = world
         partitions = dict.fromkeys(topics.CATALOGUE, world.partitions)
@@ -182,9 +182,14 @@ class Worker:
     # -- life
     def fold(self, chunk: Chunk) -> None:
         """Raises: Crash."""
-        with contextlib.suppress(StopIteration):
-            self.folds[chunk.topic](chunk).send(None)
-            raise AssertionError("nothing here is waited for")
+        left: Chunk | None = chunk
+        while left is not None:
+            try:
+                self.folds[chunk.topic](left).send(None)
+            except StopIteration as end:
+                left = end.value
+            else:
+                raise AssertionError("nothing here is waited for")
 
     def send(self) -> None:
         """Everything emitted is acknowledged."""

@@ -6,10 +6,12 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.rows import Stored
+from streams.sessions import logic as sessions
 from streams.users import logic
 from tests.streams.records import HOUR, records
 from tests.streams.simulation import HOURS, SESSIONS, USER_WINDOWS, Log, World
@@ -69,14 +71,21 @@ def counted(world: World) -> list[dict[Any, Any]]:
     workers=st.integers(1, 3),
     largest_chunk=st.integers(1, 40),
     crashes=st.integers(0, 10),
+    much=st.sampled_from([1, 5, 20_000]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_cut_kill_owner_and_interleaving_gives_the_rows_and_the_output_of_one_chunk_a_partition(
-    seed: int, partitions: int, workers: int, largest_chunk: int, crashes: int
+    seed: int, partitions: int, workers: int, largest_chunk: int, crashes: int, much: int
 ) -> None:
+    """much: beyond so many snapshots or windows a stage folds its chunk in parts."""
     logs = sent(seed)
     whole = World(*logs, seed, partitions=partitions).in_turn(ALL)
-    world = World(*logs, seed, partitions=partitions, workers=workers).run(crashes=crashes, largest_chunk=largest_chunk)
+    world = World(*logs, seed, partitions=partitions, workers=workers)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sessions, "SNAPSHOTS_MOST", much)
+        patch.setattr(logic, "WINDOWS_MOST", much)
+        patch.setattr(logic, "GROUPS_ADDED", much)
+        world.run(crashes=crashes, largest_chunk=largest_chunk)
     assert halves(world) == halves(whole)
     assert counted(world) == counted(whole)
     assert output(world) == output(whole)

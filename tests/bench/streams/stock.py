@@ -70,7 +70,8 @@ async def main() -> None:
                 return join.facts(rows.value(session_key(session)), None)
 
             touched = events.fold_events([(event.message.offset, event.key, record)], rows, facts, settings)
-            published = join.published(touched, rows, points, epoch=1, settings=settings)
+            passing = join.passing(touched, rows, points, settings)
+            published = join.published(passing, rows, points, epoch=1, settings=settings)
             for key, (offset, payload) in rows.puts().items():
                 table[key] = OFFSET.pack(offset) + payload
             for row in published[0]:

@@ -229,7 +229,8 @@ async def test_a_row_over_the_limit_stops_the_worker_and_is_named(pipeline: Make
 
 
 async def test_sigterm_stops_within_seconds_with_the_work_committed(pipeline: MakePipeline) -> None:
-    counting = pipeline(slow=0.05, chunk_records=50)
+    """Also in the middle of a chunk that takes longer: stages fold it in parts."""
+    counting = pipeline(slow=0.05, part=10)
     await counting.create_topics()
     await counting.produce(10_000)
     worker = counting.worker()
@@ -238,7 +239,7 @@ async def test_sigterm_stops_within_seconds_with_the_work_committed(pipeline: Ma
     assert await worker.stop(seconds=5) == 0
     committed = (await counting.committed())["a"]
     assert 0 < committed < 10_000
-    worker.start(slow=0, chunk_records=2_000)
+    worker.start(slow=0, part=2_000)
     await counting.drain(revive=False)
     assert worker.total("records") == 10_000 - committed
     assert worker.total("duplicates") == 0

@@ -84,16 +84,19 @@ async def test_a_changelog_cut_anywhere_loses_nothing(pipeline: MakePipeline) ->
 
 
 async def test_joined_rows_are_exact_after_kill_9(pipeline: MakePipeline) -> None:
-    """Two sources, two tables, one row: its halves and its version (both offsets) are those of the last records."""
-    joining = pipeline("join")
+    """Two sources, two tables, one row: its halves and its version (both offsets) are those of the last records.
+
+    Chunks are folded in parts.
+    """
+    joining = pipeline("join", part=300)
     await joining.create_topics()
     await kill_again_and_again(joining, 7, wipe=0.5, seed=5)
     await joining.check()
 
 
 async def test_two_workers_stay_exact_while_partitions_move(pipeline: MakePipeline) -> None:
-    """With a lease and standbys, and with neither. At once: most of it is waiting for session timeouts."""
-    cases = ({"fencing": True, "standbys": 1}, {"fencing": False, "standbys": 0})
+    """With a lease and standbys, and with neither, chunks in parts. At once: most of it waits for session timeouts."""
+    cases = ({"fencing": True, "standbys": 1}, {"fencing": False, "standbys": 0, "part": 30})
     await asyncio.gather(*(partitions_move(pipeline("join", slow=0.02, chunk_records=200, **case)) for case in cases))
 
 

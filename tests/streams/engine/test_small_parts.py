@@ -43,6 +43,18 @@ def test_absent_keys_and_values_are_empty_bytes() -> None:
     assert records_of(fetched) == [Record(7, 1_000, b"k", b"v"), Record(8, 1_001, b"", b"")]
 
 
+def test_what_is_left_of_a_chunk_follows_its_first_part() -> None:
+    records = [Record(offset, 0, b"", b"") for offset in (5, 6, 9)]
+    chunk = Chunk("t", 2, records, follows=4, seek=3, leader_epoch=7)
+    first, left = chunk.split(8)
+    assert (first.follows, first.records, first.leader_epoch) == (4, records[:2], -1)
+    assert (left.follows, left.records, left.leader_epoch) == (7, records[2:], 7)
+    assert (left.topic, left.partition, left.seek) == ("t", 2, 3)
+    for offset in (5, 10):
+        with pytest.raises(ValueError, match="no records on both sides"):
+            chunk.split(offset)
+
+
 def test_a_standby_is_ready_from_when_it_had_all_that_there_was_at_first() -> None:
     progress = Progress()
     assert progress.at(5) == Standby(None, False), "the end is not known"

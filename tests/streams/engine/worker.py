@@ -106,13 +106,20 @@ def build(options: dict[str, Any], cluster: Cluster, **kwargs: Any) -> Engine:
         table = engine.table(name, of, logic=options.get("logic", 1))
         return of, Half(table, options, engine.duplicates)
 
+    def part(chunk: Chunk) -> tuple[Chunk, Chunk | None]:
+        """Its first records, so many as stages fold at once, and the others."""
+        most = options.get("part", len(chunk))
+        return chunk.split(chunk.records[most].offset) if most < len(chunk) else (chunk, None)
+
     if options["stage"] == "count":
         a, half = source("a")
 
         @engine.agent(a)
-        async def count(chunk: Chunk) -> None:
+        async def count(chunk: Chunk) -> Chunk | None:
+            chunk, left = part(chunk)
             puts = await half.fold(chunk)
             await engine.emit(out, outs, [(k, RECORD.pack(v) + p, k) for k, (v, p) in puts.items()])
+            return left
 
         @engine.publisher(half.table, b"k")
         async def publish(partition: int, found: Sequence[tuple[bytes, Row]]) -> None:
@@ -129,12 +136,14 @@ def build(options: dict[str, Any], cluster: Cluster, **kwargs: Any) -> Engine:
 
     halves = {name: source(name) for name in ("a", "b")}
 
-    def joiner(name: str) -> Callable[[Chunk], Awaitable[None]]:
-        async def join(chunk: Chunk) -> None:
+    def joiner(name: str) -> Callable[[Chunk], Awaitable[Chunk | None]]:
+        async def join(chunk: Chunk) -> Chunk | None:
+            chunk, left = part(chunk)
             keys = list(await halves[name][1].fold(chunk))
             pairs = zip(*(half.table.get_many(chunk.partition, keys) for _, half in halves.values()), strict=True)
             items = [(key, joined(*pair), key) for key, pair in zip(keys, pairs, strict=True)]
             await engine.emit(out, PARTITIONS, items)
+            return left
 
         join.__name__ = f"join_{name}"
         return join

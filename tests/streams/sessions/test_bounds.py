@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import random
 import uuid
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import codec
-from streams.sessions import state
+from streams import exact
+from streams.sessions import join, logic, state
+from streams.sessions.fold import FoldSettings
 from streams.sessions.state import MAP_KEYS, OTHER
-from tests.streams.records import START, a_point, an_event
-from tests.streams.simulation import World
+from streams.users import logic as users
+from tests.streams.records import HOUR, START, a_point, an_event, identity, records
+from tests.streams.simulation import EVENTS, HOURS, POINTS, SESSIONS, World
 from tests.streams.test_stages import log
 
 
@@ -53,6 +57,94 @@ def test_values_that_cannot_be_meant_are_flagged_and_not_added() -> None:
     row = World(log([event]), [], 1).run().sessions["s"]
     assert (row["cost_usd"], row["input_tokens"], row["api_requests"]) == (0.0, 0, 1)
     assert row["flags"] == ["value_refused"]
+
+
+def test_lines_that_nobody_wrote_are_flagged_and_a_sum_that_is_full_stops_no_partition() -> None:
+    lines = a_point(random.Random(3), "s", START)._replace(
+        metric="claude_code.lines_of_code.count", type="added", kind="sum", temporality="delta", value_int=None
+    )
+    said = [lines._replace(value=value, point_id=str(uuid.uuid4())) for value in (7.0, 1e11, 1e10)]
+    world = World([], log(said), 1).run()
+    row = world.sessions["s"]
+    assert (row["lines_added"], row["flags"]) == (10**10 + 7, ["value_refused"])
+    rows = world.of_points.partitions[0]
+    for key in [key for key in rows if key[:1] in b"sh"]:
+        full = state.unpack(key, rows[key][1])
+        full.money[3] = [2.0**70]
+        rows[key] = (rows[key][0], state.pack(full))
+    world.sources[POINTS][0].log += log([lines._replace(value=1.0, point_id=str(uuid.uuid4()))])
+    assert world.run().sessions["s"]["lines_added"] == exact.WHOLE_MOST
+    assert {row["lines_added"] for row in world.windows.values()} == {exact.WHOLE_MOST}
+
+
+def test_counts_that_are_full_stop_no_partition() -> None:
+    events = [
+        an_event(random.Random(n), "s", n, START)._replace(
+            **identity("anna"), event_name="api_request", input_tokens=1, team=None, received_time=START
+        )
+        for n in (1, 2)
+    ]
+    world = World(log(events[:1]), [], 1).run()
+    for table, kinds, fields in ((world.of_events, b"sh", "counts"), (world.users, b"w", "integers")):
+        rows = table.partitions[0]
+        of = state if fields == "counts" else users
+        for key in [key for key in rows if key[:1] in kinds]:
+            full = of.unpack(key, rows[key][1])
+            setattr(full, fields, [2**64 - 1 for _ in getattr(full, fields)])
+            rows[key] = (rows[key][0], (state.pack if of is state else users.LAYOUT.encode)(full))
+    world.sources[EVENTS][0].log += log(events[1:])
+    assert world.run().sessions["s"]["input_tokens"] == exact.WHOLE_MOST
+    assert {row["input_tokens"] for row in world.windows.values()} == {exact.WHOLE_MOST}
+
+
+def test_a_chunk_whose_sessions_pass_on_every_hour_they_had_is_folded_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One record that names another team has all hours of its session passed on: 720 of them, for each identity."""
+    rnd, passed_on, published = random.Random(3), [], join.published
+    said = {**identity("anna"), "event_name": "user_prompt", "received_time": START}
+    hours = [
+        an_event(rnd, f"s{number}", hour, START + hour * HOUR)._replace(**said)
+        for number in range(12)
+        for hour in range(10)
+    ]
+    moves = [an_event(rnd, f"s{number}", 11, START + 9 * HOUR)._replace(**said, team="another") for number in range(12)]
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        found = published(*args, **kwargs)
+        passed_on.append(len(found[1]))
+        return found
+
+    monkeypatch.setattr(join, "published", counted)
+    whole, parts = (World(log(hours + moves), [], 1) for _ in range(2))
+    outputs = []
+    for world, most in ((whole, 10**6), (parts, 25)):
+        world.step(EVENTS, len(hours))
+        world.settle()
+        monkeypatch.setattr(logic, "SNAPSHOTS_MOST", most)
+        passed_on.clear()
+        world.step(EVENTS, len(moves))
+        outputs.append((world.output(SESSIONS), world.output(HOURS), list(passed_on)))
+    assert outputs[0][:2] == outputs[1][:2]
+    assert (outputs[0][2], outputs[1][2]) == ([120], [10] * 12)
+
+
+def test_what_is_made_in_shadow_is_published_a_session_at_a_time_where_it_is_much(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(*map(log, records(5)), 1).run()
+    reads = [
+        lambda keys, rows=table.partitions[0]: list(map(rows.get, keys)) for table in (world.of_events, world.of_points)
+    ]
+    keys = sorted({key for table in (world.of_events, world.of_points) for key in table.rows if key[:1] == b"s"})
+
+    def published() -> list[tuple[Any, Any]]:
+        return list(logic.whole(keys, (reads[0], reads[1]), epoch=1, settings=FoldSettings()))
+
+    (whole,) = published()
+    monkeypatch.setattr(logic, "SNAPSHOTS_MOST", 1)
+    parts = published()
+    assert [len(sessions) for sessions, _ in parts] == [1] * len(whole[0])
+    assert len(parts) > 1
+    assert tuple([row for part in parts for row in part[at]] for at in (0, 1)) == whole
 
 
 def test_records_without_a_session_count_for_their_user_under_a_pseudo_session_a_day() -> None:

@@ -61,6 +61,23 @@ def test_a_counted_row_forgets_teams_that_were_left() -> None:
     assert all(isinstance(row, logic.Counted) and len(row.groups) <= logic.GROUPS + 1 for row in counted)
 
 
+def test_a_chunk_of_a_session_that_names_a_team_an_event_leaves_rows_that_fit_a_message() -> None:
+    """Every snapshot of it comes in one chunk, as after a worker was away."""
+    long = "\N{GRINNING FACE}" * 195
+    prompts = [a_prompt("s", n, team=f"{long}{n:05}", cost_center=f"{long}{n:05}") for n in range(300)]
+    world = World(log(prompts), [], 1)
+    for _ in prompts:
+        world.step(EVENTS, 1)
+    world.settle()
+    world.step(HOURS, ALL)
+    assert max(len(key) + len(payload) for key, (_, payload) in world.users.rows.items()) < 300_000
+    world.settle()
+    counted = {
+        row["team"]: row["prompts"] for row in world.windows.values() if row["grain"] == "day" and row["prompts"]
+    }
+    assert counted == {prompts[-1].team: len(prompts)}
+
+
 def test_what_a_counted_row_forgot_was_published_before() -> None:
     """The last two moves are lost by a crash, and come again when the row no longer knows where the first came from."""
     teams = logic.GROUPS + 2
