@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from console.filters import joined
-from schemas.otlp.message import SUSPECT_AHEAD_US, SUSPECT_OLD_US
+from schemas.clocks import SUSPECT_AHEAD_US, SUSPECT_OLD_US
 from service.sql import timestamp
 
 _AHEAD, _BEHIND = timedelta(microseconds=SUSPECT_AHEAD_US), timedelta(microseconds=SUSPECT_OLD_US)

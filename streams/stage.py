@@ -11,7 +11,7 @@ from typing import Any
 from schemas import codec, topics
 from schemas.errors import CodecError
 from streams.engine import Chunk, Engine, Output, Record, Source, Table
-from streams.receipt import borne_out
+from streams.receipt import Receipt
 from streams.rows import Read, Stored
 from streams.sessions.fold import FoldSettings
 
@@ -78,14 +78,14 @@ class Inlet:
     """Reads the few fields that a stage folds out of whole chunks of one topic."""
 
     def __init__(
-        self, engine: Engine, stage: Stage, record: str, fields: Sequence[str], *, received: str | None = None
+        self, engine: Engine, stage: Stage, record: str, fields: Sequence[str], *, receipt: Receipt | None = None
     ) -> None:
-        """received: the field that says when a gateway took the record in, where one did (see receipt.py)."""
+        """receipt: of records that a gateway took in."""
         self._engine = engine
         self._stage = stage
         self._record = record
         self._read: Callable[[Sequence[bytes]], list[tuple[Any, ...]]] = codec.reader(record, fields)
-        self._received = None if received is None else list(fields).index(received)
+        self._receipt = receipt
 
     async def read(self, chunk: Chunk) -> list[tuple[int, bytes, tuple[Any, ...]]]:
         """(offset, key, values) of every readable record; the others go to `rejected`, and the partition goes on.
@@ -111,7 +111,7 @@ class Inlet:
         return out
 
     def _checked(self, values: tuple[Any, ...], record: Record) -> tuple[Any, ...]:
-        return values if self._received is None else borne_out(values, self._received, record.timestamp_ms)
+        return values if self._receipt is None else self._receipt.borne_out(values, record.timestamp_ms)
 
     def _refusal(self, chunk: Chunk, offset: int, timestamp_ms: int, value: bytes, error: CodecError) -> Output:
         digest = hashlib.sha256(value)

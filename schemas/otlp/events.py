@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from schemas.clocks import believed
 from schemas.codec import encoder
 from schemas.mapping.actions import done
 from schemas.otlp import attributes as attrs
 from schemas.otlp import content, routes
 from schemas.otlp.bindings import bindings
 from schemas.otlp.guard import Guard
-from schemas.otlp.message import Context, Entry, Keys, Message, believed, digest, headers, uuid_text
+from schemas.otlp.message import Context, Entry, Keys, Message, digest, headers, uuid_text
 from schemas.otlp.model import Attributes, Group, LogRecord, is_hex
 from schemas.otlp.values import canonical, canonical_attributes, text
 from schemas.routing import DROP, Decision

@@ -19,16 +19,6 @@ from schemas.topics import SEPARATOR, make_key
 
 Signal = Literal["logs", "metrics", "traces"]
 
-_DAY_US = 86_400_000_000
-
-# Rule 9: an event time outside of these bounds around received_time is flagged.
-SUSPECT_OLD_US = 30 * _DAY_US
-SUSPECT_AHEAD_US = 10 * 60_000_000
-
-# And no clock says what is outside of these: a time before 2000-01-01, or a hundred years ahead.
-_POSSIBLE_FROM_US = 946_684_800_000_000
-_POSSIBLE_AHEAD_US = 36_525 * _DAY_US
-
 
 class Message(NamedTuple):
     """One Kafka record: short topic name, key (b"" for none), value, headers. `partition_key` picks the partition."""
@@ -162,20 +152,6 @@ def user_key(identity_key: bytes, account_uuid: str | None, email: str | None, u
 def resource_hash(resource: dict[str, Any]) -> str:
     """What stands in a key for a resource without session and user."""
     return blake2b(canonical_attributes(resource), digest_size=16).hexdigest()
-
-
-def believed(stated_us: int | None, received_us: int) -> tuple[int, bool]:
-    """The time to go by, and whether the client's clock is suspect. What cannot be gives way to the gateway's time."""
-    if stated_us is None:
-        return received_us, True
-    if received_us - SUSPECT_OLD_US <= stated_us <= received_us + SUSPECT_AHEAD_US:
-        return stated_us, False
-    return stated_us if possible(stated_us, received_us) else received_us, True
-
-
-def possible(time_us: int, received_us: int) -> bool:
-    """Whether a clock, however wrong, can say so."""
-    return _POSSIBLE_FROM_US <= time_us <= received_us + _POSSIBLE_AHEAD_US
 
 
 @functools.lru_cache(maxsize=4096)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from schemas.clocks import believed, possible
 from schemas.codec import encoder
 from schemas.otlp import attributes as attrs
 from schemas.otlp import content, routes
 from schemas.otlp.bindings import bindings
 from schemas.otlp.events import content_messages
 from schemas.otlp.guard import Guard
-from schemas.otlp.message import Context, Entry, Keys, Message, believed, digest, headers, possible, uuid_text
+from schemas.otlp.message import Context, Entry, Keys, Message, digest, headers, uuid_text
 from schemas.otlp.model import DataPoint, Group
 from schemas.otlp.values import LONG_MAX, canonical, canonical_attributes
 from schemas.routing import DROP

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from schemas.clocks import believed, possible
 from schemas.codec import encoder
 from schemas.otlp import attributes as attrs
 from schemas.otlp import content, routes
 from schemas.otlp.bindings import bindings
 from schemas.otlp.events import content_messages
 from schemas.otlp.guard import Guard
-from schemas.otlp.message import Context, Entry, Keys, Message, believed, headers, possible
+from schemas.otlp.message import Context, Entry, Keys, Message, headers
 from schemas.otlp.model import BadRecord, Group, Span, SpanEvent, SpanLink, is_hex
 from schemas.otlp.values import canonical
 from schemas.routing import DROP

@@ -10,13 +10,13 @@ from schemas import codec
 from schemas.errors import CodecError
 from schemas.records import record
 from schemas.routing import DROP
-from streams import receipt
 from streams.engine.chunk import Record
 from streams.inspect.databases import Here
 from streams.inspect.decoding import instant, record_times
 from streams.inspect.explanation import Explanation, Step, changes, check_fields, flat, only
 from streams.inspect.finding import Session, session
 from streams.inspect.source import Say, Stretch, reread
+from streams.receipt import Receipt
 from streams.rows import Rows
 from streams.sessions import events, join, points, state
 from streams.sessions.events import Event
@@ -139,14 +139,13 @@ class _Again:
 
     def steps(self, source: _Source, stretch: Stretch) -> list[Step]:
         """One for every record of the session in a stretch of its source."""
-        read = codec.reader(source.record, source.fields)
+        read, receipt = codec.reader(source.record, source.fields), Receipt(source.fields)
         first_seen: dict[str, int] = {}
         steps = []
         for found in stretch.records:
             at = (stretch.topic, stretch.partition, found.offset)
             try:
-                at_receipt = source.fields.index(receipt.FIELD)
-                value = source.make(receipt.borne_out(read([found.value])[0], at_receipt, found.timestamp_ms))
+                value = source.make(receipt.borne_out(read([found.value])[0], found.timestamp_ms))
             except CodecError as error:
                 steps.append(Step(*at, None, "unreadable", "-", {}, f"{error.reason}: see the topic rejected"))
                 continue

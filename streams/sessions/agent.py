@@ -14,9 +14,9 @@ from typing import Any
 
 from schemas import codec, topics
 from schemas.errors import CodecError
-from streams import receipt
 from streams.engine import Chunk, Engine, Output, Row
 from streams.expiry import Clock
+from streams.receipt import Receipt
 from streams.sessions import events, points
 from streams.sessions.fold import is_late
 from streams.sessions.logic import LOGIC, Fold, Published, fold_chunk, unknown_sessions, whole
@@ -32,8 +32,8 @@ def register(engine: Engine, stage: Stage) -> None:
         engine.table(BY_POINTS, of_points, logic=LOGIC),
     )
     clocks: tuple[defaultdict[int, Clock], defaultdict[int, Clock]] = (defaultdict(Clock), defaultdict(Clock))
-    read_events = Inlet(engine, stage, "claude_event", events.FIELDS, received=receipt.FIELD)
-    read_points = Inlet(engine, stage, "metric_point", points.FIELDS, received=receipt.FIELD)
+    read_events = Inlet(engine, stage, "claude_event", events.FIELDS, receipt=Receipt(events.FIELDS))
+    read_points = Inlet(engine, stage, "metric_point", points.FIELDS, receipt=Receipt(points.FIELDS))
     read_published = codec.reader("session", Published._fields)
     to_sessions = (stage.topic("sessions"), stage.partitions["sessions"])
     to_hours = (stage.hours_topic(engine), stage.partitions["session-hours"])

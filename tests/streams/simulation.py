@@ -14,6 +14,7 @@ import math
 import random
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from schemas import codec, topics
@@ -45,10 +46,11 @@ class Crash(Exception):
 class SourceLog:
     """One partition of a topic, read in chunks from the last commit."""
 
-    def __init__(self, topic: str, partition: int) -> None:
+    def __init__(self, topic: str, partition: int, appended: Callable[[Any], int]) -> None:
         self.topic = topic
         self.partition = partition
         self.log: Log = []
+        self._appended = appended
         self.position = self.committed = 0
 
     def time(self, offset: int) -> float:
@@ -68,7 +70,7 @@ class SourceLog:
             return Record(offset, 0, key, value or b"")
         said = {name: field for name, field in value._asdict().items() if field is not None}
         record = "claude_event" if self.topic == EVENTS else "metric_point"
-        return Record(offset, value.received_time // 1000, key, codec.encode(record, said))
+        return Record(offset, self._appended(value) // 1000, key, codec.encode(record, said))
 
 
 class Table:
@@ -208,6 +210,7 @@ class World:
     """Workers that share the partitions of all topics; those of the same number lie together, as Faust assigns them.
 
     Args: emits_again: whether the stages are shown redelivered records; False stands for stages that skip them wholly.
+          appended: when the broker wrote a record (µs), if not when the gateway says that it received it.
     """
 
     def __init__(
@@ -219,10 +222,13 @@ class World:
         partitions: int = 1,
         workers: int = 1,
         emits_again: bool = True,
+        appended: Callable[[Any], int] = attrgetter("received_time"),
     ) -> None:
         self.random = random.Random(seed)
         self.partitions = partitions
-        self.sources = {topic: [SourceLog(topic, n) for n in range(partitions)] for topic in (EVENTS, POINTS, HOURS)}
+        self.sources = {
+            topic: [SourceLog(topic, n, appended) for n in range(partitions)] for topic in (EVENTS, POINTS, HOURS)
+        }
         for topic, log in ((EVENTS, events), (POINTS, points)):
             for key, record in log:
                 self.sources[topic][partition_of(key, partitions)].log.append((key, record))

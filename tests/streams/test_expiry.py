@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from streams import receipt
 from streams.engine.outbox import partition_of
+from streams.receipt import Receipt
 from streams.sessions.events import Event
 from streams.sessions.state import DAY_US, HOUR_US
 from tests.streams.records import START, a_point, a_series, an_event
@@ -233,6 +233,85 @@ def test_a_resend_over_midnight_without_a_session_and_with_a_wrong_clock_counts_
 
 
 def test_a_received_time_counts_as_far_as_the_clock_of_the_broker_bears_it_out() -> None:
-    now_ms = START // 1000
+    receipt = Receipt(("received_time", "clock_suspect", "event_time"))
     for said, counts in ((START, 0), (START + 300_000_000, 300), (START + DAY_US, 300), (0, -300)):
-        assert receipt.borne_out(("a", said, "b"), 1, now_ms) == ("a", START + counts * 1_000_000, "b")
+        assert receipt.borne_out((said, False, START), START // 1000) == (START + counts * 1_000_000, False, START)
+
+
+def test_a_time_that_the_gateway_let_pass_is_asked_again_where_its_own_does_not_count() -> None:
+    receipt = Receipt(("received_time", "clock_suspect", "event_time"))
+    wrong, counts = START - 3650 * DAY_US, START - 300_000_000
+
+    def suspect(time: int, received: int, said: bool | None = None) -> Any:
+        return receipt.borne_out((received, said, time), START // 1000)[1]
+
+    assert suspect(wrong, wrong) is True
+    assert suspect(counts - 30 * DAY_US - 1, wrong) is True
+    assert suspect(counts + 600_000_001, wrong) is True
+    # What the gateway called suspect stays so; what is no farther off than a client's clock may be is believed.
+    assert suspect(START, wrong, said=True) is True
+    for time in (START, counts - 30 * DAY_US, counts + 600_000_000):
+        assert suspect(time, wrong) is False
+    # Its word counts, and so does what it says of the client.
+    for said in (None, False, True):
+        assert suspect(wrong, START, said) is said
+
+
+@pytest.mark.parametrize("years", [-10, 10])
+@pytest.mark.parametrize("crashes", [0, 10])
+def test_what_comes_through_a_wrong_clock_counts_when_the_broker_had_it_and_a_neighbour_sees_nothing_of_it(
+    years: int, crashes: int
+) -> None:
+    """Gateway and client on one host, whose clock both of them go by."""
+    apart = years * 365 * DAY_US
+    minutes = [n / 1440 for n in range(0, 300, 10)]
+
+    def shifted(record: Any) -> Any:
+        moved = {"event_time": record.event_time + apart, "received_time": record.received_time + apart}
+        if not isinstance(record, Event):
+            moved["start_time"] = record.start_time + apart
+        return record._replace(**moved)
+
+    def appended(record: Any) -> int:
+        wrong = abs(record.received_time - START) > 1000 * DAY_US
+        return int(record.received_time - apart if wrong else record.received_time)
+
+    anna = {"user_key": "0a" * 16, "team": None, "user_account_uuid": "anna"}
+    bert = {"user_key": "0b" * 16, "team": None, "user_account_uuid": "bert"}
+    events, points = [], []
+    for n, day in enumerate(minutes):
+        for name, who, moved in (("wrong", anna, shifted), ("right", bert, lambda record: record)):
+            events.append(moved(a_prompt(name, day, sequence=n, **who)))
+            points.append(moved(a_cost(name, day, **who)))
+            series = {"temporality": "cumulative", "series": name[0].encode().hex() * 16, "start_time": START}
+            points.append(moved(a_cost(name, day + 1 / 2880, **who | series)._replace(value=float(n + 1))))
+    # Time passes for both: what is thought to be old would go.
+    others = [a_prompt("other", day, **bert) for day in (0.5, 1, 2)]
+    costs = [a_cost("other", day, **bert) for day in (0.5, 1, 2)]
+    world = World(log(events + others), log(points + costs), 1, appended=appended)
+    world.run(largest_chunk=3, crashes=crashes)
+    honest = World(
+        log([record for record in events + others if record.session_id != "wrong"]),
+        log([record for record in points + costs if record.session_id != "wrong"]),
+        1,
+    ).run(largest_chunk=3)
+
+    wrong, right = world.sessions["wrong"], world.sessions["right"]
+    assert wrong["flags"] == ["clock_suspect"]
+    assert (wrong["prompts"], wrong["metric_cost_usd"]) == (30, 60.0)
+    assert START - HOUR_US < wrong["start_time"] < wrong["last_time"] < START + 6 * HOUR_US
+    used: dict[Any, list[float]] = {}
+    for row in world.windows.values():
+        sums = used.setdefault((row["user_key"], row["grain"]), [0, 0])
+        sums[0] += row["prompts"]
+        sums[1] += row["metric_cost_usd"]
+        assert abs(row["start"] - START) < 4 * DAY_US
+    assert used["0a" * 16, "hour"] == used["0a" * 16, "day"] == [30, 60.0]
+    assert used["0b" * 16, "hour"] == used["0b" * 16, "day"] == [33, 63.0]
+
+    def sums(row: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in row.items() if name not in ("version", "received_time")}
+
+    assert sums(right) == sums(honest.sessions["right"])
+    berts = {key: sums(row) for key, row in world.windows.items() if key[1] == "0b" * 16}
+    assert berts == {key: sums(row) for key, row in honest.windows.items()}

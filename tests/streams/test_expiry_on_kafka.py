@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiokafka import AIOKafkaProducer
 
 from millrace.kafka import Broker
@@ -16,14 +17,16 @@ from streams.engine import rows
 from streams.engine.marks import Mark
 from streams.sessions.events import Event
 from streams.sessions.state import DAY_US
+from tests.chaos.load import RECORD
 from tests.chaos.verify import published
 from tests.chaos.workers import Worker
 from tests.log import topics_of_the_past, whole_topic
 from tests.streams.records import START
-from tests.streams.test_expiry import a_prompt
+from tests.streams.test_expiry import a_cost, a_prompt
 
 # The past that is told here: the last of it is now.
 BACK_DAYS = 502 + (START - time.time_ns() // 1000) / DAY_US
+GRAINS = ("hour", "day")
 
 
 def a_day(session: str, day: float, sequence: int = 1) -> Event:
@@ -31,13 +34,14 @@ def a_day(session: str, day: float, sequence: int = 1) -> Event:
     return a_prompt(session, day - BACK_DAYS, sequence=sequence)
 
 
-async def send(bootstrap: str, prefix: str, events: list[Event]) -> None:
+async def send(bootstrap: str, prefix: str, records: list[Any]) -> None:
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all") as producer:
-        for event in events:
-            key = topics.make_key(event.tenant, event.session_id)
-            value = codec.encode("claude_event", {k: v for k, v in event._asdict().items() if v is not None})
-            at_ms = min(event.received_time, time.time_ns() // 1000) // 1000
-            await producer.send_and_wait(f"{prefix}.events.v1", value, key=key, partition=0, timestamp_ms=at_ms)
+        for one in records:
+            topic, record = RECORD[type(one)]
+            key = topics.make_key(one.tenant, one.session_id)
+            value = codec.encode(record, {k: v for k, v in one._asdict().items() if v is not None})
+            at_ms = min(one.received_time, time.time_ns() // 1000) // 1000
+            await producer.send_and_wait(f"{prefix}.{topic}.v1", value, key=key, partition=0, timestamp_ms=at_ms)
 
 
 async def last_of(bootstrap: str, topic: str) -> dict[bytes, bytes | None]:
@@ -72,7 +76,7 @@ class Streams:
         rows = await published(self.bootstrap, f"{self.prefix}.sessions.v1", "session")
         return rows.get(topics.make_key("t", name), {})
 
-    async def folded(self, events: list[Event], **wanted: int) -> None:
+    async def folded(self, events: list[Any], **wanted: float) -> None:
         """Sent, and what they make is published: a chunk of their own."""
         await send(self.bootstrap, self.prefix, events)
         wanted = wanted or {"prompts": events[-1].event_sequence or 0}
@@ -133,3 +137,39 @@ async def test_a_gateway_whose_clock_is_years_off_takes_nothing(kafka: Broker, p
     for topic in ("sessions", "session-hours", "user-windows"):
         assert None not in (await last_of(kafka.bootstrap, f"{prefix}.{topic}.v1")).values()
     assert abs((await streams.session("three"))["received_time"] / 1e6 - time.time()) < 3600
+
+
+@pytest.mark.parametrize("years", [-10, 10])
+async def test_a_host_whose_clock_is_years_off_counts_when_kafka_had_it(
+    kafka: Broker, prefix: str, tmp_path: Path, years: int
+) -> None:
+    """Gateway and client go by the same wrong clock, and bear each other out. Nothing of it goes when time passes."""
+    await ensure_topics({"bootstrap_servers": kafka.bootstrap}, list(topics.CATALOGUE.values()), prefix, "local")
+    streams = Streams(kafka, prefix, tmp_path)
+    streams.worker.start()
+    apart = years * 365 * DAY_US
+    prompt, cost = a_day("wrong", 502), a_cost("wrong", 502 - BACK_DAYS)
+    wrong = [
+        record._replace(event_time=record.event_time + apart, received_time=record.received_time + apart)
+        for record in (prompt, cost)
+    ]
+    try:
+        await streams.folded(wrong[:1], prompts=1)
+        await streams.folded(wrong[1:], prompts=1, metric_cost_usd=1.0)
+        await streams.folded([a_day("right", 502)], prompts=1)
+        await streams.folded([a_day("right", 502, sequence=2)], prompts=2)
+        for _ in range(300):
+            windows = await published(kafka.bootstrap, f"{prefix}.user-windows.v1", "user_window")
+            used = [(row["grain"], row["prompts"], row["metric_cost_usd"]) for row in windows.values()]
+            counted = {g: (sum(p for n, p, _ in used if n == g), sum(c for n, _, c in used if n == g)) for g in GRAINS}
+            if counted == dict.fromkeys(GRAINS, (3, 1.0)):
+                break
+            await asyncio.sleep(0.2)
+    finally:
+        streams.worker.terminate()
+    assert counted == dict.fromkeys(GRAINS, (3, 1.0))
+    assert all(abs(row["start"] / 1e6 - time.time()) < 2 * 86_400 for row in windows.values())
+    assert (await streams.session("wrong"))["flags"] == ["clock_suspect"]
+    assert (await streams.session("right"))["flags"] == []
+    for topic in ("sessions", "session-hours", "user-windows"):
+        assert None not in (await last_of(kafka.bootstrap, f"{prefix}.{topic}.v1")).values()
