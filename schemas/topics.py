@@ -16,6 +16,8 @@ from aiokafka.partitioner import murmur2
 Profile = Literal["local", "cluster"]
 
 SEPARATOR = "\x1f"
+MADE_UP = "~"
+"""What the names of pseudo-sessions begin with, under which records without a session count. No session is named so."""
 _DAY_MS = 86_400_000
 
 

@@ -11,6 +11,7 @@ from schemas import records
 from schemas.otlp.content import LONG_NAME, has_content
 from schemas.otlp.values import COERCE, Coerce
 from schemas.records import Field
+from schemas.topics import MADE_UP
 
 AttributeNames = tuple[str, str, str]
 DEFAULT_NAMES: AttributeNames = ("team.id", "department", "cost_center")
@@ -81,6 +82,8 @@ def _binding(field: Field, wire: str, rank: int, *, shared: bool) -> Binding:
         if field.cls != "detail" and field.name not in _CHECKED_LATER:
             most = LONG_NAME
         coerce = _without_content(coerce, most)
+    if field.name == "session_id":
+        coerce, most = _not_made_up(coerce), 0
     special = content or shared
     return Binding(
         field=field.name,
@@ -101,6 +104,16 @@ def _without_content(coerce: Coerce, most: int) -> Coerce:
         found = coerce(value)
         texts = (found,) if found.__class__ is str else found or ()
         return None if any(len(text) > most for text in texts) or has_content(value) else found
+
+    return fitting
+
+
+def _not_made_up(coerce: Coerce) -> Coerce:
+    """For a session's id: one like a pseudo-session's would take its place. Asked of nearly every record."""
+
+    def fitting(value: Any) -> Any:
+        found = value if value.__class__ is str else coerce(value)
+        return None if found is None or found.startswith(MADE_UP) else found
 
     return fitting
 

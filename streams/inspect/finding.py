@@ -75,20 +75,17 @@ def session(here: Here, tenant: str, session_id: str) -> Iterator[Session]:
     Raises: NotOnThisMachine.  NoSuchRow.  DatabaseUnreadable.  UnknownFormat.
     """
     key = make_key(tenant, session_id)
-    candidates = [(key, key)]
+    name = key
     if pseudo := _PSEUDO.fullmatch(session_id):
         key = make_key(tenant, pseudo["holder"])
-        candidates.insert(0, (key, state.pseudo_session(key, int(pseudo["day"]))[0]))
-    for source_key, name in candidates:
-        with ExitStack() as stack:
-            partition = partition_for(source_key, here.partitions(state.BY_EVENTS))
-            snapshots = {table: stack.enter_context(opened(here.partition(table, partition))) for table in SESSIONS}
-            halves = {table: snapshot.get_many([state.session_key(name)])[0] for table, snapshot in snapshots.items()}
-            found = Session(source_key, name, snapshots, halves)
-            if any(row is not None for row in halves.values()):
-                yield found
-                return
-    raise NoSuchRow(f"session {session_id} of tenant {tenant}", found.snapshots[state.BY_EVENTS].database.where)
+        name = state.pseudo_session(key, int(pseudo["day"]))[0]
+    with ExitStack() as stack:
+        partition = partition_for(key, here.partitions(state.BY_EVENTS))
+        snapshots = {table: stack.enter_context(opened(here.partition(table, partition))) for table in SESSIONS}
+        halves = {table: snapshot.get_many([state.session_key(name)])[0] for table, snapshot in snapshots.items()}
+        if all(row is None for row in halves.values()):
+            raise NoSuchRow(f"session {session_id} of tenant {tenant}", snapshots[state.BY_EVENTS].database.where)
+        yield Session(key, name, snapshots, halves)
 
 
 @contextmanager

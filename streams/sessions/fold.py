@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
+from schemas.topics import MADE_UP
 from streams import exact
 from streams.expiry import Keep
 from streams.rows import Rows, Working
@@ -123,8 +124,8 @@ def place(key: bytes, record: Record, record_id: str, sequence: int | None) -> P
     """
     received, time = _time(record.received_time), _counted(record)
     user = record.user_key or ""
-    session, session_id, pseudo = key, record.session_id, False
-    if not session_id:
+    session, session_id, pseudo = key, _session_id(record), False
+    if session_id is None:
         (session, session_id), pseudo = state.pseudo_session(key, time // state.DAY_US), True
     level = 3 if record.user_account_uuid else 2 if record.user_email else 1 if record.user_id else 0
     digest = bytes.fromhex(record_id.replace("-", ""))[:8]
@@ -144,7 +145,15 @@ def place(key: bytes, record: Record, record_id: str, sequence: int | None) -> P
 
 def session_of(key: bytes, record: Record) -> bytes:
     """The session's bytes in the keys of rows."""
-    return key if record.session_id else state.pseudo_session(key, _counted(record) // state.DAY_US)[0]
+    if _session_id(record) is not None:
+        return key
+    return state.pseudo_session(key, _counted(record) // state.DAY_US)[0]
+
+
+def _session_id(record: Record) -> str | None:
+    """None without one. One that is named like a pseudo-session, which no gateway lets pass, would take its place."""
+    name = record.session_id
+    return None if not name or name.startswith(MADE_UP) else name
 
 
 def _counted(record: Record) -> int:

@@ -26,6 +26,7 @@ from typing import Any
 
 import msgspec
 
+from schemas.topics import MADE_UP
 from streams import exact
 from streams.formats import Formats
 from streams.rows import Layout
@@ -227,14 +228,14 @@ def pseudo_session(user_key: bytes, day: int) -> tuple[bytes, str]:
 
     Args:    user_key: tenant and holder, as the records' key has them.
     """
-    return user_key + b"\x1f~%d" % day, f"~{user_key.rpartition(SEPARATOR)[2].decode()}~{day}"
+    return user_key + b"\x1f~%d" % day, f"{MADE_UP}{user_key.rpartition(SEPARATOR)[2].decode()}~{day}"
 
 
 def session_parts(session: bytes) -> tuple[str, str]:
     """(tenant, session id) of a session's bytes in keys; a pseudo-session alone has a separator in the second part."""
     tenant, _, name = session.decode().partition("\x1f")
     holder, pseudo, day = name.rpartition("\x1f~")
-    return tenant, f"~{holder}~{day}" if pseudo else name
+    return tenant, f"{MADE_UP}{holder}~{day}" if pseudo else name
 
 
 def key_parts(key: bytes) -> dict[str, Any]:

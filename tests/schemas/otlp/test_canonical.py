@@ -15,10 +15,24 @@ from hypothesis import strategies as st
 from schemas import otlp
 from schemas.catalogue import RECORDS
 from schemas.otlp.bindings import DEFAULT_NAMES, Binding, bindings
+from schemas.otlp.message import Entry
 from schemas.otlp.points import METADATA
 from schemas.otlp.spelling import spelling
 from schemas.otlp.values import canonical, text
-from tests.schemas.otlp.requests import CONTEXT, as_json, as_protobuf, decoded, records_of, transports
+from tests.schemas.otlp.requests import (
+    CONTEXT,
+    TIME_NS,
+    as_json,
+    as_protobuf,
+    decoded,
+    log,
+    logs,
+    metric,
+    records_of,
+    span,
+    spans,
+    transports,
+)
 from tests.schemas.otlp.strategies import (
     KINDS,
     VALUES,
@@ -342,6 +356,34 @@ def test_a_prompt_in_the_metadata_of_a_metric_is_content() -> None:
         row, content = records_of(entry)
         assert row["attributes"] == {"metric.metadata.prompt": MARK, "metric.metadata.origin": "x"}
         assert (content["field"], content["text"]) == ("metric.metadata.prompt", "secret")
+
+
+def one(signal: str, own: dict[str, Any], resource: dict[str, Any] | None = None) -> Entry:
+    """The entry of a request of one record with a prompt."""
+    own = own | {"prompt": "secret"}
+    point = {"timeUnixNano": str(TIME_NS), "asInt": "1", "attributes": pairs(own)}
+    document = {
+        "logs": logs(log(own), resource=resource),
+        "metrics": metric("m", {"gauge": {"dataPoints": [point]}}, resource=resource),
+        "traces": spans(span(own), resource=resource),
+    }[signal]
+    (entry,) = decoded(signal, document).entries
+    return entry
+
+
+@pytest.mark.parametrize("signal", SIGNALS)
+@pytest.mark.parametrize("name", ["~", "~abc", f"~{'ab' * 16}~20775"])
+def test_a_session_id_like_that_of_a_pseudo_session_is_none_and_is_kept(signal: str, name: str) -> None:
+    plain = one(signal, {"user.id": "u"})
+    for wire in ("session.id", "session_id"):
+        entry = one(signal, {wire: name, "user.id": "u"})
+        row, content = records_of(entry)
+        assert (row["session_id"], content["session_id"]) == (None, None)
+        assert (row["attributes"]["session.id"], row["coercion_errors"]) == (name, ["session.id"])
+        assert [message.key for message in entry.messages] == [message.key for message in plain.messages]
+    row, content = records_of(one(signal, {"user.id": "u"}, {"session.id": name}))
+    assert (row["session_id"], content["session_id"]) == (None, None)
+    assert row["resource_attributes"]["session.id"] == name
 
 
 @pytest.mark.parametrize("order", [1, -1])

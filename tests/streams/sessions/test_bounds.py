@@ -167,6 +167,29 @@ def test_records_without_a_session_count_for_their_user_under_a_pseudo_session_a
     assert len(days) == len(world.sessions) > 1
 
 
+@pytest.mark.parametrize("largest_chunk", [1, 40])
+def test_a_session_named_like_a_pseudo_session_takes_no_records_place(largest_chunk: int) -> None:
+    """No gateway lets such a name pass; whatever stands in the log, each record counts for its user."""
+    rnd, user, day = random.Random(5), "ab" * 16, START // state.DAY_US
+    who = {"user_account_uuid": "a", "user_key": user, "team": None}
+    events, points = [], []
+    for n in range(9):
+        name = (None, f"~{user}~{day}", "~")[n % 3]
+        key = f"t\x1f{name or user}".encode()
+        event = an_event(rnd, "", n, START + n * 1_000_000)._replace(session_id=name, event_name="user_prompt", **who)
+        events.append((key, event))
+        point = a_point(rnd, "", START + n * 1_000_000)._replace(session_id=name, **who)
+        points.append((key, point._replace(metric="claude_code.cost.usage", type=None, value=1.0)))
+    world = World(events, points, 1).run(largest_chunk=largest_chunk)
+    for grain in ("hour", "day"):
+        (row,) = (row for row in world.windows.values() if row["grain"] == grain)
+        assert (row["prompts"], row["metric_cost_usd"], row["sessions"]) == (9, 9.0, 0)
+    names = {f"~{user}~{day}", f"~~{user}~{day}~{day}", f"~~~{day}"}
+    assert {name: (row["prompts"], row["pseudo"]) for name, row in world.sessions.items()} == dict.fromkeys(
+        names, (3, True)
+    )
+
+
 @given(time=st.integers(-(2**63), 2**63 - 1), received=st.integers(-(2**63), 2**63 - 1))
 @settings(max_examples=50, deadline=None)
 def test_no_time_that_a_record_can_carry_stops_a_partition(time: int, received: int) -> None:

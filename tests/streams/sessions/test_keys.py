@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.topics import make_key
 from streams.sessions import state
+from streams.sessions.fold import place
 from streams.users import logic as users
+from tests.streams.records import an_event
 
 NAMES = st.text(st.characters(exclude_characters="\x1f", exclude_categories=["Cs"]), min_size=1, max_size=40)
 USERS = st.one_of(st.just(""), st.binary(min_size=16, max_size=16).map(bytes.hex))
 NUMBERS = st.integers(0, 2**32 - 1)
+DAYS = st.integers(0, 3)
+ID = "00000000-0000-0000-0000-000000000001"
 
 
 @given(NAMES, NAMES, USERS, NUMBERS, st.integers(0, 3))
@@ -32,6 +38,30 @@ def test_a_pseudo_session_is_named_as_it_is_published(tenant: str, user: str, da
     session, name = state.pseudo_session(make_key(tenant, user), day)
     assert name == f"~{user}~{day}"
     assert state.session_parts(session) == (tenant, name)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(NAMES, st.just("")),
+            st.tuples(st.builds("~{}~{}".format, st.one_of(USERS, NAMES), DAYS), st.just("")),
+            st.tuples(st.none(), USERS),
+        ),
+        min_size=2,
+        max_size=2,
+    ),
+    st.lists(DAYS, min_size=2, max_size=2),
+)
+def test_what_lies_in_different_rows_is_published_under_different_names(
+    records: list[tuple[str | None, str]], days: list[int]
+) -> None:
+    event = an_event(random.Random(1), "s", 1, 0)
+    places = [
+        place(make_key("t", name or user), event._replace(session_id=name, event_time=day * state.DAY_US), ID, 1)
+        for (name, user), day in zip(records, days, strict=True)
+    ]
+    assert (places[0].session == places[1].session) == (places[0].session_id == places[1].session_id)
+    assert all(at.pseudo == at.session_id.startswith("~") for at in places)
 
 
 @given(NAMES, USERS, NAMES, st.sampled_from(["hour", "day"]), NUMBERS, st.tuples(st.just(""), NAMES))
