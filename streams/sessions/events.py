@@ -74,6 +74,10 @@ class Event(NamedTuple):
     to_mode: str | None
     route: str | None
 
+    @property
+    def since(self) -> None:
+        """An event is what happened at its time."""
+
 
 FIELDS = Event._fields
 

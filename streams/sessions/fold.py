@@ -58,6 +58,9 @@ class Record(Protocol):
     def received_time(self) -> int: ...
     @property
     def clock_suspect(self) -> bool | None: ...
+    @property
+    def since(self) -> int | None:
+        """When what it says began, if that is more than what happened at its time."""
 
 
 NAMES = (
@@ -118,7 +121,8 @@ class Place:
 
 
 def place(key: bytes, record: Record, record_id: str, sequence: int | None) -> Place:
-    """Records without a session count for their user, under a pseudo-session a day.
+    """Records without a session count for their user, under a pseudo-session a day. A cumulative series lies in that of
+    the day on which it began, whole: what a point adds is told by the one before.
 
     A record whose clock cannot be right is taken to have happened when it was received.
     """
@@ -126,7 +130,7 @@ def place(key: bytes, record: Record, record_id: str, sequence: int | None) -> P
     user = record.user_key or ""
     session, session_id, pseudo = key, _session_id(record), False
     if session_id is None:
-        (session, session_id), pseudo = state.pseudo_session(key, time // state.DAY_US), True
+        (session, session_id), pseudo = _pseudo_session(key, record), True
     level = 3 if record.user_account_uuid else 2 if record.user_email else 1 if record.user_id else 0
     digest = bytes.fromhex(record_id.replace("-", ""))[:8]
     return Place(
@@ -147,13 +151,18 @@ def session_of(key: bytes, record: Record) -> bytes:
     """The session's bytes in the keys of rows."""
     if _session_id(record) is not None:
         return key
-    return state.pseudo_session(key, _counted(record) // state.DAY_US)[0]
+    return _pseudo_session(key, record)[0]
 
 
 def _session_id(record: Record) -> str | None:
     """None without one. One that is named like a pseudo-session, which no gateway lets pass, would take its place."""
     name = record.session_id
     return None if not name or name.startswith(MADE_UP) else name
+
+
+def _pseudo_session(key: bytes, record: Record) -> tuple[bytes, str]:
+    since = record.since
+    return state.pseudo_session(key, (_counted(record) if since is None else _time(since)) // state.DAY_US)
 
 
 def _counted(record: Record) -> int:

@@ -79,6 +79,11 @@ class Point(NamedTuple):
     cost_center: str | None
     monotonic: bool | None
 
+    @property
+    def since(self) -> int | None:
+        """When the series of a cumulative point began, 0 where it does not say; None of another one."""
+        return (self.start_time or 0) if self.temporality == "cumulative" else None
+
 
 FIELDS = Point._fields
 

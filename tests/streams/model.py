@@ -27,6 +27,20 @@ def counted(record: Event | Point) -> int:
     return record.received_time if record.clock_suspect else record.event_time
 
 
+def holder(record: Event | Point) -> str:
+    """What stands in the key of a record without a session: its user, or else its resource."""
+    return record.user_key or "00" * 16
+
+
+def session_of(record: Event | Point) -> str:
+    """Its session, or the pseudo-session of its day; of a cumulative point the one of the day its series began."""
+    if record.session_id:
+        return record.session_id
+    if isinstance(record, Point) and record.temporality == "cumulative":
+        return f"~{holder(record)}~{(record.start_time or 0) // DAY}"
+    return f"~{holder(record)}~{counted(record) // DAY}"
+
+
 def event_addends(event: Event) -> dict[str, Any]:
     match event.event_name:
         case "user_prompt":
@@ -70,9 +84,9 @@ def expected(events: Iterable[Event], points: Iterable[Point]) -> tuple[dict[str
     by_session: dict[str, list[Event]] = defaultdict(list)
     points_of: dict[str, list[Point]] = defaultdict(list)
     for e in {e.event_id: e for e in events}.values():
-        by_session[e.session_id or ""].append(e)
+        by_session[session_of(e)].append(e)
     for p in {p.point_id: p for p in points}.values():
-        points_of[p.session_id or ""].append(p)
+        points_of[session_of(p)].append(p)
     sessions: dict[str, Any] = {}
     blank = {"sessions": 0, "cost_usd": Fraction(0), "metric_cost_usd": Fraction(0), **dict.fromkeys(EVENT_SUMS, 0)}
     windows: dict[Any, Any] = defaultdict(blank.copy)
@@ -103,7 +117,8 @@ def expected(events: Iterable[Event], points: Iterable[Point]) -> tuple[dict[str
         best, _, user = max(stamped)
         named = mine or sorted(own_points, key=lambda p: (counted(p), p.point_id))
         team = next((r.team for r in reversed(named) if r.team), None)
-        ghost = not (sums["prompts"] or sums["api_requests"] or sums["api_errors"] or sums["tools"])
+        worked = sums["prompts"] or sums["api_requests"] or sums["api_errors"] or sums["tools"]
+        ghost = session.startswith("~") or not worked
         sessions[session] = {
             "user_key": user,
             "team": team,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import uuid
 from typing import Any
 
 import pytest
@@ -10,12 +11,12 @@ import pytest
 from streams.sessions.events import Event
 from streams.sessions.points import Point
 from tests.streams import model
-from tests.streams.records import START, an_event, records, with_drops
+from tests.streams.records import START, a_point, an_event, records, with_drops
 from tests.streams.simulation import Log, World
 
 
 def log(records: list[Any]) -> Log:
-    return [(f"t\x1f{record.session_id}".encode(), record) for record in records]
+    return [(f"t\x1f{record.session_id or model.holder(record)}".encode(), record) for record in records]
 
 
 def kept(events: list[Event]) -> list[Event]:
@@ -50,10 +51,13 @@ def check(world: World, events: list[Event], points: list[Point]) -> None:
         assert model.same(got_windows[key], want), (key, got_windows[key], want)
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_any_order_cut_resend_and_crash_gives_the_rows_of_the_obvious_computation(seed: int) -> None:
+@pytest.mark.parametrize(("seed", "without"), [*((n, 0.0) for n in range(40)), *((n, 0.5) for n in range(40, 70))])
+def test_any_order_cut_resend_and_crash_gives_the_rows_of_the_obvious_computation(seed: int, without: float) -> None:
+    """without: the share of records that name no session."""
     events, points = records(seed)
     rnd = random.Random(seed)
+    events = [e._replace(session_id=None) if e.route != "drop" and rnd.random() < without else e for e in events]
+    points = [p._replace(session_id=None) if rnd.random() < without else p for p in points]
     sent_events = events + rnd.choices(events, k=len(events) // 3) if events else []
     sent_points = points + rnd.choices(points, k=len(points) // 3) if points else []
     if seed % 3:
@@ -128,3 +132,26 @@ def test_an_event_that_was_dropped_counts_when_it_is_sent_again_and_the_rule_is_
     assert (row["prompts"], row["resends"], row["sequence_gaps"]) == (3, 0, 0)
     row = World(log([*events, *before]), [], 1).run().sessions["s"]
     assert (row["prompts"], row["resends"], row["sequence_gaps"]) == (3, 0, 0)
+
+
+@pytest.mark.parametrize("start_time", [None, START])
+@pytest.mark.parametrize("crashes", [0, 8])
+def test_a_cumulative_series_without_a_session_adds_what_it_grew_by_on_each_day(
+    start_time: int | None, crashes: int
+) -> None:
+    midnight = (START // model.DAY + 1) * model.DAY
+    first = a_point(random.Random(1), "", START)._replace(
+        session_id=None, metric="claude_code.cost.usage", type=None, temporality="cumulative", start_time=start_time
+    )
+    grew = [(-9, 1.0), (-1, 10.0), (1, 15.0), (5, 18.0), (30, 20.0)]
+    points = [
+        first._replace(point_id=str(uuid.UUID(int=n << 64)), value=value, event_time=midnight + hours * model.HOUR)
+        for n, (hours, value) in enumerate(grew)
+    ]
+    for order in (points, points[::-1], [*points[1:], points[0]]):
+        sent = [point._replace(received_time=midnight + 31 * model.HOUR + n) for n, point in enumerate(order)]
+        world = World([], log(sent), 1).run(largest_chunk=2, crashes=crashes)
+        days = {row["start"]: row["metric_cost_usd"] for row in world.windows.values() if row["grain"] == "day"}
+        assert days == {midnight - model.DAY: 10.0, midnight: 8.0, midnight + model.DAY: 2.0}
+        hours = [row["metric_cost_usd"] for row in world.windows.values() if row["grain"] == "hour"]
+        assert sorted(hours) == [1.0, 2.0, 3.0, 5.0, 9.0]
