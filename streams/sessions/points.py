@@ -4,6 +4,10 @@ before.
 Gauges and histograms are stored as they are and not added. A cumulative series counts with the value at its latest end;
 each hour gets what the series grew by up to its own latest end, so a late point corrects two hours and nothing else.
 
+Both corrections are booked under the identity of the point that brings them. A series has one identity, but where that
+stands on the resource and changes within a session. There, late points divide the growth otherwise between the two than
+points in order do, with the same sum in every hour: a row keeps no more of an hour's end than its time and value.
+
 A series that falls was begun anew by a client that did not say so with another start time. What it counted before is
 then not counted: points come in any order, and only all of them together would tell where it fell. The session says so
 (FLAG_FELL), as soon as a point contradicts one that is kept.

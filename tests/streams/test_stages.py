@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import uuid
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from streams.sessions.events import Event
 from streams.sessions.points import Point
 from tests.streams import model
-from tests.streams.records import START, a_point, an_event, records, with_drops
+from tests.streams.records import START, a_point, an_event, identity, records, with_drops
 from tests.streams.simulation import Log, World
 
 
@@ -155,3 +156,34 @@ def test_a_cumulative_series_without_a_session_adds_what_it_grew_by_on_each_day(
         assert days == {midnight - model.DAY: 10.0, midnight: 8.0, midnight + model.DAY: 2.0}
         hours = [row["metric_cost_usd"] for row in world.windows.values() if row["grain"] == "hour"]
         assert sorted(hours) == [1.0, 2.0, 3.0, 5.0, 9.0]
+
+
+def test_a_series_of_two_users_has_the_same_sums_in_any_order_and_in_order_each_has_what_it_grew_by_under_them() -> (
+    None
+):
+    """Late points may divide an hour otherwise: see streams/sessions/points.py."""
+    first = a_point(random.Random(1), "s", START)._replace(
+        metric="claude_code.cost.usage", type=None, temporality="cumulative", start_time=START, team=None
+    )
+    said = [(0.1, 1.0, "anna"), (1.1, 10.0, "bert"), (1.2, 15.0, "anna"), (2.1, 22.0, "bert")]
+    points = [
+        first._replace(
+            point_id=str(uuid.UUID(int=n << 64)),
+            value=value,
+            event_time=START // model.HOUR * model.HOUR + round(hours * model.HOUR),
+            received_time=START + 3 * model.HOUR,
+            **identity(who),
+        )
+        for n, (hours, value, who) in enumerate(said)
+    ]
+    for order in itertools.permutations(points):
+        world = World([], log(list(order)), 1).run()
+        used: dict[int, dict[str, float]] = {}
+        for row in world.windows.values():
+            if row["grain"] == "hour" and row["metric_cost_usd"]:
+                hour = (row["start"] - START // model.HOUR * model.HOUR) // model.HOUR
+                used.setdefault(hour, {})[row["user_key"]] = row["metric_cost_usd"]
+        assert [sum(used[hour].values()) for hour in (0, 1, 2)] == [1.0, 14.0, 7.0]
+        if list(order) == points:
+            anna, bert = "0c" * 16, "0d" * 16
+            assert used == {0: {anna: 1.0}, 1: {anna: 5.0, bert: 9.0}, 2: {bert: 7.0}}
