@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
 from aiokafka.errors import KafkaError
@@ -52,7 +52,10 @@ class Audit:
                 logger.warning("audit of the changelogs failed, will be tried again: %r", error)
 
     async def look(self) -> None:
-        """One audit: the ends of the changelogs against what we wrote, foreign stretches read and merged."""
+        """One audit: the ends of the changelogs against what we wrote, foreign stretches read and merged.
+
+        Raises: StateLost: a foreign stretch is gone before it was read.
+        """
         app = self._app
         async with app.apply_lock:
             await app.outbox.settle()
@@ -63,8 +66,12 @@ class Audit:
         for table in app.stage_tables:
             for partition, gaps in list(table.gaps.items()):
                 for gap in list(gaps):
-                    read = read_back(app, table.changelog, {partition: gap})
-                    records = [record async for some in read for record in some.records]
+                    records = []
+                    async with aclosing(read_back(app, table.changelog, {partition: gap})) as read:
+                        async for some in read:
+                            if gap not in table.gaps.get(partition, ()):  # the partition has moved
+                                break
+                            records += some.records
                     async with app.apply_lock:  # not while a chunk holds rows that it has read
                         table.merge_foreign(partition, gap, records)
             for partition in table.owned():  # recovery finds stale copies, too

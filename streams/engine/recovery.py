@@ -9,23 +9,26 @@ the changelog as Faust does it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 from faust.tables import TableManager
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.types import TP
 
-from streams.engine.errors import RecoveryStuck
+from streams.engine.errors import RecoveryStuck, StateLost
 from streams.engine.rows import ChangelogRecord, Place, changelog_records, place_of
 
 if TYPE_CHECKING:
     from streams.engine.app import EngineApp
 
 _WAIT_MS = 1000
+_ASK_S = 5.0
 
 
 class Read(NamedTuple):
@@ -38,43 +41,64 @@ class Read(NamedTuple):
 
 
 async def read_back(app: EngineApp, topic: str, stretches: Mapping[int, tuple[int, int]]) -> AsyncGenerator[Read, None]:
-    """The records of a changelog, in order within each partition.
+    """The records of a changelog, in order within each partition. A wait that brings none yields none, too.
 
-    Args:   stretches: partition -> (first offset, offset to stop before).
+    Args:   stretches: partition -> (first offset, offset to stop before), not beyond the partition's end.
+    Raises: StateLost: a partition has lost its end since: what is waited for does not come.
     """
     left = {TopicPartition(topic, partition): stop for partition, (start, stop) in stretches.items() if start < stop}
     if not left:
         return
+    reached = {tp: stretches[tp.partition][0] for tp in left}
     async with app.plain_consumer() as consumer:
         consumer.assign(list(left))
-        for tp in left:
-            consumer.seek(tp, stretches[tp.partition][0])
+        for tp, start in reached.items():
+            consumer.seek(tp, start)
         while left:
             fetched = await consumer.getmany(*left, timeout_ms=_WAIT_MS)
-            for tp in list(left):
+            for tp, stop in list(left.items()):
                 found = fetched.get(tp, ())
-                if found and found[-1].offset >= left[tp]:
-                    found = [record for record in found if record.offset < left[tp]]
-                position = min(await consumer.position(tp), left[tp])
-                if position == left[tp]:
+                if found and found[-1].offset >= stop:
+                    found = [record for record in found if record.offset < stop]
+                position = min(await consumer.position(tp), stop)
+                if position < reached[tp]:  # a reset of the client, from beyond the end back to the beginning
+                    raise _lost(app, tp, stop, gone=reached[tp])
+                reached[tp] = position
+                if position == stop:
                     del left[tp]
                     consumer.pause(tp)
-                elif not found:
-                    continue
                 last = place_of(found[-1]) if found else None
                 yield Read(tp.partition, changelog_records(found), last, position)
+            if not fetched:
+                for tp, end in (await _ends(consumer, left)).items():
+                    if end < left[tp]:
+                        raise _lost(app, tp, left[tp], gone=end)
+
+
+async def _ends(consumer: Any, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+    """The offsets that the next records of these partitions get; none while Kafka does not say."""
+    try:
+        async with asyncio.timeout(_ASK_S):
+            ends: dict[TopicPartition, int] = await consumer.end_offsets(list(tps))
+    except (KafkaError, TimeoutError):
+        return {}
+    return ends
+
+
+def _lost(app: EngineApp, tp: TopicPartition, stop: int, *, gone: int) -> StateLost:
+    what = f"it ended at offset {stop - 1} when its reading began, and has lost its end since: offset {gone} is gone"
+    return StateLost(f"{tp.topic}[{tp.partition}]", what, app.settings.epoch)
 
 
 async def places(app: EngineApp, topic: str, offsets: Mapping[int, int]) -> dict[int, Place]:
     """What stands at one offset of each of these partitions of a changelog; without those that compaction took.
 
-    Args: offsets: partition -> offset, below the partition's end.
+    Args:   offsets: partition -> offset, below the partition's end.
+    Raises: as read_back.
     """
     stretches = {partition: (offset, offset + 1) for partition, offset in offsets.items()}
     async with aclosing(read_back(app, topic, stretches)) as read:
-        lasts = [(some.partition, some.last) async for some in read if some.last is not None]
-    # Not what a reset brings, where the partition had lost its end just then.
-    return {partition: last for partition, last in lasts if last.offset == offsets[partition]}
+        return {some.partition: some.last async for some in read if some.last is not None}
 
 
 @dataclass(frozen=True)

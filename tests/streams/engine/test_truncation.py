@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterable, Iterator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
+from aiokafka import TopicPartition
 
 from millrace.kafka import Broker
+from streams.engine import Cluster, EngineSettings
+from streams.engine.app import EngineApp
+from streams.engine.errors import StateLost
+from streams.engine.recovery import Read, read_back
 from tests.kafka import jars
 from tests.streams.engine.harness import Pipeline
+from tests.streams.engine.worker import PARTITIONS
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
@@ -68,3 +76,31 @@ async def test_a_truncated_changelog_is_refused(forgetful: Broker, tmp_path: Pat
     finally:
         for pipeline in pipelines.values():
             pipeline.close()
+
+
+async def test_a_log_that_is_truncated_while_it_is_read_back_is_refused(forgetful: Broker, tmp_path: Path) -> None:
+    """What it was read up to by then is there still: the reading stands before the new end, and waits."""
+    pipeline = Pipeline(forgetful.bootstrap, tmp_path / "p", "p")
+    await pipeline.create_topics()
+    await pipeline.produce(2_000, padding=1_000)
+
+    async def no_ids(topics: Sequence[str]) -> dict[str, str]:
+        return {}
+
+    few = {"max_partition_fetch_bytes": 4_000}
+    settings = EngineSettings("p", forgetful.bootstrap, tmp_path, PARTITIONS, kafka=few)
+    app = EngineApp(settings, Cluster("", {}, no_ids), on_fatal=lambda error: None)
+    tps = [TopicPartition("p-a", partition) for partition in range(PARTITIONS)]
+    async with app.plain_consumer() as consumer:
+        ends = await consumer.end_offsets(tps)
+    stretches = {tp.partition: (0, end) for tp, end in ends.items()}
+    async with aclosing(read_back(app, "p-a", stretches)) as read:
+        assert (await anext(read)).next > 0
+        await asyncio.to_thread(forget, forgetful, "p-a-*")
+        with pytest.raises(StateLost, match=r"p-a\[\d\]: it ended at offset \d+ when its reading began"):
+            await asyncio.wait_for(to_the_end(read), 60)
+
+
+async def to_the_end(read: AsyncIterable[Read]) -> None:
+    async for _ in read:
+        pass
