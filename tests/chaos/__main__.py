@@ -4,8 +4,8 @@
     python -m tests.chaos [--seed N] [--minutes 4] [--workers 2] [--brokers 1] [--rate 2500] [--without ids|versions]
 
 A seed draws the same faults in the same order; what they hit is never the same twice. The last line is EXACT or WRONG
-(exit code 1); before it stand the faults, what ended a worker that we did not end, and the rows that are wrong.
-`--results FILE` appends one line of JSON a run.
+(exit code 1); before it stand the faults, what ended a worker that we did not end, and the rows that are wrong. A run
+that breaks off, or does not even come up, is WRONG. `--results FILE` appends one line of JSON a run.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,7 +40,7 @@ from tests.chaos.brokers import Brokers
 from tests.chaos.load import Load
 from tests.chaos.unprotected import OFF
 from tests.chaos.verify import TABLES, differences, repaired
-from tests.chaos.workers import Worker
+from tests.chaos.workers import Worker, without_folders
 from tests.kafka import jars
 
 #: What happens, and how often beside the others.
@@ -90,6 +91,14 @@ class Chaos:
             "MILLRACE_STREAMS_SESSION_TIMEOUT_S": str(SESSION_TIMEOUT_S),
             "MILLRACE_STREAMS_STANDBY_REPLICAS": str(options.standbys),
         }
+        self.load = Load(
+            brokers.bootstrap,
+            self.prefix,
+            PARTITIONS,
+            seed=options.seed,
+            rate=options.rate,
+            sessions=options.sessions,
+        )
         self.workers = [self._worker(number) for number in range(options.workers)]
 
     def _worker(self, number: int) -> Worker:
@@ -99,18 +108,29 @@ class Chaos:
     def say(self, text: str) -> None:
         print(f"{time.monotonic() - self.began:7.1f} s  {text}", flush=True)
 
-    async def run(self) -> tuple[dict[str, list[str]], Load]:
-        options = self.options
+    def end(self) -> dict[str, list[str]]:
+        """The whole run, with its brokers.
+
+        Returns: by reading: what is wrong, in words (all lists are empty when everything is exact).
+        """
+        try:
+            with self.brokers:
+                try:
+                    return asyncio.run(self.run())
+                finally:
+                    for worker in self.workers:
+                        worker.kill()
+        except Exception as error:  # whatever it was: a run without a verdict would not be counted
+            traceback.print_exc()
+            words = f"{type(error).__name__}: {error}"
+            self.errors.append(without_folders(words.splitlines()[0]))
+            return {"run": [words]}
+
+    async def run(self) -> dict[str, list[str]]:
+        """Between the start of the brokers and their end.  Returns: as `end`.  Raises: whatever breaks it off."""
+        options, load = self.options, self.load
         sizing = Sizing(PARTITIONS, self.brokers.replication, min(2, self.brokers.replication))
         await ensure_topics({"bootstrap_servers": self.brokers.bootstrap}, _sized(sizing), self.prefix, "local")
-        load = Load(
-            self.brokers.bootstrap,
-            self.prefix,
-            PARTITIONS,
-            seed=options.seed,
-            rate=options.rate,
-            sessions=options.sessions,
-        )
         for worker in self.workers:
             worker.start()
         await self._ready()
@@ -125,12 +145,9 @@ class Chaos:
         enough.set()
         await loading
         self.say(f"{load.sent:,} records acknowledged, {len(load.records):,} of them distinct")
-        try:
-            await self._drained()
-            await repaired(self.brokers.bootstrap, self.prefix, _REPAIRED_S)
-            await self._drained()
-        except TimeoutError as error:
-            return {"workers": [str(error)]}, load
+        await self._drained()
+        await repaired(self.brokers.bootstrap, self.prefix, _REPAIRED_S)
+        await self._drained()
         for worker in self.workers:  # together, or partitions would move in between
             worker.ask_to_end()
         for worker in self.workers:
@@ -139,7 +156,7 @@ class Chaos:
         self.say("comparing")
         found, compacted = await differences(self.brokers.bootstrap, self.prefix, load.records.values(), self.workers)
         self.counts["compacted records"] = compacted
-        return found, load
+        return found
 
     async def _compacted(self) -> None:
         """Have Kafka compact soon what it would compact after hours: old copies go while everything runs."""
@@ -296,7 +313,7 @@ def _commit() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos")
     parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED") or time.time()))
     parser.add_argument("--minutes", type=float, default=4.0)
@@ -310,19 +327,14 @@ def main() -> int:
     parser.add_argument("--without", choices=sorted(OFF))
     parser.add_argument("--results", type=Path, help="append a line of JSON to this file")
     parser.add_argument("--keep", type=Path, help="work in this new folder and leave it there")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # that brokers are away is what we want
     print(f"seed {options.seed}, {options.workers} workers, {options.brokers} brokers", flush=True)
     folder = options.keep or Path(tempfile.mkdtemp(prefix="millrace-chaos-"))
     keep = options.keep is not None
     try:
-        with Brokers(jars(), folder, options.brokers) as brokers:
-            chaos = Chaos(options, brokers, folder)
-            try:
-                found, load = asyncio.run(chaos.run())
-            finally:
-                for worker in chaos.workers:
-                    worker.kill()
+        chaos = Chaos(options, Brokers(jars(), folder, options.brokers), folder)
+        load, found = chaos.load, chaos.end()
         verdict = "WRONG" if any(found.values()) else "EXACT"
         keep = keep or (verdict == "WRONG" and not options.without)
     finally:

@@ -55,14 +55,21 @@ class Brokers:
         self.replication = count
 
     def __enter__(self) -> Brokers:
-        for node in self.nodes:
-            node.launch()
-        self.wait()
+        try:
+            for node in self.nodes:
+                node.launch()
+            self.wait()
+        except BaseException:
+            self._kill()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._kill()
+
+    def _kill(self) -> None:
         for node in self.nodes:
             node.kill()
 

@@ -46,7 +46,12 @@ def last_error(log: str) -> str:
         trace = lines[traces[-1] + 1 :]
         frames = [f"{match[1]}:{match[2]} {match[3]}" for match in map(_FRAME.match, trace) if match]
         found += [*[line for line in trace if not line.startswith(" ")][:1], " > ".join(frames[-_FRAMES_MAX:])]
-    return _FOLDERS.sub("", " | ".join(filter(None, dict.fromkeys(found))))[:_TEXT_MAX] or "it said nothing"
+    return without_folders(" | ".join(filter(None, dict.fromkeys(found))))[:_TEXT_MAX] or "it said nothing"
+
+
+def without_folders(text: str) -> str:
+    """Of each path in it the last part alone."""
+    return _FOLDERS.sub("", text)
 
 
 class Worker:
