@@ -43,7 +43,7 @@ class Mark(NamedTuple):
         try:
             return cls(*json.loads(rows.unpack(stored).payload))
         except (TypeError, ValueError) as error:
-            raise WrongRow("the mark of a table cannot be read; start the newer release that wrote it") from error
+            raise WrongRow(f"the mark of a table cannot be read; {rows.NEWER}") from error
 
 
 def check_source(where: str, mark: Mark, expected: Mark) -> None:

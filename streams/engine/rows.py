@@ -21,6 +21,8 @@ from streams.engine.errors import WrongRow
 
 VERSION_BYTES = 12
 FORMAT = 1
+NEWER = "start the release that wrote it, or rebuild with a higher MILLRACE_STREAMS_EPOCH"
+"""What to do with a row that this release cannot read."""
 _PREFIX = struct.Struct(">IqB")
 PREFIX_BYTES = _PREFIX.size
 
@@ -73,7 +75,7 @@ def unpack_all(stored: Iterable[bytes | None]) -> list[Row | None]:
         except struct.error as error:
             raise WrongRow(f"a row of {len(value)} bytes is shorter than its version") from error
         if layout != FORMAT:
-            raise WrongRow(f"row format {layout}, this engine knows {FORMAT}; it was written by a newer release")
+            raise WrongRow(f"a row has format {layout}, this release reads up to {FORMAT}; {NEWER}")
         found.append(new_row((epoch, offset, value[PREFIX_BYTES:])))
     return found
 

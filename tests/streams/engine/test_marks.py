@@ -36,7 +36,7 @@ def test_the_farther_mark_wins_as_rows_do() -> None:
 
 
 def test_a_mark_of_a_newer_release_is_an_error() -> None:
-    with pytest.raises(WrongRow):
+    with pytest.raises(WrongRow, match="cannot be read; start the release that wrote it, or rebuild with a higher"):
         Mark.unpack(rows.pack(1, 99, b'["c1"]'))
 
 

@@ -36,10 +36,20 @@ def test_unpack_all_keeps_unknown_keys_as_none() -> None:
     assert rows.unpack_all([None, rows.pack(1, 2, b"x"), None]) == [None, Row(1, 2, b"x"), None]
 
 
-@pytest.mark.parametrize("stored", [b"", b"too short", rows.pack_prefix(1, 2, rows.FORMAT + 1) + b"payload"])
-def test_a_row_that_cannot_be_read_is_an_error(stored: bytes) -> None:
+@pytest.mark.parametrize("stored", [b"", b"too short"])
+def test_a_row_without_a_version_is_an_error(stored: bytes) -> None:
     with pytest.raises(WrongRow):
         rows.unpack(stored)
+
+
+def test_a_row_of_a_newer_release_is_refused_and_it_is_said_how_to_go_on() -> None:
+    newer = rows.pack_prefix(1, 2, rows.FORMAT + 1) + b"payload"
+    with pytest.raises(
+        WrongRow, match="a row has format 2, this release reads up to 1; start the release that wrote it"
+    ):
+        rows.unpack(newer)
+    with pytest.raises(WrongRow, match="or rebuild with a higher MILLRACE_STREAMS_EPOCH"):
+        rows.unpack(newer)
 
 
 def test_a_tombstone_carries_its_version_in_a_header() -> None:
