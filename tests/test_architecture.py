@@ -102,7 +102,7 @@ IMPURE_CALLS = (
 
 
 def impure(source: str) -> list[str]:
-    """What of a stage's logic is not a function of its arguments: imports and calls."""
+    """What of a stage is not a function of what it is given: imports and calls."""
     found = []
     for node in ast.walk(ast.parse(source)):
         names: list[str] = []
@@ -118,14 +118,33 @@ def impure(source: str) -> list[str]:
     return found
 
 
+def shared(stage: list[Path]) -> set[Path]:
+    """What lies beside the stages and is used by the files of one, directly or through one another."""
+    beside, found, left = {f"streams.{path.stem}": path for path in (ROOT / "streams").glob("*.py")}, set(), list(stage)
+    while left:
+        names = [name for _, name in imports(left.pop())]
+        more = {path for module, path in beside.items() if any(inside(name, module) for name in names)} - found
+        found |= more
+        left += more
+    return found
+
+
 @pytest.mark.parametrize("stage", ["sessions", "users"])
-def test_the_logic_of_a_stage_knows_no_clock_no_chance_and_no_kafka(stage: str) -> None:
-    """A replay must decide the same. Only the agent knows the engine."""
+def test_a_stage_knows_no_clock_no_chance_and_no_kafka(stage: str) -> None:
+    """A replay must decide the same: its agent, its logic, and what it shares with the others."""
+    own = files(f"streams/{stage}")
+    everything = {*own, *shared(own)}
+    assert {ROOT / "streams/stage.py", ROOT / "streams/exact.py", ROOT / f"streams/{stage}/agent.py"} <= everything
+    assert {path.name: found for path in everything if (found := impure(path.read_text()))} == {}
+
+
+@pytest.mark.parametrize("stage", ["sessions", "users"])
+def test_of_a_stage_only_the_agent_knows_the_engine(stage: str) -> None:
     logic = [path for path in files(f"streams/{stage}") if path.name != "agent.py"]
     assert len(logic) > 1
-    assert {path.name: found for path in logic if (found := impure(path.read_text()))} == {}
-    engine = [f"{path.name}: {name}" for path in logic for _, name in imports(path) if inside(name, "streams.engine")]
-    assert engine == []
+    assert [
+        f"{path.name}: {name}" for path in logic for _, name in imports(path) if inside(name, "streams.engine")
+    ] == []
 
 
 @pytest.mark.parametrize(
@@ -144,9 +163,10 @@ def test_the_logic_of_a_stage_knows_no_clock_no_chance_and_no_kafka(stage: str) 
         "def fold():\n    from random import choice",
     ],
 )
-def test_a_clock_chance_or_kafka_put_into_a_stages_logic_is_found(line: str) -> None:
-    logic = (ROOT / "streams/sessions/fold.py").read_text()
-    assert impure(f"{logic}\n{line}\n") != impure(logic)
+@pytest.mark.parametrize("file", ["fold.py", "agent.py"])
+def test_a_clock_chance_or_kafka_put_into_a_stage_is_found(file: str, line: str) -> None:
+    source = (ROOT / "streams/sessions" / file).read_text()
+    assert impure(f"{source}\n{line}\n") != impure(source)
 
 
 def test_who_looks_at_state_is_outside_of_the_worker() -> None:
