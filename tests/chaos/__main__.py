@@ -3,6 +3,7 @@
     make chaos [SEED=n]
     python -m tests.chaos [--seed N] [--minutes 4] [--workers 2] [--brokers 1] [--rate 2500] [--without ids|versions]
 
+Workers have static names in their group, as the product gives them; without in one run of three, by its seed.
 A seed draws the same faults in the same order; what they hit is never the same twice. The last line is EXACT or WRONG
 (exit code 1); before it stand the faults, what ended a worker that we did not end, and the rows that are wrong. A run
 that breaks off, or does not even come up, is WRONG. `--results FILE` appends one line of JSON a run.
@@ -70,6 +71,7 @@ _SHOWN = 5
 _ERRORS_MAX = 20
 # Refused that often while nothing happens any more, it will be refused for ever.
 _REFUSED_MAX = 5
+_NAMELESS_EVERY = 3
 
 
 class Chaos:
@@ -103,7 +105,9 @@ class Chaos:
 
     def _worker(self, number: int) -> Worker:
         arguments = ["tests.chaos.unprotected", self.options.without] if self.options.without else ["tests.chaos.clock"]
-        return Worker(number, self.folder, self.environment, arguments)
+        # As millrace.stack names them. Who is scaled away gives its place up: SIGTERM is a stop for good.
+        named = {"MILLRACE_STREAMS_INSTANCE_ID": f"chaos-{number}"} if self.options.static else {}
+        return Worker(number, self.folder, {**self.environment, **named}, arguments)
 
     def say(self, text: str) -> None:
         print(f"{time.monotonic() - self.began:7.1f} s  {text}", flush=True)
@@ -320,6 +324,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--events", type=int, default=10**9, help="stop at so many acknowledged records")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--standbys", type=int, default=0)
+    parser.add_argument("--static", action=argparse.BooleanOptionalAction, help="static names, whatever the seed says")
     parser.add_argument("--brokers", type=int, choices=(1, 3), default=1)
     parser.add_argument("--rate", type=int, default=2_500)
     parser.add_argument("--sessions", type=int, default=200)
@@ -328,8 +333,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, help="append a line of JSON to this file")
     parser.add_argument("--keep", type=Path, help="work in this new folder and leave it there")
     options = parser.parse_args(arguments)
+    if options.static is None:
+        options.static = options.seed % _NAMELESS_EVERY != 0
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # that brokers are away is what we want
-    print(f"seed {options.seed}, {options.workers} workers, {options.brokers} brokers", flush=True)
+    names = "static names" if options.static else "no static names"
+    print(f"seed {options.seed}, {options.workers} workers with {names}, {options.brokers} brokers", flush=True)
     folder = options.keep or Path(tempfile.mkdtemp(prefix="millrace-chaos-"))
     keep = options.keep is not None
     try:
@@ -355,6 +363,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "seed": options.seed,
             "workers": options.workers,
             "standbys": options.standbys,
+            "static": options.static,
             "brokers": options.brokers,
             "without": options.without,
             "records": len(load.records),

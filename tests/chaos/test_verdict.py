@@ -64,3 +64,23 @@ def test_workers_that_do_not_come_up_make_a_run_wrong(
 
     line, _ = verdict(results, capsys)
     assert line["errors"] == ["TimeoutError: the workers did not come to that within 0 s, or refuse to"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "static"),
+    [(["--seed", "6"], False), (["--seed", "7"], True), (["--seed", "6", "--static"], True)],
+)
+def test_workers_have_the_static_names_of_the_product_but_in_one_run_of_three(
+    results: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], static: bool
+) -> None:
+    runs: list[chaos.Chaos] = []
+
+    def end(run: chaos.Chaos) -> dict[str, list[str]]:
+        runs.append(run)
+        return {}
+
+    monkeypatch.setattr(chaos.Chaos, "end", end)
+    assert chaos.main([*arguments, "--results", str(results)]) == 0
+    names = [worker.environment.get("MILLRACE_STREAMS_INSTANCE_ID") for worker in runs[0].workers]
+    assert names == (["chaos-0", "chaos-1"] if static else [None, None])
+    assert json.loads(results.read_text())["static"] is static

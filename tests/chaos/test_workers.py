@@ -46,7 +46,7 @@ BROKEN = "import streams.nothing_of_this_name"
 
 @pytest.fixture
 def chaos(tmp_path: Path) -> Iterator[Chaos]:
-    options = argparse.Namespace(seed=1, standbys=0, workers=0, without=None, rate=1, sessions=1)
+    options = argparse.Namespace(seed=1, standbys=0, static=True, workers=0, without=None, rate=1, sessions=1)
     chaos = Chaos(options, cast(Any, SimpleNamespace(bootstrap="")), tmp_path)
     yield chaos
     for worker in chaos.workers:

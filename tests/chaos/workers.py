@@ -64,7 +64,7 @@ class Worker:
         self.name = f"worker {number}"
         self.folder = folder / f"w{number}"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._environment = environment
+        self.environment = environment
         #: Scaled away: nobody starts it again.
         self.retired = False
         self._module = list(module)
@@ -78,7 +78,7 @@ class Worker:
         self._port = free_port()
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("MILLRACE_")},
-            **self._environment,
+            **self.environment,
             "MILLRACE_DATA": str(self.folder),
             "MILLRACE_STREAMS_HEALTH_PORT": str(self._port),
         }
