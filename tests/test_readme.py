@@ -52,6 +52,7 @@ CHAOS = [json.loads(line) for line in (Path(__file__).parent / "chaos" / "result
 RUNS = [run for run in CHAOS if run.get("without") is None]
 CONTROLS = [run for run in CHAOS if run.get("without") is not None]
 MENDED = "7400afa"
+BROKERS = ("broker kill", "broker freeze", "broker slow", "majority kill", "majority freeze")
 
 
 def sums(runs: list[dict[str, Any]]) -> str:
@@ -61,7 +62,7 @@ def sums(runs: list[dict[str, Any]]) -> str:
     return (
         f"{sum(run['records'] for run in runs):,} records, {faults('kill', 'wipe', 'damage')} kills, "
         f"{faults('zombie', 'scale', 'term')} zombies and rebalances, "
-        f"{faults('broker kill', 'broker freeze')} broker faults"
+        f"{faults(*BROKERS)} broker faults"
     )
 
 

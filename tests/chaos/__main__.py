@@ -57,6 +57,9 @@ FAULTS = {
     "scale": 1,
     "broker kill": 1,
     "broker freeze": 1,
+    "broker slow": 1,
+    "majority kill": 1,
+    "majority freeze": 1,
 }
 PARTITIONS = 4
 SESSION_TIMEOUT_S = 6.0
@@ -160,6 +163,7 @@ class Chaos:
         self.say("comparing")
         found, compacted = await differences(self.brokers.bootstrap, self.prefix, load.records.values(), self.workers)
         self.counts["compacted records"] = compacted
+        self.counts["writes refused by brokers"] = self.brokers.refused_writes()
         return found
 
     async def _compacted(self) -> None:
@@ -192,8 +196,11 @@ class Chaos:
             "zombie": self._zombie,
             "clock step": self._clock_step,
             "scale": self._scale,
-            "broker kill": self._broker_restart,
-            "broker freeze": self._broker_freeze,
+            "broker kill": self._of_brokers(self.brokers.restart),
+            "broker freeze": self._of_brokers(self.brokers.freeze),
+            "broker slow": self._of_brokers(self.brokers.slow),
+            "majority kill": self._of_brokers(self.brokers.kill_most),
+            "majority freeze": self._of_brokers(self.brokers.freeze_most),
         }
         self.counts[name] += 1
         self.say(await does[name](worker))
@@ -261,11 +268,8 @@ class Chaos:
         self.workers[-1].start()
         return f"{self.workers[-1].name} comes"
 
-    async def _broker_restart(self, _: Worker) -> str:
-        return await asyncio.to_thread(self.brokers.restart, self.random)
-
-    async def _broker_freeze(self, _: Worker) -> str:
-        return await asyncio.to_thread(self.brokers.freeze, self.random)
+    def _of_brokers(self, fault: Callable[[random.Random], str]) -> Callable[[Worker], Awaitable[str]]:
+        return lambda _: asyncio.to_thread(fault, self.random)
 
     # -- waiting --------------------------------------------------------------------
     def _revive(self) -> None:

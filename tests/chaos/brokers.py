@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -11,6 +12,9 @@ from millrace.kafka import HOST, Broker, new_cluster_id
 from tests.e2e.stack import free_ports
 
 _HEAP_MB = {1: 512, 3: 320}
+_STANDS_S = 0.15
+_RUNS_S = 0.05
+_REFUSED = "errors.NotEnoughReplicas"
 
 
 class Brokers:
@@ -81,6 +85,11 @@ class Brokers:
             assert time.monotonic() < deadline, "Kafka does not come up"
             time.sleep(0.1)
 
+    def refused_writes(self) -> int:
+        """How often a write was refused because too few replicas were in sync, as the nodes' logs tell."""
+        logs = [path for node in self.nodes for path in node.log.parent.glob(f"{node.log.name}*")]
+        return sum(path.read_text(errors="replace").count(_REFUSED) for path in logs)
+
     def restart(self, rnd: random.Random) -> str:
         """kill -9 of one node and a new start: another becomes leader, and the in-sync replicas shrink for a while."""
         node = rnd.choice(self.nodes)
@@ -88,7 +97,7 @@ class Brokers:
         time.sleep(rnd.uniform(0, 6))
         node.launch()
         self.wait()
-        return f"kafka {self.nodes.index(node) + 1} killed and started"
+        return f"kafka {self._names([node])} killed and started"
 
     def freeze(self, rnd: random.Random) -> str:
         """One node answers nothing for some seconds, with its connections open."""
@@ -97,4 +106,44 @@ class Brokers:
         time.sleep(seconds)
         node.resume()
         self.wait()
-        return f"kafka {self.nodes.index(node) + 1} frozen for {seconds:.1f} s"
+        return f"kafka {self._names([node])} frozen for {seconds:.1f} s"
+
+    def kill_most(self, rnd: random.Random) -> str:
+        """kill -9 of two of three, started one after the other: too few replicas are in sync for a write."""
+        nodes = self._most(rnd)
+        for node in nodes:
+            node.kill()
+        for node in nodes:
+            time.sleep(rnd.uniform(0, 6))
+            node.launch()
+        self.wait()
+        return f"kafka {self._names(nodes)} killed and started"
+
+    def freeze_most(self, rnd: random.Random) -> str:
+        """Two of three answer nothing for some seconds: nothing is replicated, and no leader can be elected."""
+        nodes, seconds = self._most(rnd), rnd.uniform(3, 12)
+        for node in nodes:
+            node.pause()
+        time.sleep(seconds)
+        for node in nodes:
+            node.resume()
+        self.wait()
+        return f"kafka {self._names(nodes)} frozen for {seconds:.1f} s"
+
+    def slow(self, rnd: random.Random) -> str:
+        """One node answers late for some seconds: it runs for a quarter of the time."""
+        node, seconds = rnd.choice(self.nodes), rnd.uniform(3, 10)
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
+            node.pause()
+            time.sleep(_STANDS_S)
+            node.resume()
+            time.sleep(_RUNS_S)
+        self.wait()
+        return f"kafka {self._names([node])} slow for {seconds:.1f} s"
+
+    def _most(self, rnd: random.Random) -> list[Broker]:
+        return rnd.sample(self.nodes, len(self.nodes) // 2 + 1)
+
+    def _names(self, nodes: Sequence[Broker]) -> str:
+        return " and ".join(str(self.nodes.index(node) + 1) for node in nodes)
