@@ -3,7 +3,8 @@
     make chaos [SEED=n]
     python -m tests.chaos [--seed N] [--minutes 4] [--workers 2] [--brokers 1] [--rate 2500] [--without ids|versions]
 
-Workers have static names in their group, as the product gives them; without in one run of three, by its seed.
+Workers have static names in their group, as the product gives them; without in one run of three, by its seed. In every
+other one a changelog loses its end when all has been compared: every worker must refuse to go on, with what mends it.
 A seed draws the same faults in the same order; what they hit is never the same twice. The last line is EXACT or WRONG
 (exit code 1); before it stand the faults, what ended a worker that we did not end, and the rows that are wrong. A run
 that breaks off, or does not even come up, is WRONG. `--results FILE` appends one line of JSON a run.
@@ -75,6 +76,9 @@ _ERRORS_MAX = 20
 # Refused that often while nothing happens any more, it will be refused for ever.
 _REFUSED_MAX = 5
 _NAMELESS_EVERY = 3
+_CUT_EVERY = 2
+_REFUSED_S = 90.0
+MENDED_BY = "start with a higher epoch (MILLRACE_STREAMS_EPOCH=2 MILLRACE_STREAMS_SHADOW=true)"
 
 
 class Chaos:
@@ -164,6 +168,8 @@ class Chaos:
         found, compacted = await differences(self.brokers.bootstrap, self.prefix, load.records.values(), self.workers)
         self.counts["compacted records"] = compacted
         self.counts["writes refused by brokers"] = self.brokers.refused_writes()
+        if options.cut:
+            found["changelog without its end"] = await self._cut()
         return found
 
     async def _compacted(self) -> None:
@@ -271,6 +277,24 @@ class Chaos:
     def _of_brokers(self, fault: Callable[[random.Random], str]) -> Callable[[Worker], Awaitable[str]]:
         return lambda _: asyncio.to_thread(fault, self.random)
 
+    async def _cut(self) -> list[str]:
+        """A changelog loses its end, and nothing can be exact any more: who does not refuse to go on, in words."""
+        table = random.Random(self.options.seed).choice(TABLES)
+        await asyncio.to_thread(self.brokers.cut, f"{self.prefix}-streams-{table}-changelog")
+        self.counts["changelog cut"] += 1
+        self.say(f"the changelog of {table} has lost its end")
+        workers = [worker for worker in self.workers if not worker.retired]
+        for worker in workers:
+            worker.start()
+        deadline = time.monotonic() + _REFUSED_S
+        # Who has none of its partitions gets them from those that have ended.
+        while any(worker.exit_code in (None, EXIT_TRY_AGAIN) for worker in workers) and time.monotonic() < deadline:
+            for worker in workers:
+                if worker.exit_code == EXIT_TRY_AGAIN:
+                    worker.start()
+            await asyncio.sleep(0.5)
+        return [wrong for worker in workers if (wrong := not_refused(worker))]
+
     # -- waiting --------------------------------------------------------------------
     def _revive(self) -> None:
         for worker in self.workers:
@@ -311,6 +335,15 @@ class Chaos:
                 raise TimeoutError(f"the workers did not come to that within {seconds:.0f} s, or refuse to\n{tails}")
 
 
+def not_refused(worker: Worker) -> str:
+    """What is wrong with a worker that should have ended for a lost changelog; an empty text for nothing."""
+    if worker.alive:
+        return f"{worker.name} goes on"
+    error = worker.last_error()
+    refused = worker.exit_code == EXIT_REFUSED and MENDED_BY in error
+    return "" if refused else f"{worker.name}, exit code {worker.exit_code}: {error}"
+
+
 def _sized(sizing: Sizing) -> list[Topic]:
     return [replace(topic, local=sizing) for topic in CATALOGUE.values()]
 
@@ -329,6 +362,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--standbys", type=int, default=0)
     parser.add_argument("--static", action=argparse.BooleanOptionalAction, help="static names, whatever the seed says")
+    parser.add_argument("--cut", action=argparse.BooleanOptionalAction, help="cut a changelog, whatever the seed says")
     parser.add_argument("--brokers", type=int, choices=(1, 3), default=1)
     parser.add_argument("--rate", type=int, default=2_500)
     parser.add_argument("--sessions", type=int, default=200)
@@ -339,6 +373,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.static is None:
         options.static = options.seed % _NAMELESS_EVERY != 0
+    if options.cut is None:
+        options.cut = options.seed % _CUT_EVERY != 0 and not options.without
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # that brokers are away is what we want
     names = "static names" if options.static else "no static names"
     print(f"seed {options.seed}, {options.workers} workers with {names}, {options.brokers} brokers", flush=True)

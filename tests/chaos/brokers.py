@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Sequence
@@ -141,6 +142,20 @@ class Brokers:
             time.sleep(_RUNS_S)
         self.wait()
         return f"kafka {self._names([node])} slow for {seconds:.1f} s"
+
+    def cut(self, topic: str) -> None:
+        """All nodes die and come back without the end of a topic's logs, as lost disks or unclean elections do it."""
+        self._kill()
+        for node in self.nodes:
+            data = node.folder / "data"
+            (data / "recovery-point-offset-checkpoint").unlink()  # or only the last file of a log would be looked at
+            for log in data.glob(f"{topic}-*"):
+                first, *others = sorted(log.glob("*.log"))
+                os.truncate(first, first.stat().st_size * 2 // 3)
+                for path in (*others, *log.glob("*index"), *log.glob("*.snapshot")):
+                    path.unlink()
+            node.launch()
+        self.wait()
 
     def _most(self, rnd: random.Random) -> list[Broker]:
         return rnd.sample(self.nodes, len(self.nodes) // 2 + 1)

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from tests.chaos.__main__ import Chaos
+from tests.chaos.__main__ import MENDED_BY, Chaos, not_refused
 from tests.chaos.workers import Worker, last_error
 
 STALLED = """
@@ -66,6 +66,14 @@ def ended(chaos: Chaos, source: str, name: str) -> Worker:
     return worker
 
 
+def going_on(chaos: Chaos) -> Worker:
+    (chaos.folder / "waits.py").write_text("import time; time.sleep(60)")
+    worker = Worker(0, chaos.folder, {"PYTHONPATH": str(chaos.folder)}, ["waits"])
+    chaos.workers.append(worker)
+    worker.start()
+    return worker
+
+
 def test_of_an_error_without_words_its_kind_and_its_place_are_told(
     chaos: Chaos, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -76,6 +84,21 @@ def test_of_an_error_without_words_its_kind_and_its_place_are_told(
     assert error.endswith(" | TimeoutError | stalled.py:14 <module> > stalled.py:11 seek_wait")
     assert chaos.counts["exit code 70"] == 1
     assert error in capsys.readouterr().out, "when it happens"
+
+
+@pytest.mark.parametrize(("code", "mended_by", "right"), [(2, MENDED_BY, True), (70, MENDED_BY, False), (2, "", False)])
+def test_a_worker_refuses_a_cut_changelog_when_it_says_what_mends_it(
+    chaos: Chaos, code: int, mended_by: str, right: bool
+) -> None:
+    source = REFUSED.replace("it is another's", f"rows are lost; {mended_by}").replace("exit(2)", f"exit({code})")
+    worker = ended(chaos, source, "lost")
+    wrong = not_refused(worker)
+    assert wrong == "" if right else wrong.startswith(f"worker 0, exit code {code}: ")
+
+
+def test_a_worker_that_goes_on_over_a_cut_changelog_is_wrong(chaos: Chaos) -> None:
+    worker = going_on(chaos)
+    assert not_refused(worker) == "worker 0 goes on"
 
 
 def test_what_is_told_has_no_folders(chaos: Chaos) -> None:
@@ -101,11 +124,7 @@ def test_a_worker_that_may_end_so_is_not_told_of(chaos: Chaos, code: int) -> Non
 
 
 def test_a_worker_that_we_kill_is_not_told_of(chaos: Chaos) -> None:
-    (chaos.folder / "waits.py").write_text("import time; time.sleep(60)")
-    worker = Worker(0, chaos.folder, {"PYTHONPATH": str(chaos.folder)}, ["waits"])
-    chaos.workers.append(worker)
-    worker.start()
-    worker.kill()
+    going_on(chaos).kill()
     chaos._revive()
     assert chaos.errors == []
     assert not chaos.counts
