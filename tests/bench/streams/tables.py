@@ -217,8 +217,8 @@ class Bench:
         ]
         took, again = (statistics.median(values) for values in zip(*gaps, strict=True))
         return [
-            "kill -9 of one of two workers, with a standby and 200 sessions: its partitions move again after "
-            f"{took:.1f} s, at a session timeout of {takeover.SESSION_TIMEOUT_S:.0f} s",
+            f"kill -9 of one of two workers, with a standby and {takeover.SESSIONS:,} sessions: its partitions move "
+            f"again after {took:.1f} s, at a session timeout of {takeover.SESSION_TIMEOUT_S:.0f} s",
             f"kill -9 of a worker that is started again at once: every partition moves after {again:.1f} s",
         ]
 

@@ -20,6 +20,8 @@ from tests.bench.process import Process, idle
 from tests.bench.streams import loads
 
 SESSION_TIMEOUT_S = 10.0
+SESSIONS = 100_000
+"""In state before anything is killed: some 500,000 rows."""
 _HEALTH = "MILLRACE_STREAMS_HEALTH_PORT"
 _TICK_S, _PER_TICK = 0.05, 10
 
@@ -101,6 +103,10 @@ async def measure(bootstrap: str, prefix: str, folder: Path) -> Gaps:
     try:
         for process in workers.values():
             await asyncio.to_thread(ready, process)
+        before = loads.messages(loads.Load(SESSIONS, SESSIONS, 1, seed=0))
+        await loads.publish(bootstrap, topics.full_name(prefix, "events"), before, partitions)
+        for process in workers.values():
+            await asyncio.to_thread(process.wait, idle)
         traffic = Traffic()
         async with traffic.flowing(bootstrap, prefix, partitions):
             await asyncio.wait_for(traffic.moves(partitions, time.monotonic()), 60)
