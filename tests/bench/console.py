@@ -5,10 +5,10 @@
     python -m tests.bench.console --watch [--seconds 20] [--folder F]
 
 The query store is filled by tests/bench/filled.py (once for a --folder, which is kept then), the SQL service and the
-console run as processes of their own with the settings that they have by default, and the people are in this one: they
-open a page, look at it for 0 to 2 seconds, and open the next. First they click through the console; then the same
-clicks are made of the bare SQL: each question of those pages is asked directly at the SQL service, with as many at
-once, and nothing is kept.
+console run as processes of their own with the settings that they have by default, as if something came all the time, so
+that no answer holds for long (nothing is written). The people are in this process: they open a page, look at it for 0
+to 2 seconds, and open the next. First they click through the console; then the same clicks are made of the bare SQL:
+each question of those pages is asked directly at the SQL service, with as many at once, and nothing is kept.
 
 With --pages it tells instead what each page costs alone, or those whose path begins so: nothing is kept, nobody else
 clicks, and the page asks for all that it asks for after it has loaded.
@@ -107,7 +107,9 @@ def _sessions(chance: random.Random, _: Sequence[tuple[str, str]]) -> str:
     if chance.random() < 0.6:
         asked["sort"] = chance.choice(["-cost", "-tokens", "-errors", "-duration", "user", "start"])
     if chance.random() < 0.3:
-        asked["page"] = str(chance.randrange(2, 6))
+        asked["page"] = str(chance.choice([2, 3, 4, 5, 40, 1900]))
+    if chance.random() < 0.2:  # behind a bar of the overview
+        asked |= chance.choice([{"asked": "claude-opus-4-6"}, {"tool": "Bash"}, {"decision": "reject"}])
     if chance.random() < 0.2:
         asked["only"] = "errors"
     if chance.random() < 0.2:
@@ -131,7 +133,8 @@ PAGES: tuple[Clicks, ...] = (
 # What each page costs alone, over each of these ranges.
 _RANGES = ("24h", "7d", "30d", "90d")
 _ALONE = (
-    *("/", "/sessions", "/sessions?sort=-cost&only=errors", "/overview/choices"),
+    *("/", "/sessions", "/sessions?sort=-cost&only=errors", "/sessions?page=1900", "/overview/choices"),
+    *("/sessions?asked=claude-opus-4-6", "/sessions?tool=Bash", "/sessions?decision=reject"),
     *("/security", "/security/commands", "/security/permissions", "/security/mcp", "/security/extensions"),
     *("/security/refusals", "/reliability", "/reliability/latency", "/reliability/versions"),
     *(f"/cost?by={name}" for name in BYS),
@@ -467,7 +470,7 @@ async def bench(arguments: argparse.Namespace, folder: Path) -> None:
             )
         return
     with (
-        process("--serve-sql", str(store), "--port", str(sql_port)) as sql,
+        process("--serve-sql", str(store), "--port", str(sql_port), "--arriving") as sql,
         process("--serve-console", sql_url, "--port", str(pages_port)) as served,
     ):
         await listening(sql_url)
