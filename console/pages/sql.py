@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from console.ask import ANSWER_BYTES_MAX, Answer, moment
 from console.charts import Chart, Series
-from console.download import csv_file, json_file
+from console.download import csv_file, json_file, lines
 from console.errors import AskFault
 from console.questions import QUESTIONS
 from console.there import while_there
@@ -111,13 +111,13 @@ async def run(visit: Visit) -> Response:
 
 
 async def as_csv(visit: Visit) -> Response:
-    """The answer as a file; the query is asked again, without the page's limit."""
-    return await _download(visit, csv_file)
+    """The answer as a file; the query is asked again, without the page's limit. Its last line says what it lacks."""
+    return await _download(visit, _csv)
 
 
 async def as_json(visit: Visit) -> Response:
-    """The same as JSON."""
-    return await _download(visit, json_file)
+    """The same as JSON, which has no place to say that it lacks something: more than a file holds is refused."""
+    return await _download(visit, _json)
 
 
 def shown(answer: Answer, seconds: float, choice: Choice) -> Result:
@@ -212,15 +212,29 @@ async def _page(
     )
 
 
-async def _download(visit: Visit, file: Any) -> Response:
+async def _download(visit: Visit, file: Callable[[Answer], Response]) -> Response:
     sql = _clean(_said(visit, "q"))
     try:
         with visit.console.asking.taken(visit.person.id):
             answer = await visit.ask_now(_checked(sql), limit=_FILE_ROWS_MAX, timeout_s=_TIMEOUT_S)
+        return file(answer)
     except AskFault as fault:
         return await _page(visit, sql, _LIMIT, Choice(), status=400, fault=fault)
-    made: Response = file("query", answer.columns, answer.rows)
-    return made
+
+
+def _csv(answer: Answer) -> Response:
+    return csv_file("query", answer.columns, lines(answer))
+
+
+def _json(answer: Answer) -> Response:
+    if answer.truncated:
+        raise AskFault(
+            f"a JSON file holds {len(answer.rows):,} of these rows and could not say that there are more; ask for "
+            "fewer with WHERE or LIMIT, or take CSV, whose last line says it",
+            reason="too_large",
+            status=413,
+        )
+    return json_file("query", answer.columns, answer.rows)
 
 
 def _said(visit: Visit, name: str) -> str:

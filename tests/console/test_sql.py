@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from console.ask import Answer
 from console.errors import AskFault
+from console.pages import sql as sql_page
 from console.pages.sql import Choice, cell, excerpt, limits_of, quoted, shown, while_there
 from console.questions import QUESTIONS
 from sinks.query.runner import Limits
@@ -184,6 +185,22 @@ async def test_files_have_every_row_and_no_formula(spent: Pages) -> None:
     assert json.loads(answer.text) == [{"cost_center": FORMULA, "spend_usd": spending.B_USD, "n": None, "m": {"a": 1}}]
     refused = await spent.post("/sql/csv", {"q": "select nose"})
     assert (refused.status_code, "nose" in refused.text) == (400, True)
+
+
+@quick
+async def test_a_file_that_lacks_rows_says_so_or_is_none(spent: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sql_page, "_FILE_ROWS_MAX", 2)
+    for rows in (2, 3):
+        sql = f"select unnest([1, 2, 3][:{rows}]) as n"
+        file = (await spent.post("/sql/csv", {"q": sql})).text.splitlines()
+        objects = await spent.post("/sql/json", {"q": sql})
+        if rows == 2:
+            assert file == ["n", "1", "2"]
+            assert json.loads(objects.text) == [{"n": 1}, {"n": 2}]
+        else:
+            assert file == ["n", "1", "2", '"cut after 2 lines; filter more, or take a shorter time range"']
+            assert objects.status_code == 400
+            assert "holds 2 of these rows and could not say that there are more" in objects.text
 
 
 @quick
