@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,7 +14,7 @@ from starlette.responses import Response
 
 from console import clock, usage
 from console.ask import Answer, Visible, moment
-from console.download import csv_file
+from console.download import csv_file, cut_after
 from console.errors import AskFault
 from console.filters import DAY, DIMENSIONS, HOUR, NONE, FilterFault, Filters, exactly, joined
 from console.shown import NOT_TOLD
@@ -25,7 +26,10 @@ _MONTH = re.compile(r"(20\d\d|[3-8]\d\d\d)-(0[1-9]|1[0-2])")
 _MONTHS = 14
 _ROWS_MAX = 1000
 _CENTERS_MAX = 500
-_FILE_ROWS_MAX = 100_000
+# A fleet of 100,000, and all who left it and came to it in the month.
+_FILE_ROWS_MAX = 300_000
+# What the SQL service sends at most. A line has some 150 bytes.
+_FILE_BYTES_MAX = 64 << 20
 # The filters that days of users have; a report is of nothing else.
 _FILTERS = ("tenant", "team", "department", "cost_center")
 _SUMS = {
@@ -44,13 +48,16 @@ COLUMNS = ("section", "name", "key", *_SUMS)
 
 @dataclass(frozen=True)
 class Section:
-    """A table of the report.  lines: name, key and the sums of COLUMNS; None: not told so."""
+    """A table of the report.
+
+    lines: to be read once: name, key and the sums of COLUMNS; None: not told so.  cut: what a file says of more lines.
+    """
 
     title: str
     name: str
-    lines: Sequence[Mapping[str, Any]] | AskFault
+    lines: Iterator[Mapping[str, Any]] | AskFault
     note: str = ""
-    cut: bool = False
+    cut: Sequence[Sequence[str]] = ()
 
 
 def report_url(filters: Filters, now: datetime) -> str:
@@ -64,7 +71,7 @@ async def report(visit: Visit) -> Response:
     filters, month = _asked(visit)
     visible = await visit.visible()
     found = await visit.panels(
-        sections=_sections(visit, filters, visible, _ROWS_MAX),
+        sections=_sections(visit.ask, visit, filters, visible, _ROWS_MAX),
         totals=visit.ask(_totals(filters)),
         started=visit.ask(_started(filters)),
         centers=visit.ask(_centers(filters)),
@@ -90,6 +97,7 @@ async def report(visit: Visit) -> Response:
         query=filters.query(month=month, **_NO_RANGE),
         labels={name: DIMENSIONS[name].label for name in _FILTERS},
         many=_ROWS_MAX,
+        file_rows=_FILE_ROWS_MAX,
         emails=visible.has("people", "user_email"),
     )
 
@@ -99,13 +107,23 @@ async def report_file(visit: Visit) -> Response:
     filters, month = _asked(visit)
     visible = await visit.visible()
     totals = (await visit.ask(_totals(filters))).one()
-    lines = [["total", "", "", *(totals[name] for name in _SUMS)]]
-    for section in await _sections(visit, filters, visible, _FILE_ROWS_MAX):
+    ask = partial(visit.ask_now, bytes_max=_FILE_BYTES_MAX)
+    sections = await _sections(ask, visit, filters, visible, _FILE_ROWS_MAX)
+    for section in sections:
         if isinstance(section.lines, AskFault):
             raise section.lines
-        lines += [[section.name, one["name"], one["key"], *(one[name] for name in _SUMS)] for one in section.lines]
     center = re.sub(r"[^A-Za-z0-9._-]+", "-", filters.values.get("cost_center", "all"))
-    return csv_file(f"report-{month}-{center}", COLUMNS, lines)
+    return csv_file(f"report-{month}-{center}", COLUMNS, _file_lines(totals, sections))
+
+
+def _file_lines(totals: Mapping[str, Any], sections: Sequence[Section]) -> Iterator[Sequence[Any]]:
+    yield ["total", "", "", *(totals[name] for name in _SUMS)]
+    for section in sections:
+        assert not isinstance(section.lines, AskFault), "it was raised"
+        for one in section.lines:
+            yield [section.name, one["name"], one["key"], *(one[name] for name in _SUMS)]
+        for line in section.cut:
+            yield [section.name, *line]
 
 
 _NO_RANGE: Mapping[str, str | None] = {"from": None, "to": None}
@@ -211,7 +229,9 @@ def _by_model(filters: Filters, visible: Visible, now: datetime, limit: int) -> 
 # From answers to tables.
 
 
-async def _sections(visit: Visit, filters: Filters, visible: Visible, limit: int) -> list[Section]:
+async def _sections(
+    ask: Callable[..., Coroutine[Any, Any, Answer]], visit: Visit, filters: Filters, visible: Visible, limit: int
+) -> list[Section]:
     questions = {
         **({} if "cost_center" in filters.values else {"cost_center": _by("cost_center", filters, limit)}),
         "team": _by("team", filters, limit),
@@ -219,12 +239,12 @@ async def _sections(visit: Visit, filters: Filters, visible: Visible, limit: int
         "model": _by_model(filters, visible, visit.console.now(), limit),
         "user": _by_user(filters, visible, limit),
     }
-    asked = {name: visit.ask(sql, limit=limit + 1) for name, sql in questions.items()}
+    asked = {name: ask(sql, limit=limit) for name, sql in questions.items()}
     found = await visit.panels(**asked, totals=visit.ask(_totals(filters)))
     totals = found.pop("totals")
     if isinstance(totals, AskFault):
         raise totals
-    return [_section(name, answer, totals.one(), filters, limit) for name, answer in found.items()]
+    return [_section(name, answer, totals.one(), filters) for name, answer in found.items()]
 
 
 _TITLES = {
@@ -240,18 +260,24 @@ _NOTES = {
 }
 
 
-def _section(name: str, answer: Answer | AskFault, totals: Mapping[str, Any], filters: Filters, limit: int) -> Section:
+def _section(name: str, answer: Answer | AskFault, totals: Mapping[str, Any], filters: Filters) -> Section:
     if isinstance(answer, AskFault):
         return Section(_TITLES[name], name, answer)
-    empty = dict.fromkeys(_SUMS)
-    lines = [{**empty, **one, "name": _named(name, one, filters)} for one in answer.objects()]
-    cut = len(lines) > limit
-    lines = lines[:limit]
-    if name == "model":
-        rest = {one: (totals[one] or 0) - sum(line[one] or 0 for line in lines) for one in _ADDED}
-        if any(abs(value) > 5e-7 for value in rest.values()):
-            lines.append({**empty, **rest, "name": OTHERS if cut else NOT_TOLD, "key": None})
-    return Section(_TITLES[name], name, lines, _NOTES.get(name, ""), cut)
+    return Section(_TITLES[name], name, _lines(name, answer, totals, filters), _NOTES.get(name, ""), cut_after(answer))
+
+
+def _lines(name: str, answer: Answer, totals: Mapping[str, Any], filters: Filters) -> Iterator[Mapping[str, Any]]:
+    """One at a time: those of a fleet, all at once, take hundreds of megabytes."""
+    empty: dict[str, Any] = dict.fromkeys(_SUMS)
+    rest = {one: totals[one] or 0 for one in _ADDED}
+    for row in answer.rows:
+        one = dict(zip(answer.columns, row, strict=True))
+        line = {**empty, **one, "name": _named(name, one, filters)}
+        for added in _ADDED:
+            rest[added] -= line[added] or 0
+        yield line
+    if name == "model" and any(abs(value) > 5e-7 for value in rest.values()):
+        yield {**empty, **rest, "name": OTHERS if answer.truncated else NOT_TOLD, "key": None}
 
 
 _ADDED = ("cost_usd", "input_tokens", "output_tokens", "cache_tokens")

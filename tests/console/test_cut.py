@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from console.ask import Answer
 from console.download import lines
+from console.pages import report
 from tests.console.conftest import Pages
 from tests.console.handmade import hours_of, pages_over
 from tests.sinks.query import samples
@@ -33,7 +34,7 @@ SAID = [
     ("/reliability/latency", "The first 50 of 51.", "first-by-model-", 50),
     ("/reliability/latency?range=7d", "The first 6 of 7 models.", None, 0),
     ("/report?month=2026-09", "The first 500 cost centers; any other can stand in the address.", None, 0),
-    ("/report?month=2026-09", "The first 1,000 are shown; the CSV has all.", None, 0),
+    ("/report?month=2026-09", "The first 1,000 are shown; the CSV has up to 300,000.", None, 0),
     ("/adoption?range=7d", "Of tools, modes and commands these are the first 100 of 101.", "feature-", 100),
     ("/admin/tenants", "Sessions are looked up for the 1,000 tenants heard last", "tenant-", 1000),
 ]
@@ -135,6 +136,19 @@ async def test_a_list_says_that_it_leaves_rows_out_when_it_does(
 async def test_the_file_has_what_the_page_leaves_out(over: Pages, file: str, begins: str, number: int) -> None:
     text = (await page(over, file)).text
     assert len([line for line in text.splitlines() if line.startswith(begins)]) == number
+
+
+async def test_a_report_that_is_cut_says_so_below_each_table_that_is(
+    full: Pages, over: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "_FILE_ROWS_MAX", 500)
+    mark = 'cost_center,"cut after 500 lines; filter more, or take a shorter time range"'
+    for pages, ends in ((full, "cost_center,cc-499,"), (over, mark)):
+        text = (await page(pages, "/report.csv?month=2026-09")).text
+        centers = [line for line in text.splitlines() if line.startswith("cost_center,")]
+        assert centers[-1].startswith(ends)
+        assert len(centers) == 500 + (pages is over)
+        assert "model,(others),," in text
 
 
 async def test_a_file_that_is_cut_ends_with_a_line_that_says_so() -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -14,9 +15,12 @@ from pypdf import PdfReader
 from tests.console import spending
 from tests.console.browser import Window
 from tests.console.conftest import Fed, Pages
+from tests.console.handmade import pages_over
 from tests.console.people import person
 from tests.console.spending import A_USD, ARCHIVED_USD, B_USD, BEFORE_USD, FORMULA, METRIC_USD, PSEUDO_USD, SCRIPT
+from tests.sinks.query import samples
 
+DAY = 24 * samples.HOUR
 quick = pytest.mark.asyncio(loop_scope="module")
 MONTH_USD = A_USD + ARCHIVED_USD + B_USD + METRIC_USD + PSEUDO_USD + BEFORE_USD
 
@@ -92,6 +96,20 @@ async def test_a_viewer_sees_keys_and_no_persons(spent: Pages) -> None:
     page = (await spent.get("/report?month=2026-09", person("viewer", tenant="acme"))).text
     assert "@example.com</th>" not in page
     assert "user-a" in page
+
+
+async def test_everybody_of_a_large_fleet_is_in_the_file(tmp_path: Path) -> None:
+    one = samples.user_window(1, grain="day", start=samples.T0 - samples.T0 % DAY, spend_usd=1.0)
+    async with pages_over(tmp_path, user_windows=[one]) as fleet:
+        cursor = fleet.sql.database.cursor()
+        cursor.execute(
+            "insert into _events.raw.user_days by name select d.* replace (md5(i::varchar) as user_key) "
+            "from _events.raw.user_days d, range(120_000) t(i)"
+        )
+        cursor.close()
+        found = await sections(fleet, "month=2026-09")
+    assert len({row["key"] for row in found["user"]}) == len(found["user"]) == 120_001
+    assert sum(float(row["cost_usd"]) for row in found["user"]) == float(found["total"][0]["cost_usd"]) == 120_001
 
 
 @quick
