@@ -47,7 +47,7 @@ def _verified(claims: Claims, settings: ConsoleSettings) -> bool:
 
 def _granted(claims: Claims, settings: ConsoleSettings) -> tuple[str | None, tuple[str, ...]]:
     claim = settings.oidc_groups_claim
-    said = _claim(claims, claim)
+    said = claim_of(claims, claim)
     groups = [said] if isinstance(said, str) else said if isinstance(said, list) else []
     grants = [settings.oidc_groups[one] for one in groups if isinstance(one, str) and one in settings.oidc_groups]
     if not grants:
@@ -88,7 +88,7 @@ def _own_tenant(claims: Claims, settings: ConsoleSettings) -> str:
     claim = settings.oidc_tenant_claim
     if claim is None:
         return settings.oidc_tenant or settings.tenant
-    said = _claim(claims, claim)
+    said = claim_of(claims, claim)
     if not isinstance(said, str) or not valid_tenant(said):
         raise SignInFault(
             f"The identity provider knows you, but its claim {claim!r} names no tenant. An admin can check "
@@ -103,7 +103,7 @@ def _roles(grants: list[GroupGrant]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(role for one in grants for role in one.roles))
 
 
-def _claim(claims: Claims, name: str) -> Any:
+def claim_of(claims: Claims, name: str) -> Any:
     """A claim by its name, which may be a path: realm_access.roles."""
     if name in claims:
         return claims[name]

@@ -26,7 +26,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from console.errors import SignInFault
-from console.identity import Claims, Identity, identity
+from console.identity import Claims, Identity, claim_of, identity
 from console.settings import ConsoleSettings, safe_url
 
 logger = logging.getLogger(__name__)
@@ -138,8 +138,10 @@ class Provider:
             raise _bad_token("the answer is of another provider")
         token = await self._token(metadata, said.get("code", ""), begun)
         claims = await self._verified(metadata, token, begun)
-        if self._settings.oidc_groups_claim not in claims and metadata.get("userinfo_endpoint"):
-            claims = {**await self._user(metadata, token, claims["sub"]), **claims}
+        name = self._settings.oidc_groups_claim
+        if claim_of(claims, name) is None and metadata.get("userinfo_endpoint"):
+            user = await self._user(metadata, token, claims["sub"])
+            claims = {**user, **claims, name: claim_of(user, name)}
         return identity(claims, self._settings), begun.next
 
     def _begun(self, cookie: str | None, state: str | None) -> _Begun:

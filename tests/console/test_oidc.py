@@ -278,6 +278,21 @@ async def test_groups_that_only_userinfo_has_count_and_only_of_the_same_person(
     assert browser.person() is None
 
 
+async def test_groups_may_stand_in_a_path_of_either_answer(issuer: Issuer) -> None:
+    """Of the token: userinfo is not asked then. Of userinfo: a token with the beginning of the path hides nothing."""
+    issuer.claims.pop("groups")
+    token = {"realm_access": {"roles": ["sec"]}}
+    for claims, later, asked in ((token, {}, False), ({"realm_access": {}}, token, True)):
+        issuer.claims |= claims
+        issuer.told_later = later
+        issuer.asked.clear()
+        async with browser_with(**settings_of(issuer, oidc_groups_claim="realm_access.roles")) as browser:
+            assert (await browser.sign_in()).status_code == 303
+            person = browser.person()
+        assert person is not None
+        assert (person.roles, "/userinfo" in issuer.asked) == (("security", "viewer"), asked)
+
+
 async def test_a_provider_that_is_away_says_so_and_the_link_still_works(browser: Browser, issuer: Issuer) -> None:
     provider = browser.console.oidc
     assert provider is not None
