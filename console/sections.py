@@ -109,7 +109,8 @@ class Section:
 
 @dataclass(frozen=True)
 class Tab:
-    """A page of several under one name."""
+    """A page of several under one name.  sees: SQL name that a role must give one something of."""
 
     path: str
     name: str
+    sees: str | None = None

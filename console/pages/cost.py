@@ -241,7 +241,7 @@ async def _file(
     """Columns and lines of a table. Raises: FilterFault, AskFault."""
     now = visit.console.now()
     if table == "by":
-        found = await visit.ask(_rows(by, filters, visible, now, _FILE_ROWS_MAX), limit=_FILE_ROWS_MAX)
+        found = await visit.ask(_rows(by, filters, visible, now, _FILE_ROWS_MAX + 1), limit=_FILE_ROWS_MAX + 1)
         rows = lines_of(by, found, await visit.ask(_totals(filters)), filters, now, _FILE_ROWS_MAX)
         return (by.name, "key", "cost_usd", "before_usd", "share", "sessions", "tokens"), [
             (row.name, row.value, row.usd, row.before_usd, row.share, row.sessions, row.tokens) for row in rows

@@ -129,8 +129,8 @@ async def errors(visit: Visit) -> Response:
     def after() -> Section:
         rows = found["after"].objects()
         text = (
-            "A client gives up after its last attempt. The session recovered if another request of it succeeded later; "
-            "it stalled if none did within a day."
+            "A client gives up after its last attempt. The session recovered if another request of it succeeded within "
+            "a day. Until one does it counts as stalled, but for the first five minutes."
         )
         return Section(
             "after",

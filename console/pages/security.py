@@ -40,6 +40,7 @@ TABS = (
     Tab("/security/mcp", "MCP servers"),
     Tab("/security/extensions", "Hooks, plugins, skills"),
     Tab("/security/refusals", "Refusals and sign-ins"),
+    Tab("/admin/audit", "Audit", sees="audit"),
 )
 # What the gateway derives of a tool's result (schemas/mapping/actions.py).
 _COMMAND = "e.event_action = 'tool_result.command'"

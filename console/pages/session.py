@@ -22,6 +22,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -62,6 +63,8 @@ _TEXTS_MAX = 20
 _TEXT_SHOWN_MAX = 200_000
 _MAPS = (("attributes", "attributes_json"), ("resource_attributes", "resource_attributes_json"))
 # The first block of text in a body that the client cut, so that it is no JSON any more.
+# One escape of JSON, and of a character beyond 16 bits two.
+_ESCAPE_CHARS = 12
 _FIRST_TEXT = re.compile(r'"type"\s*:\s*"text"\s*,\s*"text"\s*:\s*"((?:[^"\\]|\\.)*)')
 
 
@@ -220,11 +223,11 @@ def first_text(body: str) -> str | None:
         found = _FIRST_TEXT.search(body)
         if found is None:
             return None
-        try:
-            cut: str = orjson.loads(f'"{found[1]}"')
-        except ValueError:
-            return found[1]
-        return cut
+        for end in range(len(found[1]), len(found[1]) - _ESCAPE_CHARS, -1):
+            with suppress(ValueError):  # it was cut within an escape
+                cut: str = orjson.loads(f'"{found[1][:end]}"')
+                return cut
+        return found[1]
     blocks = parsed.get("content") if isinstance(parsed, dict) else None
     for block in blocks if isinstance(blocks, list) else []:
         if isinstance(block, dict) and block.get("type") == "text" and isinstance(block.get("text"), str):

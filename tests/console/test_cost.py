@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from console import download, prices
 from console.ask import Answer
 from console.filters import DAY, Filters
+from console.pages import cost
 from console.pages.cost import BYS, lines_of
 from console.shown import usd
 from tests.console import spending
@@ -196,6 +197,16 @@ async def test_hostile_names_are_shown_as_text(spent: Pages, by: str) -> None:
     page = (await spent.get(f"/cost?by={by}")).text
     assert "<script>alert" not in page
     assert "alert(1)" in page
+
+
+@quick
+async def test_what_a_file_leaves_out_is_called_others(spent: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not what no request tells."""
+    whole = await table(spent, "by", "&by=team")
+    monkeypatch.setattr(cost, "_FILE_ROWS_MAX", 1)
+    first, others = await table(spent, "by", "&by=team")
+    assert (first, others["team"]) == (whole[0], "(others)")
+    assert float(first["cost_usd"]) + float(others["cost_usd"]) == pytest.approx(TOTAL_USD, abs=1e-6)
 
 
 @quick

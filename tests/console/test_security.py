@@ -55,6 +55,12 @@ def kind(link: str) -> tuple[str, tuple[str, ...]]:
     return parts.path, tuple(sorted(parse_qs(parts.query)))
 
 
+async def test_who_may_read_the_audit_finds_it_there(watched: Pages) -> None:
+    for roles, there in ((("security",), True), (("admin",), True), (("analyst",), False)):
+        page = (await watched.get("/security", person(*roles, tenant="acme"))).text
+        assert ('href="/admin/audit' in page) is there, roles
+
+
 # Commands
 
 

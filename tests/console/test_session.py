@@ -784,6 +784,8 @@ def test_the_first_text_is_found_also_in_a_body_that_was_cut() -> None:
     assert first_text(ANSWER) == "first answer"
     assert first_text('{"content":[{"type":"text","text":"as far as \\"it\\" goe') == 'as far as "it" goe'
     assert first_text('{"content":[{"type":"text","text":"ends in an escape \\') == "ends in an escape "
+    for cut in ("\\", "\\u", "\\u00", "\\u00e", "\\ud83d", "\\ud83d\\ude0"):
+        assert first_text('{"content":[{"type":"text","text":"line\\n\\"two\\" ' + cut) == 'line\n"two" '
     for text in ("[]", "{}", '{"content": 1}', "no json", '{"content":[{"type":"text"}]}'):
         assert first_text(text) is None
 
