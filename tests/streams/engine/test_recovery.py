@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaTimeoutError
+from aiokafka.errors import KafkaTimeoutError, OffsetOutOfRangeError
 from faust.types import TP
 
-from streams.engine import Cluster, EngineSettings
+from streams.engine import Cluster, EngineSettings, recovery
 from streams.engine.app import EngineApp
 from streams.engine.audit import Audit
 from streams.engine.engine import Source
@@ -26,14 +26,21 @@ REBUILD = "start with a higher epoch (MILLRACE_STREAMS_EPOCH=2 MILLRACE_STREAMS_
 PATIENCE_S = 10.0
 
 
+@pytest.fixture(autouse=True)
+def soon_sure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery, "_SURE_S", 0.0)
+
+
 class Log:
     """Of one partition.  end: of what Kafka has; None: it does not answer.  step: records a fetch brings."""
 
     def __init__(self, end: int | None, step: int = 40) -> None:
         self.end, self.step = end, step
         self.waits = 0
-        #: Called at each fetch that brings nothing.
+        #: Called at each fetch that brings nothing, at each that begins anew, after each question for the end.
         self.at_a_wait: Callable[[], None] = lambda: None
+        self.at_a_reset: Callable[[], None] = lambda: None
+        self.at_a_question: Callable[[], None] = lambda: None
 
     @asynccontextmanager
     async def plain_consumer(self) -> AsyncIterator[Any]:
@@ -60,6 +67,7 @@ class Consumer:
         end = self.at if self.log.end is None else self.log.end
         if self.at > end:
             self.at = 0
+            self.log.at_a_reset()
         if not (found := [record(offset) for offset in range(self.at, min(end, self.at + self.log.step))]):
             self.log.waits += 1
             self.log.at_a_wait()
@@ -73,7 +81,9 @@ class Consumer:
     async def end_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
         if self.log.end is None:
             raise KafkaTimeoutError
-        return dict.fromkeys(tps, self.log.end)
+        ends = dict.fromkeys(tps, self.log.end)
+        self.log.at_a_question()
+        return ends
 
 
 def record(offset: int) -> Any:
@@ -103,15 +113,30 @@ async def test_an_end_that_is_gone_is_not_waited_for(start: int) -> None:
     assert REBUILD in str(error.value)
 
 
-async def test_an_end_that_goes_while_it_is_read_is_not_waited_for_either_if_others_write_on() -> None:
-    """The client begins anew and gets as far as it should: over records that are others now."""
+async def test_an_end_that_goes_while_it_is_read_is_noticed_also_where_others_write_on() -> None:
+    """The client begins anew and gets as far as it should: over records that are others now. The next start judges."""
     log = Log(end=100)
     read = read_back(around(log), "log", {0: (50, 100)})
     assert (await anext(read)).next == 90
     log.end = 70
-    with pytest.raises(StateLost, match="offset 90 is gone"):
+
+    def written_on() -> None:
+        log.end = 120
+
+    log.at_a_reset = written_on
+    with pytest.raises(OffsetOutOfRangeError):
         async with asyncio.timeout(PATIENCE_S):
-            log.end = await anext(read) and 120
+            await anext(read)
+
+
+async def test_a_leader_that_slept_and_says_an_old_end_has_lost_nothing() -> None:
+    log = Log(end=90)
+
+    def knows_better() -> None:
+        log.end = 100
+
+    log.at_a_question = knows_better
+    assert await offsets_of(log, 50, 100) == list(range(50, 100))
 
 
 async def test_a_record_that_is_gone_is_no_place() -> None:
