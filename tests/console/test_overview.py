@@ -161,6 +161,44 @@ async def test_all_twelve_panels_are_there(used: Pages) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="session")
+async def test_every_panel_is_beside_the_same_of_the_period_before(tmp_path: Path) -> None:
+    """Three sessions now, one like each of them a day ago."""
+    some = {
+        **{"spend_usd": 1.5, "input_tokens": 100, "output_tokens": 50, "commits": 2, "pull_requests": 3, "tools": 4},
+        **{"accepts": 5, "rejects": 6, "api_requests": 7, "lines_added": 8, "lines_removed": 9, "active_user_s": 60.0},
+        **{"prompts": 10, "errors": 12, "refusals": 13},
+    }
+    times = [(HOUR, "now-1"), (HOUR, "now-2"), (HOUR, "now-3"), (HOUR - DAY, "before")]
+    hours = [samples.session_hour(n, start=at, session_id=id_, **some) for n, (at, id_) in enumerate(times)]
+    sessions = [
+        samples.session(n, session_id=id_, start_time=at, last_time=at + 1) for n, (at, id_) in enumerate(times)
+    ]
+    async with pages_over(tmp_path, session_hours=hours, sessions=sessions) as pages:
+        page = (await pages.get("/", **{"HX-Request": "true"})).text
+    said = {title: re.search(r"(\S+) \+200 % before: (\S+)", text) for title, text in stats(page).items()}
+    assert {title: found and found.groups() for title, found in said.items()} == {
+        "Total cost": ("$4.50", "$1.50"),
+        "Total tokens": ("450", "150"),
+        "Sessions": ("3", "1"),
+        "Commits": ("6", "2"),
+        "Pull requests": ("9", "3"),
+        "Prompts": ("30", "10"),
+        "Errors": ("36", "12"),
+        "Refusals": ("39", "13"),
+    }
+    notes = r'<figcaption>([^<]*)</figcaption>(?:(?!</figure>).)*?<p class="faint">(Total [^<]*)</p>'
+    assert dict(re.findall(notes, page, re.S)) == {
+        "Cost by model": "Total $4.50, before $1.50 (+200 %).",
+        "Token usage": "Total 450, before 150 (+200 %).",
+        "API requests by model": "Total 21, before 7 (+200 %).",
+        "Tool calls": "Total 12, before 4 (+200 %).",
+        "Accept and reject decisions": "Total 33, before 11 (+200 %).",
+        "Active time": "Total 3 min, before 1 min (+200 %).",
+        "Lines of code": "Total 51, before 17 (+200 %).",
+    }
+
+
+@pytest.mark.asyncio(loop_scope="session")
 async def test_the_cost_of_models_adds_up_to_the_total_with_what_no_event_told(used: Pages) -> None:
     chart = charts((await used.get("/")).text)["Cost by model"]
     by_hour = [sum(one["values"][place] for one in chart["series"]) for place in range(len(chart["labels"]))]
