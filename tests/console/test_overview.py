@@ -164,9 +164,21 @@ async def test_all_twelve_panels_are_there(used: Pages) -> None:
 async def test_every_panel_is_beside_the_same_of_the_period_before(tmp_path: Path) -> None:
     """Three sessions now, one like each of them a day ago."""
     some = {
-        **{"spend_usd": 1.5, "input_tokens": 100, "output_tokens": 50, "commits": 2, "pull_requests": 3, "tools": 4},
-        **{"accepts": 5, "rejects": 6, "api_requests": 7, "lines_added": 8, "lines_removed": 9, "active_user_s": 60.0},
-        **{"prompts": 10, "errors": 12, "refusals": 13},
+        "spend_usd": 1.5,
+        "input_tokens": 100,
+        "output_tokens": 50,
+        "commits": 2,
+        "pull_requests": 3,
+        "tools": 4,
+        "accepts": 5,
+        "rejects": 6,
+        "api_requests": 7,
+        "lines_added": 8,
+        "lines_removed": 9,
+        "active_user_s": 60.0,
+        "prompts": 10,
+        "errors": 12,
+        "refusals": 13,
     }
     times = [(HOUR, "now-1"), (HOUR, "now-2"), (HOUR, "now-3"), (HOUR - DAY, "before")]
     hours = [samples.session_hour(n, start=at, session_id=id_, **some) for n, (at, id_) in enumerate(times)]

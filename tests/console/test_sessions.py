@@ -19,7 +19,7 @@ import pytest_asyncio
 from console.download import cell
 from console.listing import COLUMNS, DEFAULT_COLUMNS, HAVING, ONLY, OUTCOMES, PAGE_ROWS, Listing
 from console.pages import sessions
-from console.shown import tokens, usd
+from console.shown import count, seconds, tokens, usd
 from tests.console.browser import Window
 from tests.console.conftest import CAPTURES, GONE, Fed, Pages, console_over, pages_of
 from tests.console.handmade import HOSTILE, hours_of, pages_over
@@ -389,7 +389,7 @@ async def test_the_list_stands_when_the_store_is_gone() -> None:
 @pytest.mark.slow
 def test_the_rows_are_those_of_sql_and_of_the_ledger(fed: Fed, window: Callable[..., Window]) -> None:
     want = {id_: one for id_, one in truth.truth(CAPTURES)["sessions"].items() if not one["ghost"]}
-    columns = "session,prompts,cost,tools,tokens,errors,refusals"
+    columns = "session,prompts,cost,tools,tokens,errors,refusals,model,duration,version,mode,lines_added,commits"
     one = window()
     one.go(f"/sessions?tenant=captures&range=7d&columns={columns}&sort=session")
     page = one.page
@@ -397,7 +397,8 @@ def test_the_rows_are_those_of_sql_and_of_the_ledger(fed: Fed, window: Callable[
     shown = [[text.strip() for text in row.locator("td").all_inner_texts()] for row in rows]
     assert len(shown) == len(want)
     sql = fed.stack.sql(fed.stack.admin_key())(
-        "select session_id, prompts, spend_usd, tools, input_tokens + output_tokens as tokens, errors, refusals "
+        "select session_id, prompts, spend_usd, tools, input_tokens + output_tokens as tokens, errors, refusals, "
+        "model, duration_s, app_version, permission_mode, lines_added, commits "
         "from sessions where tenant = 'captures' and not ghost order by session_id"
     )
     for texts, row in zip(shown, sql, strict=True):
@@ -407,13 +408,19 @@ def test_the_rows_are_those_of_sql_and_of_the_ledger(fed: Fed, window: Callable[
         assert truth.close(row["spend_usd"], expected["cost_usd"])
         assert row["tokens"] == expected["input_tokens"] + expected["output_tokens"]
         assert texts[0].startswith(row["session_id"][:12])
-        assert texts[1:7] == [
+        assert texts[1:13] == [
             str(row["prompts"]),
             usd(row["spend_usd"]),
             str(row["tools"]),
             tokens(row["tokens"]),
             str(row["errors"]),
             str(row["refusals"]),
+            row["model"] or "–",
+            seconds(row["duration_s"]),
+            row["app_version"] or "–",
+            row["permission_mode"] or "–",
+            count(row["lines_added"]),
+            count(row["commits"]),
         ]
 
 
