@@ -189,7 +189,9 @@ class Chaos:
 
     # -- faults ---------------------------------------------------------------------
     async def _fault(self) -> None:
-        rnd, worker = self.random, self.random.choice(self.workers)
+        rnd = self.random
+        # Not one that was scaled away: nothing would be hit, and it would count.
+        worker = rnd.choice([one for one in self.workers if not one.retired])
         chosen = [name for name in FAULTS if name in self.options.faults]
         name = rnd.choices(chosen, [FAULTS[name] for name in chosen])[0]
         does: dict[str, Callable[[Worker], Awaitable[str]]] = {

@@ -150,3 +150,19 @@ def test_of_a_stage_that_failed_the_traceback_stands_one_error_before() -> None:
     assert last_error(log) == (
         "streams streams.engine.app: the stage of a[1] failed: ValueError: no | ValueError: no | app.py:130 _apply"
     )
+
+
+async def test_no_fault_is_drawn_for_a_worker_that_was_scaled_away(
+    chaos: Chaos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would hit nothing, and count."""
+    chaos.workers += [Worker(number, chaos.folder, {}, ["nothing"]) for number in range(3)]
+    chaos.workers[2].retired = True
+    chaos.options.faults = ["term", "kill", "wipe"]
+    of_brokers = ("restart", "freeze", "slow", "kill_most", "freeze_most")
+    chaos.brokers = cast(Any, SimpleNamespace(bootstrap="", **dict.fromkeys(of_brokers)))
+    said: list[str] = []
+    monkeypatch.setattr(chaos, "say", said.append)
+    for _ in range(30):
+        await chaos._fault()
+    assert {text[:8] for text in said} == {"worker 0", "worker 1"}
