@@ -10,6 +10,7 @@ from xdist.scheduler import LoadFileScheduling, Scheduling
 
 from millrace.kafka import Broker
 from tests.kafka import jars
+from tests.ports import free_port
 
 # Machines are shared: that an example takes long once says nothing.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -49,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A real Kafka for the whole run, on a free port: `kafka.bootstrap`. Use random topic names and group ids."""
     folder = tmp_path_factory.mktemp("kafka")
-    with Broker(jars(), folder, log=folder / "kafka.log", port=0, heap_mb=384) as broker:
+    with Broker(jars(), folder, log=folder / "kafka.log", port=free_port(), heap_mb=384) as broker:
         yield broker
 
 

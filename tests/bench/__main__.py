@@ -37,6 +37,7 @@ from tests.e2e.requests import METHOD
 from tests.e2e.stack import Stack
 from tests.ingest_gateway.process import Gateway
 from tests.kafka import jars
+from tests.ports import free_port
 
 IN_FLIGHT = 32
 
@@ -230,7 +231,7 @@ def main() -> None:
     parts = options.only.split(",")
     with tempfile.TemporaryDirectory(prefix="millrace-bench-") as name:
         folder = Path(name)
-        with Broker(jars(), folder / "kafka", log=folder / "kafka.log", port=0) as kafka:
+        with Broker(jars(), folder / "kafka", log=folder / "kafka.log", port=free_port()) as kafka:
             requests = fleet_requests(options.events) if {"gateway", "streams", "sinks"} & set(parts) else []
             print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}\n")
             head()

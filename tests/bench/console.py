@@ -57,7 +57,7 @@ from sinks.query.service import Door, SqlService
 from tests.bench import filled
 from tests.bench.process import cpu_s, peak_mib, waited_s
 from tests.console.people import headers_of, person
-from tests.e2e.stack import free_ports
+from tests.ports import free_ports
 
 SECRET = "a secret of the bench, long enough, of course"
 KEY = "bench-key"

@@ -11,6 +11,7 @@ from pathlib import Path
 from millrace.kafka import Broker
 from tests.e2e.stack import Stack
 from tests.kafka import jars
+from tests.ports import free_port
 
 
 @contextmanager
@@ -18,7 +19,7 @@ def own_stack(name: str) -> Iterator[Stack]:
     """It is ready; afterwards nothing is left of it.  name: of the bench, for folders and topics."""
     with tempfile.TemporaryDirectory(prefix=f"millrace-{name}-") as place:
         folder = Path(place)
-        with Broker(jars(), folder / "kafka", log=folder / "kafka.log", port=0, heap_mb=512) as broker:
+        with Broker(jars(), folder / "kafka", log=folder / "kafka.log", port=free_port(), heap_mb=512) as broker:
             stack = Stack(broker.bootstrap, f"{name}{uuid.uuid4().hex[:8]}", folder / "data")
             del stack.environment["MILLRACE_LAKE_COMMIT_INTERVAL_S"]  # of the tests
             try:

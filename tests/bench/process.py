@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.stack import free_ports
+from tests.ports import free_ports
 
 TICK = os.sysconf("SC_CLK_TCK")
 

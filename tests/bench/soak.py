@@ -25,6 +25,7 @@ from service.cluster import ensure_topics
 from tests.bench.process import cpu_s, idle, running
 from tests.chaos.load import Load
 from tests.kafka import jars
+from tests.ports import free_port
 
 _HORIZON_S = "300"
 # The allowance for noise: a twentieth of the memory, some files of a compaction, seconds of a busy machine.
@@ -109,7 +110,7 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="millrace-soak-") as name:
         folder = Path(name)
-        with Broker(jars(), folder / "kafka", log=folder / "kafka.log", port=0) as kafka:
+        with Broker(jars(), folder / "kafka", log=folder / "kafka.log", port=free_port()) as kafka:
             found = grown(asyncio.run(soak(options, kafka.bootstrap, folder / "data")))
     print(f"GROWS: {', '.join(found)}" if found else "FLAT")
     return 1 if found else 0

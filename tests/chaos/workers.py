@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from millrace.kafka import free_port
 from tests.chaos import clock
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 _STOP_S = 20.0

@@ -22,7 +22,7 @@ from console.people import COOKIE, Cookies, Person
 from console.settings import ConsoleSettings
 from tests.console.conftest import SECRET, Pages, cookie_header
 from tests.console.people import cookie, person
-from tests.e2e.stack import free_ports
+from tests.ports import free_ports
 
 LASTS_S = 1000.0
 

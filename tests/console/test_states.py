@@ -21,7 +21,8 @@ from tests.console.hostile import HOSTILE, LONG
 from tests.console.people import person
 from tests.console.test_walk import SESSION
 from tests.console.well import WATCHED, Scheme, faults, screen
-from tests.e2e.stack import eventually, free_ports
+from tests.e2e.stack import eventually
+from tests.ports import free_ports
 
 pytestmark = [pytest.mark.slow]
 

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ import httpx
 from schemas.keys import Kind
 from service import keyring
 from service.changes import Who
+from tests.ports import free_ports
 
 MODULES = {"gateway": "ingest_gateway", "streams": "streams", "sinks": "sinks", "console": "console"}
 PORTS = (
@@ -33,14 +33,6 @@ PORTS = (
     "CONSOLE_HEALTH",
 )
 TIMEOUT_S = 120.0
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 class Stack:

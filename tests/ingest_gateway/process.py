@@ -17,8 +17,8 @@ import httpx
 from schemas import codec, keys, topics
 from service.cluster import ensure_topics
 from service.control import publish
-from tests.e2e.stack import free_ports
 from tests.ingest_gateway.otlp import bearer
+from tests.ports import free_ports
 
 RECORDS = {name: topics.CATALOGUE[name].record for name in ("events", "content", "metrics", "spans", "rejected")}
 

@@ -16,6 +16,7 @@ from millrace.kafka import Broker
 from tests.ingest_gateway.otlp import as_json, as_protobuf, bearer, log, logs, refusal, retry_delay_s
 from tests.ingest_gateway.process import Gateway
 from tests.kafka import jars
+from tests.ports import free_port
 
 ACK_TIMEOUT_S = 2
 IN_FLIGHT = 4 << 20
@@ -25,7 +26,7 @@ IN_FLIGHT = 4 << 20
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A Kafka that these tests may pause and kill, and leave running."""
     folder = tmp_path_factory.mktemp("away")
-    with Broker(jars(), folder / "kafka", log=folder / "kafka.log", port=0, heap_mb=256) as broker:
+    with Broker(jars(), folder / "kafka", log=folder / "kafka.log", port=free_port(), heap_mb=256) as broker:
         yield broker
 
 

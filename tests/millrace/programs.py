@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from millrace.kafka import free_port
 from millrace.supervisor import PythonProgram
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 

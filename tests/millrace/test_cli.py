@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from millrace import local_keys
-from millrace.kafka import Broker, free_port
+from millrace.kafka import Broker
 from schemas import keys
 from schemas.topics import CATALOGUE, full_name
 from service import keyring
 from service.changes import Who
 from service.cluster import ensure_topics
 from service.control import viewing
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,7 +12,7 @@ import pytest
 from millrace import jars
 from millrace.errors import JarFault
 from millrace.jars import Jar
-from millrace.kafka import free_port
+from tests.ports import free_port
 
 CONTENT = {"one": b"first jar", "two": b"second jar"}
 JARS = [Jar("org.example", name, "1.0", hashlib.sha256(content).hexdigest()) for name, content in CONTENT.items()]

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from millrace.errors import KafkaFault, PortTaken
-from millrace.kafka import Broker, cache_of, free_port
+from millrace.kafka import Broker, cache_of
 from service.cluster import describe
 from tests.kafka import jars
+from tests.ports import free_port
 
 pytestmark = pytest.mark.broker
 
@@ -20,7 +21,7 @@ def directory() -> Path:
 
 
 async def test_a_second_start_is_the_same_cluster(directory: Path, tmp_path: Path) -> None:
-    broker = Broker(directory, tmp_path / "kafka", log=tmp_path / "kafka.log", port=0, heap_mb=256)
+    broker = Broker(directory, tmp_path / "kafka", log=tmp_path / "kafka.log", port=free_port(), heap_mb=256)
     broker.start()
     first, _ = await describe(broker.kwargs, [])
     broker.stop()
@@ -32,7 +33,9 @@ async def test_a_second_start_is_the_same_cluster(directory: Path, tmp_path: Pat
 def test_java_takes_what_it_kept_of_an_earlier_start(directory: Path, tmp_path: Path) -> None:
     assert cache_of(directory).exists()
     only = ("-XX:AOTMode=on",)  # no start without it
-    Broker(directory, tmp_path, log=tmp_path / "kafka.log", port=0, heap_mb=256, java_options=only).__enter__().stop()
+    Broker(
+        directory, tmp_path, log=tmp_path / "kafka.log", port=free_port(), heap_mb=256, java_options=only
+    ).__enter__().stop()
 
 
 def test_what_java_cannot_use_of_it_is_passed_over(directory: Path, tmp_path: Path) -> None:
@@ -41,7 +44,7 @@ def test_what_java_cannot_use_of_it_is_passed_over(directory: Path, tmp_path: Pa
     for jar in directory.iterdir():
         (linked / jar.name).symlink_to(jar)
     cache_of(linked).write_bytes(b"of another Java")
-    with Broker(linked, tmp_path / "kafka", log=tmp_path / "kafka.log", port=0, heap_mb=256) as broker:
+    with Broker(linked, tmp_path / "kafka", log=tmp_path / "kafka.log", port=free_port(), heap_mb=256) as broker:
         assert broker.answers()
 
 
@@ -57,7 +60,9 @@ def test_a_taken_port_is_told_before_java_starts(directory: Path, tmp_path: Path
 
 def test_a_broker_that_dies_says_why(directory: Path, tmp_path: Path) -> None:
     folder = tmp_path / "kafka"
-    broker = Broker(directory, folder, log=tmp_path / "kafka.log", port=0, settings={"log.retention.ms": "nonsense"})
+    broker = Broker(
+        directory, folder, log=tmp_path / "kafka.log", port=free_port(), settings={"log.retention.ms": "nonsense"}
+    )
     with pytest.raises(KafkaFault, match="nonsense"):
         broker.start()
 

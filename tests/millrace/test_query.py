@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from millrace.errors import QueryFault
-from millrace.kafka import free_port
 from millrace.query import Answer, ask, render
+from tests.ports import free_port
 
 ANSWER = Answer(
     ["user_email", "cost", "models", "ghost", "team"],

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from millrace.settings import StackSettings
-from tests.e2e.stack import free_ports
+from tests.ports import free_ports
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from millrace import notes, preflight, status
-from millrace.kafka import free_port
 from millrace.notes import Note
 from millrace.settings import StackSettings
 from millrace.supervisor import PythonProgram, Supervisor
 from tests.millrace.programs import failing, server
+from tests.ports import free_port
 
 
 def settings(data: Path, *, sinks: PythonProgram | None = None) -> StackSettings:

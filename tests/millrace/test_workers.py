@@ -20,7 +20,7 @@ from schemas.topics import CATALOGUE
 from service.cluster import ensure_topics
 from tests.chaos.load import Load
 from tests.chaos.verify import differences
-from tests.e2e.stack import free_ports
+from tests.ports import free_ports
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 

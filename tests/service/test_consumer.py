@@ -8,10 +8,11 @@ from schemas.topics import CATALOGUE
 from service.cluster import ensure_topics
 from service.control import ControlView
 from tests.kafka import jars
+from tests.ports import free_port
 
 
 async def test_who_follows_a_topic_stops_while_kafka_is_gone(tmp_path: Path) -> None:
-    with Broker(jars(), tmp_path / "kafka", log=tmp_path / "log", port=0, heap_mb=384) as broker:
+    with Broker(jars(), tmp_path / "kafka", log=tmp_path / "log", port=free_port(), heap_mb=384) as broker:
         await ensure_topics(broker.kwargs, [CATALOGUE["control"]], "gone", "local")
         views = [ControlView() for _ in range(5)]
         for view in views:

@@ -18,11 +18,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from pydantic import SecretStr
 
-from millrace.kafka import Broker, free_port
+from millrace.kafka import Broker
 from service.cluster import describe
 from service.errors import ClusterUnavailable
 from service.settings import ProcessSettings, SaslMechanism, kafka_kwargs
 from tests.kafka import jars
+from tests.ports import free_port
 
 # aiokafka sometimes drops the socket of a refused TLS connection without closing it.
 pytestmark = [pytest.mark.broker, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]

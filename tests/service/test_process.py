@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.stack import free_ports
+from tests.ports import free_ports
 
 
 def console(port: int, data: Path) -> subprocess.Popen[str]:

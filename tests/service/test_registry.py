@@ -14,13 +14,13 @@ import pytest
 import trustme
 from pydantic import SecretStr, ValidationError
 
-from millrace.kafka import free_port
 from schemas import codec, framing, records, topics
 from schemas.errors import UnknownSchema
 from service import registry
 from service.errors import RegistryRefused, RegistryUnavailable, SchemaMissing
 from service.registry import Registry
 from service.settings import ProcessSettings
+from tests.ports import free_port
 from tests.service.registries import Small, apicurio, apicurio_folder
 
 MINIMAL = {"event_id": "e", "tenant": "t", "event_name": "n", "event_time": 1, "received_time": 2}

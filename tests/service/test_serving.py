@@ -18,7 +18,7 @@ from console.settings import ConsoleSettings
 from service.serving import Bounds, listen, server
 from sinks.query.database import Database
 from sinks.query.service import SqlService
-from tests.e2e.stack import free_ports
+from tests.ports import free_ports
 from tests.sinks.query.conftest import DOOR, RESOURCES
 
 BOUNDS = Bounds(header_timeout_s=1.0, body_timeout_s=1.0)

@@ -16,12 +16,12 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
-from millrace.kafka import Broker, free_port
+from millrace.kafka import Broker
 from schemas import keys
 from schemas.topics import CATALOGUE, full_name, partition_for
 from service import control
 from service.cluster import ensure_topics
-from tests.e2e.stack import free_ports
+from tests.ports import free_port, free_ports
 from tests.sinks.lake.stores import rows, scan
 from tests.sinks.records import content, encoded, event, ids, session, span
 

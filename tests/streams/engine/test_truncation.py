@@ -17,6 +17,7 @@ from streams.engine.app import EngineApp
 from streams.engine.errors import StateLost
 from streams.engine.recovery import Read, read_back
 from tests.kafka import jars
+from tests.ports import free_port
 from tests.streams.engine.harness import Pipeline
 from tests.streams.engine.worker import PARTITIONS
 
@@ -27,7 +28,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.slow]
 def forgetful(tmp_path: Path) -> Iterator[Broker]:
     """A broker of this test's own."""
     folder = tmp_path / "kafka"
-    with Broker(jars(), folder, log=folder / "log", port=0, heap_mb=320) as broker:
+    with Broker(jars(), folder, log=folder / "log", port=free_port(), heap_mb=320) as broker:
         yield broker
 
 
