@@ -86,9 +86,12 @@ class Inlet:
         self._record = record
         self._read: Callable[[Sequence[bytes]], list[tuple[Any, ...]]] = codec.reader(record, fields)
         self._receipt = receipt
+        # Partition -> up to where refusals were sent: a chunk that is folded in parts is read once a part.
+        self._refused: dict[int, int] = {}
 
     async def read(self, chunk: Chunk) -> list[tuple[int, bytes, tuple[Any, ...]]]:
-        """(offset, key, values) of every readable record; the others go to `rejected`, and the partition goes on.
+        """(offset, key, values) of every readable record; the others go to `rejected`, once while this process lives,
+        and the partition goes on.
 
         Tombstones are left out: they take back what has expired, and what stands on it expires by itself.
         """
@@ -103,11 +106,15 @@ class Inlet:
             try:
                 out.append((record.offset, record.key, self._checked(self._read([record.value])[0], record)))
             except CodecError as error:
+                if record.offset <= self._refused.get(chunk.partition, -1):
+                    continue
                 logger.warning(
                     "unreadable %s at %s[%d]@%d: %s", self._record, chunk.topic, chunk.partition, record.offset, error
                 )
                 refused.append(self._refusal(chunk, record.offset, record.timestamp_ms, record.value, error))
-        await self._engine.emit(self._stage.topic("rejected"), self._stage.partitions["rejected"], refused)
+        if refused:
+            await self._engine.emit(self._stage.topic("rejected"), self._stage.partitions["rejected"], refused)
+            self._refused[chunk.partition] = chunk.last_offset
         return out
 
     def _checked(self, values: tuple[Any, ...], record: Record) -> tuple[Any, ...]:
