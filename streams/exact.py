@@ -13,8 +13,6 @@ from collections.abc import Iterable
 LARGEST = 1e12
 """Addends beyond this (or not finite) are refused by :func:`bounded`: no cost, time or count of a client is that
 large."""
-
-
 LARGEST_WHOLE = 10**10
 """The same of what is counted in whole numbers: tokens, lines, commits. It takes a hundred million of these until
 WHOLE_MOST."""

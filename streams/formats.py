@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from streams.engine import WrongRow
+from streams.engine.rows import NEWER
 
 Migration = Callable[[bytes, bytes], bytes]
 """(kind of the row, its body in one format) -> its body in the next format."""
@@ -42,7 +43,7 @@ class Formats:
                 if number not in self._migrations:
                     raise WrongRow(
                         f"a row of kind {kind.decode()} has format {written}, this release reads up to {self.newest}; "
-                        "start the release that wrote it, or rebuild with a higher MILLRACE_STREAMS_EPOCH"
+                        f"{NEWER}"
                     )
                 body = self._migrations[number](kind, body)
         return body

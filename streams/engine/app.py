@@ -28,8 +28,8 @@ from streams.engine.table import Table
 
 logger = logging.getLogger(__name__)
 
-Fold = Callable[[Chunk], Awaitable[Chunk | None]]
-"""Applies a chunk, or its first records; returns what it left."""
+Apply = Callable[[Chunk], Awaitable[tuple[Chunk, Chunk | None]]]
+"""Applies a chunk, or its first records; returns what it applied, and what it left."""
 
 # The lease ends before the broker's clock does.
 _LEASE_SHARE = 0.8
@@ -99,8 +99,8 @@ class EngineApp(faust.App):
         return Transport(self.conf.broker_producer, self)
 
     # -- stages -------------------------------------------------------------------
-    def stage(self, topic: str, partitions: int, fold: Fold, name: str) -> None:
-        """Let `fold` have every chunk of a topic, one after the other, and what it leaves of one as the next."""
+    def stage(self, topic: str, partitions: int, apply: Apply, name: str) -> None:
+        """Let `apply` have every chunk of a topic, one after the other, and what it leaves of one as the next."""
         self.stage_topics[topic] = partitions
         channel: Any = self.topic(topic, schema=ChunkSchema(), partitions=partitions)
         # It counts chunks and bounds what waits between the fetch and the stage. (topic() drops its argument of this
@@ -111,12 +111,12 @@ class EngineApp(faust.App):
             async for chunk in stream:
                 left: Chunk | None = chunk
                 while left is not None:
-                    left = await self._apply(left, fold)
+                    left = await self._apply(left, apply)
 
         loop.__name__ = name
         self.agent(channel, name=name)(loop)
 
-    async def _apply(self, chunk: Chunk, fold: Fold) -> Chunk | None:
+    async def _apply(self, chunk: Chunk, apply: Apply) -> Chunk | None:
         """What is left of it to apply. Partitions can move in between."""
         async with self.apply_lock:
             # in_order() is false for a chunk fetched before a rebalance. (Faust's own flag, `rebalancing`, falls after
@@ -124,8 +124,7 @@ class EngineApp(faust.App):
             if self.failure is not None or not self.consumer.in_order(chunk):
                 return None
             try:
-                left = await fold(chunk)
-                done = chunk if left is None else chunk.split(left.first_offset)[0]
+                done, left = await apply(chunk)
             except Exception as error:
                 # Faust would acknowledge the chunk and go on.
                 if isinstance(error, EngineError | RetryableError):

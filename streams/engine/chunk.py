@@ -67,11 +67,13 @@ class Chunk:
     def last_offset(self) -> int:
         return self.records[-1].offset
 
-    def split(self, offset: int) -> tuple[Chunk, Chunk]:
-        """The records before this offset, and the others.
+    def split(self, offset: int | None) -> tuple[Chunk, Chunk | None]:
+        """The records before this offset, and the others; None: all of them, and no others.
 
-        Raises: ValueError: there are none on one side.
+        Raises: ValueError: there are none on one side of an offset.
         """
+        if offset is None:
+            return self, None
         at = bisect_left(self.records, offset, key=attrgetter("offset"))
         if not 0 < at < len(self.records):
             raise ValueError(f"{self!r} has no records on both sides of offset {offset}")

@@ -6,10 +6,10 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from streams.engine.app import EngineApp, Fold
+from streams.engine.app import EngineApp
 from streams.engine.audit import Audit
 from streams.engine.changelogs import ensure_topics
 from streams.engine.chunk import Chunk, Output
@@ -20,6 +20,8 @@ from streams.engine.table import Publish, Sweep, Sweeper, Table
 
 logger = logging.getLogger(__name__)
 
+Fold = Callable[[Chunk], Awaitable[Chunk | None]]
+"""Applies a chunk, or its first records; returns what it left."""
 ChunkSeen = Callable[[str, int, float], None]
 """Told of every chunk that was folded: topic, records, seconds."""
 _FAILED_EXIT_CODE = 70
@@ -198,17 +200,17 @@ class Engine:
             raise ValueError(f"source {source.topic} has two agents")
 
         def decorate(fold: Fold) -> Fold:
-            async def counted(chunk: Chunk) -> Chunk | None:
+            async def counted(chunk: Chunk) -> tuple[Chunk, Chunk | None]:
                 self._folding = source
                 began = time.perf_counter()
                 left = await fold(chunk)
-                done = chunk if left is None else chunk.split(left.first_offset)[0]
+                done, _ = chunk.split(None if left is None else left.first_offset)
                 for table in source.tables:
                     await table.finish(done)
                 source.chunks += 1
                 source.records += len(done)
                 self._on_chunk(source.topic, len(done), time.perf_counter() - began)
-                return left
+                return done, left
 
             self._app.stage(source.topic, source.partitions, counted, getattr(fold, "__name__", "fold"))
             return fold

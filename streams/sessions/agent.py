@@ -17,9 +17,10 @@ from schemas.errors import CodecError
 from streams.engine import Chunk, Engine, Output, Row
 from streams.expiry import Clock
 from streams.receipt import Receipt
+from streams.rows import Read
 from streams.sessions import events, points
 from streams.sessions.fold import is_late
-from streams.sessions.logic import LOGIC, Fold, Published, fold_chunk, unknown_sessions, whole
+from streams.sessions.logic import LOGIC, Fold, Published, Records, fold_chunk, unknown_sessions, whole
 from streams.sessions.state import BY_EVENTS, BY_POINTS, SESSION
 from streams.stage import Inlet, Stage, output, reading, take_back
 
@@ -48,13 +49,16 @@ def register(engine: Engine, stage: Stage) -> None:
         records = [(o, key, points.Point._make(values)) for o, key, values in await read_points.read(chunk)]
         return await _fold(chunk, records, points.fold_points, 1)
 
-    async def _fold(chunk: Chunk, records: Sequence[tuple[int, bytes, Any]], fold: Fold, own: int) -> Chunk | None:
+    def reads(partition: int) -> tuple[Read, Read]:
+        return reading(tables[0], partition), reading(tables[1], partition)
+
+    async def _fold(chunk: Chunk, records: Records, fold: Fold, own: int) -> Chunk | None:
         """Fold a chunk, make it durable, pass on what changed."""
-        table, partition, left = tables[own], chunk.partition, None
+        table, partition = tables[own], chunk.partition
         done = fold_chunk(
             fold,
             records,
-            (reading(tables[0], partition), reading(tables[1], partition)),
+            reads(partition),
             own=own,
             applied=table.applied(partition),
             clock=clocks[own][partition],
@@ -62,18 +66,17 @@ def register(engine: Engine, stage: Stage) -> None:
             epoch=stage.epoch,
             settings=stage.fold,
         )
-        if done.count < len(records):
-            chunk, left = chunk.split(records[done.count][0])
-            records = records[: done.count]
+        chunk, left = chunk.split(done.left)
         await take_back(engine, *to_sessions, done.expired.sessions)
         await take_back(engine, *to_hours, done.expired.hours)
         await table.apply(chunk, done.puts, done.expired.rows)
         await engine.emit(*to_sessions, map(_session, done.sessions))
         await engine.emit(*to_hours, map(_hour, done.hours))
         engine.duplicates(done.redelivered)
-        engine.late(sum(is_late(record, stage.fold) for _, _, record in records))
+        engine.late(sum(is_late(record, stage.fold) for _, _, record in done.records))
         # A clock that is ahead must not hide for days that nothing comes.
-        times = [min(record.event_time, record.received_time) for _, _, record in records if not record.clock_suspect]
+        known = (record for _, _, record in done.records if not record.clock_suspect)
+        times = [min(record.event_time, record.received_time) for record in known]
         if times:
             engine.newest_event(max(times))
         return left
@@ -95,12 +98,11 @@ def register(engine: Engine, stage: Stage) -> None:
         for key, value in messages.items():
             with suppress(CodecError):  # of a newer release, which this one is the way back from
                 said[key] = Published(*read_published([value])[0])
-        gone = unknown_sessions(said, [reading(table, partition) for table in tables], since_ms * 1000)
+        gone = unknown_sessions(said, reads(partition), since_ms * 1000)
         await take_back(engine, *to_sessions, [(key, key) for key in gone])
 
     async def _publish(partition: int, keys: Sequence[bytes]) -> None:
-        reads = (reading(tables[0], partition), reading(tables[1], partition))
-        for sessions, hours in whole(keys, reads, epoch=stage.epoch, settings=stage.fold):
+        for sessions, hours in whole(keys, reads(partition), epoch=stage.epoch, settings=stage.fold):
             await engine.emit(*to_sessions, map(_session, sessions))
             await engine.emit(*to_hours, map(_hour, hours))
 

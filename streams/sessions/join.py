@@ -17,9 +17,8 @@ from streams.sessions.fold import NAMES, Facts, FoldSettings, Touched, kept_hour
 from streams.sessions.state import FLAGS, HOUR_US, Half, Hour, Identity, hour_key, session_key
 
 _E = events.AT
-_EXACT = frozenset(name for name in points.MONEY if name.endswith(("_usd", "_s")))
 _NO_COUNTS = dict.fromkeys(events.COUNTS, 0)
-_NO_METRICS: dict[str, int | float] = {name: 0.0 if name in _EXACT else 0 for name in points.MONEY}
+_NO_METRICS: dict[str, int | float] = {name: 0 if name in points.WHOLE else 0.0 for name in points.MONEY}
 _TENANT_ONLY = Facts("", frozenset(), True, False, None, None, None)
 
 
@@ -89,7 +88,7 @@ def _sums(
     if metric_money:
         for name, partials in zip(points.MONEY, zip(*metric_money, strict=True), strict=True):
             value = exact.total(chain.from_iterable(partials))
-            out[name] = value if name in _EXACT else exact.whole(value)
+            out[name] = exact.whole(value) if name in points.WHOLE else value
     out["spend_usd"] = out["cost_usd"] if spent_by_events else out["metric_cost_usd"]
     out["errors"] = out["api_errors"] + out["tool_failures"] + out["internal_errors"]
     return out

@@ -18,7 +18,9 @@ from streams.sessions.state import LAYOUT, SESSION, session_key
 LOGIC = 2
 """Grows with every change that makes other rows of the same records; rows of another one are refused."""
 
-Fold = Callable[[Sequence[tuple[int, bytes, Any]], Rows, Callable[[bytes], Facts], FoldSettings], dict[bytes, Touched]]
+Records = Sequence[tuple[int, bytes, Any]]
+"""(offset, key, record), offsets rising."""
+Fold = Callable[[Records, Rows, Callable[[bytes], Facts], FoldSettings], dict[bytes, Touched]]
 
 
 SNAPSHOTS_MOST = 20_000
@@ -29,21 +31,23 @@ SNAPSHOTS_MOST = 20_000
 class Folded:
     """What the first records of a chunk come to, in life all of them.
 
+    records: these, as they were given.  left: the offset of the first that is left, if any is.
     expired: what to take back and delete.  puts: rows to write, in this order.  sessions, hours: records to publish.
-    redelivered: records that the rows already held.  count: how many records these are.
+    redelivered: records that the rows already held.
     """
 
+    records: Records
+    left: int | None
     expired: Expired
     puts: dict[bytes, Stored]
     sessions: list[dict[str, Any]]
     hours: list[dict[str, Any]]
     redelivered: int
-    count: int
 
 
 def fold_chunk(
     fold: Fold,
-    records: Sequence[tuple[int, bytes, Any]],
+    records: Records,
     reads: tuple[Read, Read],
     *,
     own: int,
@@ -55,7 +59,7 @@ def fold_chunk(
 ) -> Folded:
     """Fold a chunk of events or of points, or so many of its records as pass on no more than is good.
 
-    Args: fold: fold_events or fold_points.  records: (offset, key, record), offsets rising.
+    Args: fold: fold_events or fold_points.
           reads: the rows of events, the rows of points; only those at index ``own`` change.
           applied: everything up to this offset is in the rows, and is only passed on again; what has no row there was
           folded, and has expired since.
@@ -66,8 +70,9 @@ def fold_chunk(
         key = session_key(session)
         return join.facts(*join.together(halves[0].value(key), halves[1].value(key), settings))
 
+    left = None
     while True:
-        halves = (Rows(reads[0], LAYOUT), Rows(reads[1], LAYOUT))
+        halves = _halves(reads)
         new = [record for record in records if record[0] > applied]
         touched = fold(new, halves[own], facts, settings)
         again = [session_of(key, record) for offset, key, record in records if offset <= applied]
@@ -80,15 +85,19 @@ def fold_chunk(
         count = _first(records, passing)
         if count == len(records):
             break
-        records = records[:count]
+        records, left = records[:count], records[count][0]
     sessions, hours = join.published(passing, *halves, epoch=epoch, settings=settings)
     newest = max((record.received_time for _, _, record in records), default=0)
     gone = expired(clock, scan, halves[own], halves[1 - own], newest, settings)
     redelivered = sum(seen.redelivered for seen in touched.values())
-    return Folded(gone, halves[own].puts(), sessions, hours, redelivered, count)
+    return Folded(records, left, gone, halves[own].puts(), sessions, hours, redelivered)
 
 
-def _first(records: Sequence[tuple[int, bytes, Any]], passing: Iterable[Passing]) -> int:
+def _halves(reads: tuple[Read, Read]) -> tuple[Rows, Rows]:
+    return Rows(reads[0], LAYOUT), Rows(reads[1], LAYOUT)
+
+
+def _first(records: Records, passing: Iterable[Passing]) -> int:
     """How many records come before the session that makes it too much, at least one."""
     of = {one.session: one.snapshots for one in passing}
     if sum(of.values()) <= SNAPSHOTS_MOST:
@@ -127,7 +136,7 @@ def whole(
     Args:    keys: of their half rows.  reads: the rows of events, the rows of points.
     Yields:  (session rows, hour snapshots), of a session at a time where they are many.
     """
-    halves = (Rows(reads[0], LAYOUT), Rows(reads[1], LAYOUT))
+    halves = _halves(reads)
     for rows in halves:
         rows.prefetch(keys)
     touched = {key.removeprefix(SESSION): Touched(join.facts(None, None), redelivered=1) for key in keys}
@@ -136,5 +145,5 @@ def whole(
         yield join.published(passing, *halves, epoch=epoch, settings=settings)
         return
     for one in passing:
-        halves = (Rows(reads[0], LAYOUT), Rows(reads[1], LAYOUT))  # so that no row of the others is kept
-        yield join.published([one], *halves, epoch=epoch, settings=settings)
+        # With rows of its own, so that none of the others is kept.
+        yield join.published([one], *_halves(reads), epoch=epoch, settings=settings)

@@ -35,8 +35,8 @@ MONEY = (
     "pull_requests",
 )
 """What Half.money and Hour.money of this half hold, in this order; it has no integer counts."""
-FIRST_WHOLE = MONEY.index("lines_added")
-"""From this index on amounts are whole numbers."""
+WHOLE = frozenset(name for name in MONEY if not name.endswith(("_usd", "_s")))
+"""Those that are whole numbers."""
 LABELS = {
     "claude_code.cost.usage": 0,
     "claude_code.active_time.total/user": 1,
@@ -101,8 +101,10 @@ def amount(point: Point) -> float | None:
     if point.kind != "sum" or point.temporality not in ("delta", "cumulative"):
         return None
     value = exact.bounded(point.value if point.value is not None else point.value_int)
-    if value is not None and abs(value) > exact.LARGEST_WHOLE and LABELS.get(label(point), 0) >= FIRST_WHOLE:
-        return None
+    if value is not None and abs(value) > exact.LARGEST_WHOLE:  # rarely: most points need no look at their name
+        index = LABELS.get(label(point))
+        if index is not None and MONEY[index] in WHOLE:
+            return None
     return value
 
 

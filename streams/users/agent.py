@@ -29,9 +29,7 @@ def register(engine: Engine, stage: Stage) -> None:
     async def fold_hours(chunk: Chunk) -> Chunk | None:
         users = logic.Users(reading(windows, chunk.partition), stage.epoch)
         snapshots = [(offset, logic.Snapshot.of(values)) for offset, _, values in await inlet.read(chunk)]
-        left, first_left = None, users.fold(snapshots, windows.applied(chunk.partition))
-        if first_left is not None:
-            chunk, left = chunk.split(first_left)
+        chunk, left = chunk.split(users.fold(snapshots, windows.applied(chunk.partition)))
         engine.duplicates(users.duplicates)
         scan = partial(windows.scan_keys, chunk.partition)
         gone_rows, gone_windows = users.expired(clocks[chunk.partition], scan, stage.fold.keep)

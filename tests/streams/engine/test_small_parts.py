@@ -46,7 +46,9 @@ def test_absent_keys_and_values_are_empty_bytes() -> None:
 def test_what_is_left_of_a_chunk_follows_its_first_part() -> None:
     records = [Record(offset, 0, b"", b"") for offset in (5, 6, 9)]
     chunk = Chunk("t", 2, records, follows=4, seek=3, leader_epoch=7)
+    assert chunk.split(None) == (chunk, None)
     first, left = chunk.split(8)
+    assert left is not None
     assert (first.follows, first.records, first.leader_epoch) == (4, records[:2], -1)
     assert (left.follows, left.records, left.leader_epoch) == (7, records[2:], 7)
     assert (left.topic, left.partition, left.seek) == ("t", 2, 3)

@@ -109,7 +109,7 @@ def build(options: dict[str, Any], cluster: Cluster, **kwargs: Any) -> Engine:
     def part(chunk: Chunk) -> tuple[Chunk, Chunk | None]:
         """Its first records, so many as stages fold at once, and the others."""
         most = options.get("part", len(chunk))
-        return chunk.split(chunk.records[most].offset) if most < len(chunk) else (chunk, None)
+        return chunk.split(chunk.records[most].offset if most < len(chunk) else None)
 
     if options["stage"] == "count":
         a, half = source("a")
