@@ -128,7 +128,7 @@ class Figures:
             template,
             title=title,
             area=title,
-            tabs=[one for one in tabs if one.sees is None or self.visible.has(one.sees)],
+            tabs=[one for one in tabs if one.sees is None or self.sees(table=one.sees)],
             shown=sections,
             notes=[note for note in notes if note],
             keep=self.chosen,

@@ -62,9 +62,9 @@ _SPANS_MAX = 5000
 _TEXTS_MAX = 20
 _TEXT_SHOWN_MAX = 200_000
 _MAPS = (("attributes", "attributes_json"), ("resource_attributes", "resource_attributes_json"))
-# The first block of text in a body that the client cut, so that it is no JSON any more.
 # One escape of JSON, and of a character beyond 16 bits two.
 _ESCAPE_CHARS = 12
+# The first block of text in a body that the client cut, so that it is no JSON any more.
 _FIRST_TEXT = re.compile(r'"type"\s*:\s*"text"\s*,\s*"text"\s*:\s*"((?:[^"\\]|\\.)*)')
 
 

@@ -6,7 +6,6 @@ The figures of each page, what they are in SQL and how they are counted without 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ from tests.console.conftest import Fed, until_stored
 from tests.console.people import headers_of, person
 from tests.console.proof import adoption, overview, rare, reliability, security, session, sources, spending
 from tests.console.proof.figure import RARE, TENANTS, Figure, Sql, faults, text, unlike
-from tests.console.proof.reading import Said, read
+from tests.console.proof.reading import Said, read, totals
 from tests.console.proof.truth import DAY_US, HOUR_US, Truth
 from tests.e2e.requests import load
 
@@ -174,11 +173,8 @@ def test_the_period_before_is_what_was_sent_in_it(fed: Fed, told: Mapping[str, T
     }
     who = headers_of(fed.secret, person("admin", tenant=RARE)) | {"HX-Request": "true"}
     page = httpx.get(f"{fed.base}/", params=query, headers=who, timeout=60).text
-    said = re.findall(
-        r'<figcaption>([^<]*)</figcaption>(?:(?!</figure>).)*?<p class="faint">(Total [^<]*)</p>', page, re.S
-    )
     compared = {}
-    for title, note in said:
+    for title, note in totals(page).items():
         if title in TOTALS:
             names, unit = TOTALS[title]
             now, before = (

@@ -23,6 +23,7 @@ from tests.console.browser import Window
 from tests.console.conftest import GONE, NOW, Fed, Pages, console_over, pages_and_store, pages_of
 from tests.console.handmade import batches, pages_over
 from tests.console.people import person
+from tests.console.proof.reading import totals
 from tests.sinks.query import samples
 from tests.sinks.query.conftest import DOOR
 
@@ -198,8 +199,7 @@ async def test_every_panel_is_beside_the_same_of_the_period_before(tmp_path: Pat
         "Errors": ("36", "12"),
         "Refusals": ("39", "13"),
     }
-    notes = r'<figcaption>([^<]*)</figcaption>(?:(?!</figure>).)*?<p class="faint">(Total [^<]*)</p>'
-    assert dict(re.findall(notes, page, re.S)) == {
+    assert totals(page) == {
         "Cost by model": "Total $4.50, before $1.50 (+200 %).",
         "Token usage": "Total 450, before 150 (+200 %).",
         "API requests by model": "Total 21, before 7 (+200 %).",

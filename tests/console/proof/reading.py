@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -77,6 +78,12 @@ def read(text: str) -> Said:
     }
     turns = [_words(one) for one in _of_class(root, "turn-numbers")]
     return Said(tiles, tables, charts, facts, turns, [_words(one) for one in _of_class(root, "fault")])
+
+
+def totals(page: str) -> dict[str, str]:
+    """Chart → what stands below it: its total, beside that of the period before."""
+    below = r'<figcaption>([^<]*)</figcaption>(?:(?!</figure>).)*?<p class="faint">(Total [^<]*)</p>'
+    return dict(re.findall(below, page, re.S))
 
 
 def _of_class(root: Element, name: str) -> Iterator[Element]:
