@@ -19,19 +19,21 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer
 
 from millrace.kafka import Broker
 from schemas import codec, topics
 from schemas.topics import CATALOGUE
 from service.cluster import ensure_topics
 from tests.bench.process import Process, cpu_s, idle, peak_mib, running
+from tests.bench.streams.loads import publish
+from tests.chaos.verify import TABLES
 from tests.kafka import jars
+from tests.ports import free_port
 
-_AT_ONCE = 5_000
 _BACK_US = 20 * 3600 * 1_000_000
-_TABLES = ("session-events", "user-windows")
-_PUBLISHED = ("sessions", "session-hours", "user-windows")
+# Short name of a topic that is published -> the record whose prompts are counted.
+_PUBLISHED = {"sessions": "session", "session-hours": None, "user-windows": "user_window"}
 
 
 def prompts(count: int, kind: str) -> Iterator[tuple[bytes, bytes]]:
@@ -55,28 +57,12 @@ def prompts(count: int, kind: str) -> Iterator[tuple[bytes, bytes]]:
         yield topics.make_key(kind, session), codec.encode("claude_event", record)
 
 
-async def send(bootstrap: str, topic: str, messages: Iterator[tuple[bytes, bytes]]) -> None:
-    async with AIOKafkaProducer(
-        bootstrap_servers=bootstrap, acks="all", compression_type="zstd", linger_ms=20
-    ) as producer:
-        waiting = []
-        for key, value in messages:
-            waiting.append(await producer.send(topic, value, key=key))
-            if len(waiting) == _AT_ONCE:
-                await asyncio.gather(*waiting)
-                waiting.clear()
-        await asyncio.gather(*waiting)
-
-
 async def look(bootstrap: str, prefix: str, kind: str) -> tuple[int, int, int, int]:
     """(largest row of a changelog, largest message, prompts of sessions, prompts of days), of one kind."""
     largest = [0, 0]
     counted: dict[str, dict[bytes, int]] = {"session": {}, "user_window": {}}
-    of = {
-        f"{prefix}.{name}.v1": record
-        for name, record in zip(_PUBLISHED, (*["session", ""], "user_window"), strict=True)
-    }
-    changelogs = [f"{prefix}-streams-{name}-changelog" for name in _TABLES]
+    of = {topics.full_name(prefix, name): record for name, record in _PUBLISHED.items()}
+    changelogs = [f"{prefix}-streams-{name}-changelog" for name in TABLES]
     consumer = AIOKafkaConsumer(*of, *changelogs, bootstrap_servers=bootstrap, auto_offset_reset="earliest")
     async with consumer:
         ends = await consumer.end_offsets(consumer.assignment())
@@ -99,7 +85,8 @@ async def measure(streams: Process, bootstrap: str, prefix: str, count: int) -> 
     print("| what | CPU s | memory at most | largest row | largest message |\n|---|---|---|---|---|")
     for kind in ("session", "users"):
         before = cpu_s(streams.process.pid)
-        await send(bootstrap, topics.full_name(prefix, "events"), prompts(count, kind))
+        partitions = CATALOGUE["events"].local.partitions
+        await publish(bootstrap, topics.full_name(prefix, "events"), prompts(count, kind), partitions)
         after = await asyncio.to_thread(streams.wait, idle, 3600)
         memory = peak_mib(streams.process.pid)
         row, message, of_sessions, of_days = await look(bootstrap, prefix, kind)
@@ -125,7 +112,7 @@ def main() -> int:
     count = parser.parse_args().records
     with tempfile.TemporaryDirectory(prefix="millrace-hostile-") as name:
         folder = Path(name)
-        with Broker(jars(), folder / "kafka", log=folder / "kafka.log", port=0) as kafka:
+        with Broker(jars(), folder / "kafka", log=folder / "kafka.log", port=free_port()) as kafka:
             exact = asyncio.run(run(kafka.bootstrap, folder / "data", count))
     if exact:
         print("EXACT")

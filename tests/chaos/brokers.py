@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from millrace.kafka import HOST, Broker, new_cluster_id
-from tests.e2e.stack import free_ports
+from tests.ports import free_ports
 
 _HEAP_MB = {1: 512, 3: 320}
 _STANDS_S = 0.15
@@ -78,12 +78,12 @@ class Brokers:
         for node in self.nodes:
             node.kill()
 
-    def wait(self, timeout_s: float = 60.0) -> None:
+    def wait(self, timeout_s: float = 180.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not all(node.answers() for node in self.nodes):
             for node in self.nodes:
                 node.check_alive()
-            assert time.monotonic() < deadline, "Kafka does not come up"
+            assert time.monotonic() < deadline, f"Kafka does not come up within {timeout_s:.0f} s"
             time.sleep(0.1)
 
     def refused_writes(self) -> int:
@@ -93,43 +93,19 @@ class Brokers:
 
     def restart(self, rnd: random.Random) -> str:
         """kill -9 of one node and a new start: another becomes leader, and the in-sync replicas shrink for a while."""
-        node = rnd.choice(self.nodes)
-        node.kill()
-        time.sleep(rnd.uniform(0, 6))
-        node.launch()
-        self.wait()
-        return f"kafka {self._names([node])} killed and started"
+        return self._restart(rnd, [rnd.choice(self.nodes)])
 
     def freeze(self, rnd: random.Random) -> str:
         """One node answers nothing for some seconds, with its connections open."""
-        node, seconds = rnd.choice(self.nodes), rnd.uniform(1, 8)
-        node.pause()
-        time.sleep(seconds)
-        node.resume()
-        self.wait()
-        return f"kafka {self._names([node])} frozen for {seconds:.1f} s"
+        return self._freeze([rnd.choice(self.nodes)], rnd.uniform(1, 8))
 
     def kill_most(self, rnd: random.Random) -> str:
         """kill -9 of two of three, started one after the other: too few replicas are in sync for a write."""
-        nodes = self._most(rnd)
-        for node in nodes:
-            node.kill()
-        for node in nodes:
-            time.sleep(rnd.uniform(0, 6))
-            node.launch()
-        self.wait()
-        return f"kafka {self._names(nodes)} killed and started"
+        return self._restart(rnd, self._most(rnd))
 
     def freeze_most(self, rnd: random.Random) -> str:
         """Two of three answer nothing for some seconds: nothing is replicated, and no leader can be elected."""
-        nodes, seconds = self._most(rnd), rnd.uniform(3, 12)
-        for node in nodes:
-            node.pause()
-        time.sleep(seconds)
-        for node in nodes:
-            node.resume()
-        self.wait()
-        return f"kafka {self._names(nodes)} frozen for {seconds:.1f} s"
+        return self._freeze(self._most(rnd), rnd.uniform(3, 12))
 
     def slow(self, rnd: random.Random) -> str:
         """One node answers late for some seconds: it runs for a quarter of the time."""
@@ -156,6 +132,24 @@ class Brokers:
                     path.unlink()
             node.launch()
         self.wait()
+
+    def _restart(self, rnd: random.Random, nodes: Sequence[Broker]) -> str:
+        for node in nodes:
+            node.kill()
+        for node in nodes:
+            time.sleep(rnd.uniform(0, 6))
+            node.launch()
+        self.wait()
+        return f"kafka {self._names(nodes)} killed and started"
+
+    def _freeze(self, nodes: Sequence[Broker], seconds: float) -> str:
+        for node in nodes:
+            node.pause()
+        time.sleep(seconds)
+        for node in nodes:
+            node.resume()
+        self.wait()
+        return f"kafka {self._names(nodes)} frozen for {seconds:.1f} s"
 
     def _most(self, rnd: random.Random) -> list[Broker]:
         return rnd.sample(self.nodes, len(self.nodes) // 2 + 1)

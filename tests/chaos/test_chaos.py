@@ -63,7 +63,7 @@ def test_without_the_ids_of_records_the_resends_are_found_to_count(protected_and
     _, run = protected_and_not
     code, said = run.end("WRONG")
     assert code == 1
-    assert any(line.startswith("sessions: ") and line.endswith(" wrong") for line in said.splitlines())
+    assert any(line.startswith("sessions: ") and line.endswith(" wrong") for line in said.splitlines()), said
 
 
 def test_no_row_depends_on_the_clocks_of_the_workers(tmp_path: Path) -> None:
