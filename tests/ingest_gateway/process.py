@@ -14,6 +14,7 @@ from typing import Any
 import aiokafka
 import httpx
 
+from millrace.supervisor import ask_health
 from schemas import codec, keys, topics
 from service.cluster import ensure_topics
 from service.control import publish
@@ -61,11 +62,7 @@ class Gateway:
             time.sleep(0.1)
 
     def ready(self) -> bool:
-        try:
-            answer = httpx.get(f"http://127.0.0.1:{self.health_port}/readyz", timeout=2)
-        except httpx.TransportError:
-            return False
-        return answer.status_code == 200
+        return bool(ask_health(f"http://127.0.0.1:{self.health_port}/readyz")["ready"])
 
     def stop(self) -> int:
         assert self.process is not None

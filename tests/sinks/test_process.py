@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from millrace.kafka import Broker
+from millrace.supervisor import ask_health
 from schemas import keys
 from schemas.topics import CATALOGUE, full_name, partition_for
 from service import control
@@ -72,11 +73,7 @@ class Sinks:
 
     def health(self) -> dict[str, Any]:
         """The body of /readyz; not ready while nobody answers."""
-        try:
-            answer = httpx.get(f"http://127.0.0.1:{self.health_port}/readyz", timeout=5)
-        except httpx.TransportError:
-            return {"ready": False, "lag_total": -1, "why": "no answer"}
-        return dict(answer.json())
+        return {"lag_total": -1, **ask_health(f"http://127.0.0.1:{self.health_port}/readyz")}
 
     def until(self, seconds: float = 60, *, lag: int | None = None, sink: str = "") -> dict[str, Any]:
         """Wait until it is ready, and until a sink (or all) has no lag."""
