@@ -10,7 +10,7 @@ is NULL on them as well (CASE WHEN rule THEN column END): in whatever order cond
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 
 from schemas import records
@@ -129,6 +129,8 @@ NAMES: Mapping[str, SqlName] = MappingProxyType(
 )
 
 
+# Of what actors may see, so many different ones are kept: with all views written out each has some 200 kB.
+_KEPT_MOST = 64
 # What hides nothing, and what hides all.
 _TRUE, _FALSE = "true", "false"
 
@@ -176,7 +178,14 @@ class Access:
 
     def view(self, name: str) -> str:
         """The statement that makes the view of a name on a cursor."""
-        return f"CREATE TEMP VIEW {quoted(name)} AS {self._select(name)}"
+        if name not in self._views:
+            self._views[name] = f"CREATE TEMP VIEW {quoted(name)} AS {self._select(name)}"
+        return self._views[name]
+
+    @cached_property
+    def _views(self) -> dict[str, str]:
+        """Those that were asked for."""
+        return {}
 
     def rows(self, name: str) -> str:
         """Which rows of a name this actor may see, in words for people."""
@@ -296,7 +305,11 @@ def access_of(actor: Actor, find: FindRole) -> Access:
     known = tuple(role.name for role in found)
     missing_roles = tuple(name for name in actor.roles if name not in known)
     grants = tuple(dict.fromkeys(grant for role in found for grant in role.grants))
-    return Access(None if actor.tenant is None else (actor.tenant,), grants, known, missing_roles)
+    return _kept(None if actor.tenant is None else (actor.tenant,), grants, known, missing_roles)
+
+
+# What it works out of the grants takes longer than many a query, and most who ask have one of a few roles.
+_kept = lru_cache(_KEPT_MOST)(Access)
 
 
 def describe(access: Access) -> list[dict[str, object]]:

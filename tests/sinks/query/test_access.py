@@ -98,6 +98,21 @@ async def test_a_query_key_without_a_tenant_sees_nothing() -> None:
     assert star.tenants == ("*",)  # a tenant's name like any other, not a wildcard
 
 
+async def test_what_an_actor_may_see_is_worked_out_once_until_a_role_changes_and_of_so_many_at_most() -> None:
+    def of(tenant: str) -> Actor:
+        return actor_of(KeyRecord("1", "query", tenant, "", ""))
+
+    one = catalogue.access_of(of("acme"), DEFAULTS.get)
+    assert catalogue.access_of(of("acme"), DEFAULTS.get) is one
+    assert "globex" in catalogue.access_of(of("globex"), DEFAULTS.get).view("events")
+    changed = {name: replace(role, grants=(Grant("usage", ("sessions",)),)) for name, role in DEFAULTS.items()}
+    assert catalogue.access_of(of("acme"), changed.get).names == ("sessions",)
+    for n in range(100):
+        catalogue.access_of(of(f"tenant-{n}"), DEFAULTS.get)
+    assert catalogue.access_of(of("acme"), DEFAULTS.get) == one
+    assert catalogue.access_of(of("acme"), DEFAULTS.get) is not one
+
+
 async def test_a_class_that_is_not_granted_has_no_columns() -> None:
     access = catalogue.Access(("acme",), (Grant("usage", ("events",)),))
     names = {column.name for column in access.columns("events")}
