@@ -346,6 +346,10 @@ class Runner:
         return None
 
     def _checked(self, job: _Job, access: Access, sql: str) -> guard.Checked:
+        passed = self._shadows.passed(access, sql)
+        if passed is not None:
+            job.content = content_names(passed.names)
+            return passed
         cursor = self._shadows.cursor(access)
         try:
             checked = guard.check(job.use(cursor), sql, NAMES, access.names, access.refusal)
@@ -357,6 +361,7 @@ class Runner:
                 if why is None:
                     raise
                 raise QueryError(why, reason="forbidden", position=error.position) from error
+            self._shadows.let_through(access, checked)
             return checked
         finally:
             job.done()

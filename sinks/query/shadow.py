@@ -16,6 +16,8 @@ from sinks.query.errors import QueryError
 from sinks.query.tables import quoted
 
 _BASE = "shadow"
+# Of texts that were let through: so many are kept, none longer than that.
+_PASSED_MOST, _PASSED_CHARS = 256, 8_192
 _INTERNAL = (duckdb.InternalException, duckdb.FatalException)
 
 
@@ -45,6 +47,7 @@ class Shadow:
             self._connection.execute(f"CREATE VIEW {quoted(name)} AS FROM {_BASE}.{quoted(name)}")
         self._connection.execute("SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
+        self.passed: dict[str, guard.Checked] = {}
 
     def cursor(self) -> Any:
         """A connection of one thread's own."""
@@ -84,12 +87,29 @@ class Shadows:
     def cursor(self, access: Access) -> Any:
         """A connection of one thread's own to the shadow of an access."""
         with self._guard:
-            shadow = self._made.pop(access.shape, None) or self._make(access)
-            self._made[access.shape] = shadow  # the last used one stands last
-            if len(self._made) > self._kept:
-                # Whoever holds a cursor of it keeps the instance until the cursor is closed.
-                self._made.pop(next(iter(self._made))).close()
-            return shadow.cursor()
+            return self._of(access).cursor()
+
+    def passed(self, access: Access, sql: str) -> guard.Checked | None:
+        """A query that was let through before: its text and what may be seen are all that decides."""
+        with self._guard:
+            return self._of(access).passed.get(sql)
+
+    def let_through(self, access: Access, checked: guard.Checked) -> None:
+        """Note a query that the guard let through and that could be bound."""
+        if len(checked.sql) <= _PASSED_CHARS:
+            with self._guard:
+                passed = self._of(access).passed
+                passed[checked.sql] = checked
+                if len(passed) > _PASSED_MOST:
+                    passed.pop(next(iter(passed)))
+
+    def _of(self, access: Access) -> Shadow:
+        shadow = self._made.pop(access.shape, None) or self._make(access)
+        self._made[access.shape] = shadow  # the last used one stands last
+        if len(self._made) > self._kept:
+            # Whoever holds a cursor of it keeps the instance until the cursor is closed.
+            self._made.pop(next(iter(self._made))).close()
+        return shadow
 
     def close(self) -> None:
         """Close all of them."""

@@ -1,5 +1,6 @@
 """Who may ask what, and how a refusal looks."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ from schemas import records
 from schemas.keys import KeyRecord
 from schemas.roles import ACTOR_HEADER, DEFAULTS, Actor, Grant, actor_of, stated
 from schemas.stored import RESENDS
-from sinks.query import catalogue
+from sinks.query import catalogue, guard
 from sinks.query.database import Database
 from sinks.query.runner import Limits
 from sinks.query.service import Door
+from sinks.query.shadow import Shadows
 from tests.sinks.query import samples
-from tests.sinks.query.conftest import KEYS, RESOURCES, Sql, served, serving, unheard
+from tests.sinks.query.conftest import KEYS, RESOURCES, Sql, fill, served, serving, unheard
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -111,6 +113,40 @@ async def test_what_an_actor_may_see_is_worked_out_once_until_a_role_changes_and
         catalogue.access_of(of(f"tenant-{n}"), DEFAULTS.get)
     assert catalogue.access_of(of("acme"), DEFAULTS.get) == one
     assert catalogue.access_of(of("acme"), DEFAULTS.get) is not one
+
+
+async def test_a_query_that_was_let_through_is_decided_anew_for_who_sees_less_and_told_each_time(
+    tmp_path: Path,
+) -> None:
+    told: list[Any] = []
+
+    async def hear(entries: Sequence[Mapping[str, Any]]) -> None:
+        told.extend(entry for entry in entries if entry["action"] == "content.read")
+
+    text = "select text from content order by event_id limit 1"
+    async with served(tmp_path, door=Door(KEYS.get, DEFAULTS.get, hear)) as (store, sql):
+        await fill(store)
+        for count in (1, 2, 3):
+            assert await sql.ask(text, "acme-admin-key") == [{"text": "secret words 0 of acme"}]
+            assert len(told) == count
+        assert (await sql.error(text, "acme-key", status=403))["code"] == "forbidden"
+        assert len(await sql.ask(text, "root-key")) == 1
+        await sql.ask("select count(*) as n from events", "acme-key")
+        assert await sql.ask("select count(*) as n from events", "nobody-key") == [{"n": 0}]
+        assert await sql.ask("select count(*) as n from events", "root-key") == [{"n": 30}]
+
+
+async def test_of_queries_that_were_let_through_so_many_are_kept_and_none_too_long() -> None:
+    shadows = Shadows()
+    one = catalogue.access_of(actor_of(KEYS["acme-key"]), DEFAULTS.get)
+    texts = [f"select {n} as n" for n in range(300)]
+    for text in [*texts, "select 1 as " + "n" * 10_000]:
+        shadows.let_through(one, guard.Checked(text, ()))
+    kept = [text for text in texts if shadows.passed(one, text)]
+    assert kept == texts[44:]
+    assert shadows.passed(one, "select 1 as " + "n" * 10_000) is None
+    assert shadows.passed(catalogue.access_of(actor_of(KEYS["root-key"]), DEFAULTS.get), texts[-1]) is None
+    shadows.close()
 
 
 async def test_a_class_that_is_not_granted_has_no_columns() -> None:
