@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,25 +33,24 @@ class Chaos:
         return self.process.returncode, said
 
 
+RUNS = {
+    "protected": "--seed 4 --minutes 0.2 --faults kill,wipe,term --cut",
+    "without ids": "--seed 5 --minutes 0.1 --faults kill --without ids",
+    "clocks": "--seed 6 --minutes 0.2 --faults 'clock step'",
+}
+
+
 @pytest.fixture(scope="module")
-def protected_and_not(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Chaos, Chaos]]:
-    """With what makes it exact and without the ids of records. At once: both wait for most of their time."""
-    runs = (
-        Chaos(
-            tmp_path_factory.mktemp("with"), "--seed", "4", "--minutes", "0.2", "--faults", "kill,wipe,term", "--cut"
-        ),
-        Chaos(
-            tmp_path_factory.mktemp("without"),
-            *("--seed", "5", "--minutes", "0.1", "--faults", "kill", "--without", "ids"),
-        ),
-    )
-    yield runs
-    for run in runs:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Chaos]]:
+    """All at once: they wait for most of their time."""
+    begun = {name: Chaos(tmp_path_factory.mktemp("chaos"), *shlex.split(words)) for name, words in RUNS.items()}
+    yield begun
+    for run in begun.values():
         run.process.kill()
 
 
-def test_faults_drawn_from_a_seed_leave_every_row_exact(protected_and_not: tuple[Chaos, Chaos]) -> None:
-    run, _ = protected_and_not
+def test_faults_drawn_from_a_seed_leave_every_row_exact(runs: dict[str, Chaos]) -> None:
+    run = runs["protected"]
     code, said = run.end("EXACT")
     assert code == 0
     assert "has lost its end" in said
@@ -58,15 +58,14 @@ def test_faults_drawn_from_a_seed_leave_every_row_exact(protected_and_not: tuple
     assert '"verdict": "EXACT"' in run.results.read_text()
 
 
-def test_without_the_ids_of_records_the_resends_are_found_to_count(protected_and_not: tuple[Chaos, Chaos]) -> None:
+def test_without_the_ids_of_records_the_resends_are_found_to_count(runs: dict[str, Chaos]) -> None:
     """Control. If this is exact, the verifier is blind."""
-    _, run = protected_and_not
-    code, said = run.end("WRONG")
+    code, said = runs["without ids"].end("WRONG")
     assert code == 1
     assert any(line.startswith("sessions: ") and line.endswith(" wrong") for line in said.splitlines()), said
 
 
-def test_no_row_depends_on_the_clocks_of_the_workers(tmp_path: Path) -> None:
-    _, said = Chaos(tmp_path, "--seed", "6", "--minutes", "0.2", "--faults", "clock step").end("EXACT")
+def test_no_row_depends_on_the_clocks_of_the_workers(runs: dict[str, Chaos]) -> None:
+    _, said = runs["clocks"].end("EXACT")
     assert " has its clock set " in said
     assert "exit code" not in said, "none ended"
